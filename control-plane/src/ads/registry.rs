@@ -1,0 +1,171 @@
+//! Who is connected and how far each client is: what the admin endpoint shows. Written by sessions, read by admin.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use dashmap::DashMap;
+
+use super::service::Variant;
+use crate::metrics::Metrics;
+use crate::snapshot::{TypeUrl, Version};
+
+/// A client's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It accepted this version.
+    Ack(Version),
+    /// It refused this version, with these words.
+    Nack(Version, String),
+}
+
+/// How far a client is with one type.
+#[derive(Debug, Clone, Default)]
+pub struct TypeStatus {
+    /// Version last sent, or found to be held already.
+    pub sent: Option<Version>,
+    /// Version last accepted.
+    pub accepted: Option<Version>,
+    /// Last answer and when it came.
+    pub answer: Option<(Answer, SystemTime)>,
+}
+
+/// One connected stream.
+#[derive(Debug)]
+pub struct StreamRecord {
+    /// `node.id`, as the client wrote it.
+    pub node_id: String,
+    /// Name and version of the client's software, as far as it says.
+    pub user_agent: String,
+    /// Where it connects from: an address and port, or `unix`.
+    pub peer: String,
+    /// Protocol variant.
+    pub variant: Variant,
+    /// The discovery service it uses: `ADS`, or that of a single type.
+    pub service: &'static str,
+    /// When the stream began.
+    pub since: SystemTime,
+    types: Mutex<BTreeMap<TypeUrl, TypeStatus>>,
+}
+
+impl StreamRecord {
+    /// The status of every type the client has asked for.
+    pub fn types(&self) -> BTreeMap<TypeUrl, TypeStatus> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TypeUrl, TypeStatus>> {
+        self.types.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session knows of its client when it registers it.
+#[derive(Debug)]
+pub struct Client {
+    /// See [`StreamRecord::node_id`].
+    pub node_id: String,
+    /// See [`StreamRecord::user_agent`].
+    pub user_agent: String,
+    /// See [`StreamRecord::peer`].
+    pub peer: String,
+    /// See [`StreamRecord::variant`].
+    pub variant: Variant,
+    /// See [`StreamRecord::service`].
+    pub service: &'static str,
+}
+
+/// All connected streams.
+#[derive(Debug, Default)]
+pub struct Registry {
+    streams: DashMap<u64, Arc<StreamRecord>>,
+    next: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// An empty registry that counts into `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
+    /// All streams, by node id and then by age.
+    pub fn streams(&self) -> Vec<Arc<StreamRecord>> {
+        let mut all: Vec<_> = self.streams.iter().map(|entry| Arc::clone(entry.value())).collect();
+        all.sort_by(|a, b| a.node_id.cmp(&b.node_id).then(a.since.cmp(&b.since)));
+        all
+    }
+
+    /// Enters a stream until the returned guard is dropped.
+    pub fn register(self: &Arc<Self>, client: Client) -> Registration {
+        let record = Arc::new(StreamRecord {
+            node_id: client.node_id,
+            user_agent: client.user_agent,
+            peer: client.peer,
+            variant: client.variant,
+            service: client.service,
+            since: SystemTime::now(),
+            types: Mutex::default(),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.streams.insert(id, Arc::clone(&record));
+        self.metrics.stream_opened(client.variant);
+        Registration { registry: Arc::clone(self), id, record }
+    }
+}
+
+/// A stream's place in the registry.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<Registry>,
+    id: u64,
+    record: Arc<StreamRecord>,
+}
+
+impl Registration {
+    /// The client asked for a type.
+    pub fn asked(&self, type_url: &TypeUrl) {
+        self.record.lock().entry(type_url.clone()).or_default();
+    }
+
+    /// A response was handed to the transport.
+    pub fn sent(&self, type_url: &TypeUrl, version: Version) {
+        self.record.lock().entry(type_url.clone()).or_default().sent = Some(version);
+        self.registry.metrics.pushed(type_url);
+    }
+
+    /// The client holds a version that it was not sent on this stream.
+    pub fn holds(&self, type_url: &TypeUrl, version: Version) {
+        let mut types = self.record.lock();
+        let status = types.entry(type_url.clone()).or_default();
+        if status.sent.is_none() {
+            (status.sent, status.accepted) = (Some(version), Some(version));
+        }
+    }
+
+    /// The client accepted what was sent last.
+    pub fn acked(&self, type_url: &TypeUrl) {
+        let mut types = self.record.lock();
+        let status = types.entry(type_url.clone()).or_default();
+        let Some(version) = status.sent else { return };
+        status.accepted = Some(version);
+        status.answer = Some((Answer::Ack(version), SystemTime::now()));
+        self.registry.metrics.acked(type_url);
+    }
+
+    /// The client refused what was sent last.
+    pub fn nacked(&self, type_url: &TypeUrl, text: String) {
+        let mut types = self.record.lock();
+        let status = types.entry(type_url.clone()).or_default();
+        let Some(version) = status.sent else { return };
+        status.answer = Some((Answer::Nack(version, text), SystemTime::now()));
+        self.registry.metrics.nacked(type_url);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.streams.remove(&self.id);
+        self.registry.metrics.stream_closed(self.record.variant);
+    }
+}

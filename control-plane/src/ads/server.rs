@@ -1,0 +1,234 @@
+//! Connections of discovery clients: HTTP/2, its limits, and their ends.
+//!
+//! A connection ends when it has carried no stream for a while, when it is old (so that clients spread over replicas
+//! again), and when the control plane stops. In all three cases the client gets GOAWAY, its streams end with status
+//! OK, and what is left after a grace period is cut. A client that vanishes without a word is found by keepalive.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::service::Service;
+use super::session::Context;
+use crate::listen::{Listener, Socket};
+
+/// Largest request message. Names and versions of 100,000 resources fit; a peer cannot have us buffer more.
+pub const MAX_REQUEST_BYTES: usize = 16 << 20;
+
+/// Window per stream and connection: far above the 64 KiB default, so that h2's guard against floods of tiny frames
+/// does not hit a burst of small requests.
+const WINDOW: u32 = 1 << 20;
+const MAX_HEADER_LIST: u32 = 64 << 10;
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 1024;
+
+/// Limits and times of connections.
+#[derive(Debug, Clone)]
+pub struct ConnectionPolicy {
+    /// How many connections there may be; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How many streams one connection may carry.
+    pub max_streams_per_connection: u32,
+    /// How often a silent client is pinged.
+    pub keepalive_interval: Duration,
+    /// How long it has to answer.
+    pub keepalive_timeout: Duration,
+    /// How long a connection may carry no stream.
+    pub idle: Duration,
+    /// How old a connection may get, give or take a tenth.
+    pub max_age: Duration,
+    /// How long the ends of streams may take after GOAWAY.
+    pub grace: Duration,
+}
+
+impl Default for ConnectionPolicy {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_streams_per_connection: 100,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+            idle: Duration::from_secs(300),
+            max_age: Duration::from_secs(40 * 60),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The client at the other end of a connection, as its sessions see it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: Arc<str>,
+    closing: watch::Receiver<bool>,
+    streams: watch::Sender<usize>,
+}
+
+impl Peer {
+    /// Where it connects from.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Becomes true when streams are to end.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.clone()
+    }
+
+    /// Counts a stream until the guard is dropped.
+    pub fn stream_opened(&self) -> OpenStream {
+        self.streams.send_modify(|streams| *streams += 1);
+        OpenStream(self.streams.clone())
+    }
+}
+
+/// A stream that counts against the idleness of its connection.
+#[derive(Debug)]
+pub struct OpenStream(watch::Sender<usize>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.send_modify(|streams| *streams = streams.saturating_sub(1));
+    }
+}
+
+/// Accepts connections until `stop` is true, then ends those it has.
+pub async fn serve(
+    listener: Listener,
+    context: Arc<Context>,
+    policy: ConnectionPolicy,
+    permits: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &permits) => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Some((socket, permit)) = accepted else { break };
+        let (context, policy, stop) = (Arc::clone(&context), policy.clone(), stop.clone());
+        connections.spawn(async move {
+            context.metrics.connection_opened();
+            connection(socket, &context, &policy, stop).await;
+            context.metrics.connection_closed();
+            drop(permit);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &Listener,
+    permits: &Arc<Semaphore>,
+) -> Option<(Socket, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok(socket) => return Some((socket, permit)),
+            Err(error) => {
+                // Out of descriptors, most likely: others must end before trying again can help.
+                tracing::warn!("cannot accept a discovery client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    socket: Socket,
+    context: &Arc<Context>,
+    policy: &ConnectionPolicy,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (close, closing) = watch::channel(false);
+    let (streams, count) = watch::channel(0);
+    let peer = Peer { address: socket.peer.as_str().into(), closing, streams };
+    let service = Service::new(Arc::clone(context), peer.clone());
+    let mut http = pin!(protocol(policy).serve_connection(TokioIo::new(socket.io), service));
+    let age = jittered(policy.max_age, fastrand::f64());
+    let reason = tokio::select! {
+        ended = http.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(peer = peer.address(), "connection ended: {error}");
+            }
+            return;
+        }
+        _ = stop.wait_for(|stop| *stop) => "the control plane stops",
+        () = tokio::time::sleep(age) => "the connection is old",
+        () = idle(count, policy.idle) => "the connection is idle",
+    };
+    tracing::debug!(peer = peer.address(), "closing: {reason}");
+    http.as_mut().graceful_shutdown();
+    // Sessions that are gone already need no telling.
+    let _ = close.send(true);
+    if tokio::time::timeout(policy.grace, http).await.is_err() {
+        tracing::debug!(peer = peer.address(), "cut after the grace period");
+    }
+}
+
+fn protocol(policy: &ConnectionPolicy) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(policy.keepalive_interval)
+        .keep_alive_timeout(policy.keepalive_timeout)
+        .max_concurrent_streams(policy.max_streams_per_connection)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS);
+    builder
+}
+
+/// Returns when the count has been zero for `limit`.
+async fn idle(mut count: watch::Receiver<usize>, limit: Duration) {
+    loop {
+        let idle = *count.borrow_and_update() == 0;
+        let changed =
+            if idle { tokio::time::timeout(limit, count.changed()).await } else { Ok(count.changed().await) };
+        match changed {
+            Err(_) => return,
+            Ok(Err(_)) => std::future::pending().await,
+            Ok(Ok(())) => {}
+        }
+    }
+}
+
+/// `age`, give or take a tenth, so that connections that began together do not end together. `unit` is in 0..1.
+fn jittered(age: Duration, unit: f64) -> Duration {
+    age.mul_f64(0.9 + 0.2 * unit.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_by_a_tenth() {
+        let age = Duration::from_secs(100);
+        assert_eq!(jittered(age, 0.0), Duration::from_secs(90));
+        assert_eq!(jittered(age, 0.5), age);
+        assert!(jittered(age, 1.0) <= Duration::from_millis(110_001));
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_a_stream_is_not_idle() {
+        let limit = Duration::from_millis(50);
+        let (streams, count) = watch::channel(1);
+        let waiting = tokio::spawn(idle(count, limit));
+        tokio::time::sleep(limit * 4).await;
+        assert!(!waiting.is_finished());
+        let ended = std::time::Instant::now();
+        streams.send_modify(|n| *n = 0);
+        tokio::time::timeout(limit * 100, waiting).await.unwrap().unwrap();
+        assert!(ended.elapsed() >= limit);
+    }
+}

@@ -1,0 +1,280 @@
+//! One discovery stream: reads requests, follows the definitions, sends what the pure [`Stream`] says.
+//!
+//! Bounds: one response waits for the transport, one per type for its ACK; a client that does not read is sent the
+//! newest state once it does, not every state in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+use tonic::{Status, Streaming};
+
+use super::machine::{Machine, Push, Received};
+use super::protocol::{Envelope, Protocol, identify, user_agent};
+use super::registry::{Client, Registration, Registry};
+use super::server::Peer;
+use super::service::Method;
+use super::store::{Generation, NoSnapshot, Store};
+use super::stream::{Next, Policy, Stream};
+use crate::metrics::{Metrics, Refusal};
+use crate::snapshot::{NodeSnapshot, TypeUrl};
+
+const MAX_TYPE_URL: usize = 256;
+
+/// What all sessions share.
+pub struct Context {
+    /// The definitions.
+    pub store: Store,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Limits and waits of each stream.
+    pub policy: Policy,
+    /// How long a client may take to say who it is.
+    pub first_request: Duration,
+    /// How many streams there may be.
+    pub streams: Arc<Semaphore>,
+}
+
+/// Runs a stream to its end and tells the client why it ended, if it was not its own wish or ours.
+pub async fn run<P: Protocol>(
+    context: Arc<Context>,
+    peer: Peer,
+    method: Method,
+    requests: Streaming<P::Wire>,
+    responses: mpsc::Sender<Result<Push, Status>>,
+) {
+    let closing = peer.closing();
+    let outcome = async {
+        match Session::<P>::open(context, peer, method, requests, &responses).await? {
+            Some(session) => session.serve(&responses).await,
+            None => Ok(()),
+        }
+    };
+    let ended = tokio::select! {
+        ended = outcome => ended,
+        () = closed(closing) => Ok(()),
+    };
+    if let Err(status) = ended {
+        tracing::info!(code = ?status.code(), "discovery stream ended: {}", status.message());
+        // A client that is gone does not need to hear it.
+        let _ = responses.send(Err(status)).await;
+    }
+}
+
+/// Waits until the connection is to be closed.
+async fn closed(mut closing: watch::Receiver<bool>) {
+    // An error means that the connection is gone, which is as good a reason.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+struct Session<P: Protocol> {
+    context: Arc<Context>,
+    method: Method,
+    node_id: String,
+    requests: Streaming<P::Wire>,
+    generations: watch::Receiver<Arc<Generation>>,
+    snapshot: Arc<NodeSnapshot>,
+    stream: Stream<P::Machine>,
+    registration: Registration,
+}
+
+/// What a session waits for when it has nothing to send.
+enum Pause {
+    /// An event, or this instant.
+    Until(Option<Instant>),
+    /// Room for a response.
+    Room,
+}
+
+impl<P: Protocol> Session<P> {
+    /// Reads the first request and finds the node. `None` if the client left before that.
+    async fn open(
+        context: Arc<Context>,
+        peer: Peer,
+        method: Method,
+        mut requests: Streaming<P::Wire>,
+        responses: &mpsc::Sender<Result<Push, Status>>,
+    ) -> Result<Option<Self>, Status> {
+        let first = tokio::select! {
+            first = tokio::time::timeout(context.first_request, requests.next()) => first,
+            () = responses.closed() => return Ok(None),
+        };
+        let first = match first {
+            Ok(Some(Ok(wire))) => P::split(wire),
+            Ok(Some(Err(status))) => return Err(refuse(&context, Refusal::BadRequest, status)),
+            Ok(None) => return Ok(None),
+            Err(_) => {
+                let status = Status::deadline_exceeded("no discovery request arrived on this stream");
+                return Err(refuse(&context, Refusal::BadRequest, status));
+            }
+        };
+        let node = identify(first.node.as_ref()).map_err(|s| refuse(&context, Refusal::BadRequest, s))?;
+        let mut generations = context.store.subscribe();
+        let generation = Arc::clone(&generations.borrow_and_update());
+        let snapshot = context.store.snapshot(&generation, &node.id).await;
+        let snapshot = snapshot.map_err(|e| refuse_node(&context, &e))?;
+        let registration = context.registry.register(Client {
+            node_id: node.id.clone(),
+            user_agent: user_agent(node),
+            peer: peer.address().to_owned(),
+            variant: method.variant,
+            service: method.service(),
+        });
+        tracing::info!(node = node.id, peer = peer.address(), "{} stream opened", method.variant.name());
+        let mut session = Self {
+            stream: Stream::new(context.policy.clone()),
+            node_id: node.id.clone(),
+            context,
+            method,
+            requests,
+            generations,
+            snapshot,
+            registration,
+        };
+        session.request(first)?;
+        Ok(Some(session))
+    }
+
+    async fn serve(mut self, responses: &mpsc::Sender<Result<Push, Status>>) -> Result<(), Status> {
+        loop {
+            let Some(pause) = self.send(responses) else { return Ok(()) };
+            let (wake, full) = match pause {
+                Pause::Until(wake) => (wake, false),
+                Pause::Room => (None, true),
+            };
+            tokio::select! {
+                message = self.requests.next() => match message {
+                    Some(Ok(wire)) => self.request(P::split(wire))?,
+                    Some(Err(status)) => return ended(status),
+                    None => return Ok(()),
+                },
+                changed = self.generations.changed() => match changed {
+                    Ok(()) => self.update().await?,
+                    Err(_) => return Ok(()),
+                },
+                () = sleep_until(wake) => {}
+                _ = responses.reserve(), if full => {}
+                () = responses.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends until nothing is due or there is no room. `None` when the client is gone.
+    fn send(&mut self, responses: &mpsc::Sender<Result<Push, Status>>) -> Option<Pause> {
+        loop {
+            let permit = match responses.try_reserve() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(())) => return Some(Pause::Room),
+                Err(TrySendError::Closed(())) => return None,
+            };
+            match self.stream.next(&self.snapshot, Instant::now().into_std()) {
+                Next::Send(push) => {
+                    self.registration.sent(&push.type_url, push.version);
+                    permit.send(Ok(push));
+                }
+                Next::Wait(wake) => return Some(Pause::Until(wake.map(Instant::from_std))),
+            }
+        }
+    }
+
+    fn request(&mut self, envelope: Envelope<<P::Machine as Machine>::Request>) -> Result<(), Status> {
+        let refuse = |status| refuse(&self.context, Refusal::BadRequest, status);
+        if envelope.node.as_ref().is_some_and(|node| !node.id.is_empty() && node.id != self.node_id) {
+            return Err(refuse(Status::invalid_argument("node.id changed in mid-stream")));
+        }
+        let type_url = self.type_of(&envelope.type_url).map_err(refuse)?;
+        self.registration.asked(&type_url);
+        let received = self.stream.request(&type_url, &envelope.request, &self.snapshot);
+        let received = received.map_err(|excess| {
+            let status = Status::resource_exhausted(excess.to_string());
+            self::refuse(&self.context, Refusal::Limit, status)
+        })?;
+        self.note(&type_url, received);
+        Ok(())
+    }
+
+    fn type_of(&self, type_url: &str) -> Result<TypeUrl, Status> {
+        if type_url.len() > MAX_TYPE_URL {
+            return Err(Status::invalid_argument("type_url is too long"));
+        }
+        match &self.method.type_url {
+            None if type_url.is_empty() => {
+                Err(Status::invalid_argument("type_url is required on the aggregated service"))
+            }
+            None => Ok(TypeUrl::new(type_url)),
+            Some(only) if type_url.is_empty() || type_url == only.as_str() => Ok(only.clone()),
+            Some(only) => {
+                Err(Status::invalid_argument(format!("type_url {type_url} on a stream of {}", only.as_str())))
+            }
+        }
+    }
+
+    fn note(&mut self, type_url: &TypeUrl, received: Received) {
+        match received {
+            Received::Acked => self.registration.acked(type_url),
+            Received::Nacked(text) => {
+                tracing::warn!(node = self.node_id, "client rejected {type_url}: {text}");
+                self.registration.nacked(type_url, text);
+            }
+            Received::Subscribed => {
+                if let Some(version) = self.stream.current(type_url, &self.snapshot) {
+                    self.registration.holds(type_url, version);
+                }
+            }
+            Received::Stale => {
+                tracing::debug!(node = self.node_id, "stale nonce in a request for {type_url}")
+            }
+        }
+    }
+
+    /// Moves to the current state of the definitions. A node that they no longer have is told so; the client keeps
+    /// what it has.
+    async fn update(&mut self) -> Result<(), Status> {
+        let generation = Arc::clone(&self.generations.borrow_and_update());
+        match self.context.store.snapshot(&generation, &self.node_id).await {
+            Ok(snapshot) if snapshot.same_content(&self.snapshot) => {}
+            Ok(snapshot) => self.snapshot = snapshot,
+            Err(NoSnapshot::Defect(text)) => tracing::error!("{text}; the last good state stays served"),
+            Err(unknown) => return Err(refuse_node(&self.context, &unknown)),
+        }
+        Ok(())
+    }
+}
+
+fn refuse(context: &Context, refusal: Refusal, status: Status) -> Status {
+    context.metrics.refused(refusal);
+    status
+}
+
+fn refuse_node(context: &Context, reason: &NoSnapshot) -> Status {
+    match reason {
+        NoSnapshot::UnknownNode(unknown) => {
+            refuse(context, Refusal::UnknownNode, Status::not_found(unknown.to_string()))
+        }
+        NoSnapshot::Defect(text) => {
+            tracing::error!("{text}");
+            Status::internal(text.clone())
+        }
+    }
+}
+
+/// The end of a stream as its transport tells it: a client that goes away is no error; one that sends what we cannot
+/// read must hear about it.
+fn ended(status: Status) -> Result<(), Status> {
+    match status.code() {
+        tonic::Code::InvalidArgument | tonic::Code::OutOfRange | tonic::Code::Internal => Err(status),
+        _ => Ok(()),
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

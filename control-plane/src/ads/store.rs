@@ -1,0 +1,141 @@
+//! The current state of the definitions and the snapshots made from it, shared by all streams.
+//!
+//! A published source starts a generation. Snapshots are made on demand, once per node id and generation, on threads
+//! that may block and never more than a few at a time, so that a thousand clients that reconnect at once wait for
+//! one another and not for a stampede. Holds nothing about streams.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::snapshot::{Builder, NodeSnapshot, ResourceSource, UnknownNode};
+
+/// Above this many cached nodes, those that no stream uses are dropped.
+const CACHED_NODES: usize = 4096;
+/// How many snapshots are built at the same time.
+const BUILDERS: usize = 2;
+
+/// Why there is no snapshot.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoSnapshot {
+    /// The definitions have no such node.
+    #[error(transparent)]
+    UnknownNode(#[from] UnknownNode),
+    /// The resources of the node cannot be served: a defect of ours, not of the client.
+    #[error("{0}")]
+    Defect(String),
+}
+
+/// One state of the definitions.
+pub struct Generation {
+    number: u64,
+    source: Arc<dyn ResourceSource>,
+    nodes: Mutex<HashMap<String, Arc<OnceCell<Arc<NodeSnapshot>>>>>,
+}
+
+impl Generation {
+    fn new(number: u64, source: Arc<dyn ResourceSource>) -> Arc<Self> {
+        Arc::new(Self { number, source, nodes: Mutex::default() })
+    }
+
+    /// Counts published states.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn cell(&self, node_id: &str) -> Arc<OnceCell<Arc<NodeSnapshot>>> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.len() >= CACHED_NODES {
+            nodes.retain(|_, cell| cell.get().is_some_and(|s| Arc::strong_count(s) > 1));
+        }
+        Arc::clone(nodes.entry(node_id.to_owned()).or_default())
+    }
+
+    fn forget(&self, node_id: &str) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(node_id);
+    }
+}
+
+/// Publishes states and builds snapshots.
+pub struct Store {
+    builder: Arc<Builder>,
+    current: watch::Sender<Arc<Generation>>,
+    permits: Semaphore,
+}
+
+impl Store {
+    /// A store that starts with `source`.
+    pub fn new(builder: Builder, source: Arc<dyn ResourceSource>) -> Self {
+        let current = watch::Sender::new(Generation::new(1, source));
+        Self { builder: Arc::new(builder), current, permits: Semaphore::new(BUILDERS) }
+    }
+
+    /// Makes `source` the state that streams are served from.
+    pub fn publish(&self, source: Arc<dyn ResourceSource>) {
+        self.current.send_modify(|current| *current = Generation::new(current.number + 1, source));
+        self.builder.sweep();
+    }
+
+    /// Follows the current state.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Generation>> {
+        self.current.subscribe()
+    }
+
+    /// The snapshot of a node in a generation.
+    ///
+    /// # Errors
+    /// When the definitions do not have the node, or its resources cannot be served.
+    pub async fn snapshot(
+        &self,
+        generation: &Arc<Generation>,
+        node_id: &str,
+    ) -> Result<Arc<NodeSnapshot>, NoSnapshot> {
+        let cell = generation.cell(node_id);
+        let result = cell.get_or_try_init(|| self.build(generation, node_id)).await.cloned();
+        if result.is_err() {
+            generation.forget(node_id);
+        }
+        result
+    }
+
+    async fn build(
+        &self,
+        generation: &Arc<Generation>,
+        node_id: &str,
+    ) -> Result<Arc<NodeSnapshot>, NoSnapshot> {
+        let defect = |e: &dyn std::fmt::Display| NoSnapshot::Defect(format!("resources of {node_id:?}: {e}"));
+        let _permit = self.permits.acquire().await.map_err(|e| defect(&e))?;
+        let (builder, source, id) =
+            (Arc::clone(&self.builder), Arc::clone(&generation.source), node_id.to_owned());
+        let built = tokio::task::spawn_blocking(move || {
+            let resources = source.resources(&id)?;
+            builder.build(&resources).map_err(|e| NoSnapshot::Defect(format!("resources of {id:?}: {e}")))
+        });
+        let snapshot = built.await.map_err(|e| defect(&e))??;
+        for dangling in snapshot.dangling() {
+            tracing::warn!(node = node_id, "a resource refers to {dangling}, which does not exist");
+        }
+        Ok(Arc::new(snapshot))
+    }
+}
+
+/// Passes on the newest of a series of values, at once if the last one was passed on at least `interval` ago.
+///
+/// What clients see of a hundred updates per second is the latest, ten times a second.
+pub async fn throttle<T: Clone>(mut from: watch::Receiver<T>, interval: Duration, pass: impl Fn(T)) {
+    let mut last: Option<Instant> = None;
+    while from.changed().await.is_ok() {
+        if let Some(last) = last {
+            tokio::time::sleep_until(last + interval).await;
+        }
+        last = Some(Instant::now());
+        let value = from.borrow_and_update().clone();
+        pass(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! `outrigger serve`: the control plane as a process. Reads definitions, serves them, follows their changes.
+//!
+//! Definitions that cannot be read, or have errors, are reported; what was served before stays served.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::SourceArgs;
+use crate::diagnostics::Severity;
+use crate::graph::Graph;
+use crate::listen::Address;
+use crate::mesh_source::MeshSource;
+use crate::server::{Addresses, Config, ControlPlane};
+use crate::source::{files, load};
+use crate::translate::TranslateOptions;
+use crate::watch::{Pace, Watcher};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Where proxies connect: HOST:PORT or unix:/PATH; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
+    xds: Vec<Address>,
+    /// Where /ready, /metrics and /nodes are served: HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18001")]
+    admin: Address,
+    /// Serve xDS to other hosts although connections are neither encrypted nor authenticated
+    #[arg(long)]
+    insecure_plaintext_xds: bool,
+    /// Write the bound addresses to this file, as they are printed
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<PathBuf>,
+    /// What is logged, to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "OUTRIGGER_LOG_LEVEL")]
+    log_level: LevelFilter,
+    /// How it is logged
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Exit code 0: stopped by a signal, 1: could not start, with the reason on stderr.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    start_logging(args);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(serve(args)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told.
+            let _ = writeln!(std::io::stderr(), "outrigger serve: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn start_logging(args: &ServeArgs) {
+    let builder = tracing_subscriber::fmt().with_max_level(args.log_level).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    // Before anything is slow: a signal at start is a signal.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut watcher = Watcher::new(args.source.paths.clone(), Pace::default()).await;
+    let source = read(&args.source).await?;
+    let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
+    config.insecure_plaintext = args.insecure_plaintext_xds;
+    let plane = ControlPlane::start(config, Arc::new(source)).await?;
+    plane.metrics().reloaded(true);
+    announce(plane.addresses(), args.address_file.as_deref())?;
+    loop {
+        tokio::select! {
+            () = stopped(&mut terminate, &mut interrupt) => break,
+            () = watcher.changed() => reload(args, &plane).await,
+        }
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        () = plane.shutdown() => {}
+        // Asked twice.
+        () = stopped(&mut terminate, &mut interrupt) => {}
+    }
+    Ok(())
+}
+
+async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn reload(args: &ServeArgs, plane: &ControlPlane) {
+    match read(&args.source).await {
+        Ok(source) => {
+            plane.metrics().reloaded(true);
+            plane.update(Arc::new(source));
+            tracing::info!("the definitions have changed and are served");
+        }
+        Err(error) => {
+            plane.metrics().reloaded(false);
+            tracing::error!("the definitions have changed: {error}; the last good state stays served");
+        }
+    }
+}
+
+/// Reads, checks and translates the definitions, on a thread that may block. Findings go to stderr.
+async fn read(args: &SourceArgs) -> Result<MeshSource, Failure> {
+    let args = args.clone();
+    tokio::task::spawn_blocking(move || read_blocking(&args)).await?
+}
+
+fn read_blocking(args: &SourceArgs) -> Result<MeshSource, Failure> {
+    let files = files::gather(&args.paths)?;
+    let loaded = load(&files, &args.options(Severity::Error));
+    let mut report = loaded.report;
+    let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
+    let source = MeshSource::new(graph, |_| TranslateOptions::default(), &mut report);
+    super::print_findings(&report);
+    source.ok_or_else(|| format!("{} errors in the definitions", report.count(Severity::Error)).into())
+}
+
+/// One line per address, on stdout and, if wanted, in a file that appears complete.
+fn announce(addresses: &Addresses, file: Option<&std::path::Path>) -> Result<(), Failure> {
+    let xds = addresses.xds.iter().map(|address| format!("xds: {address}\n"));
+    let admin = addresses.admin.iter().map(|address| format!("admin: {address}\n"));
+    let lines: String = xds.chain(admin).collect();
+    // A closed stdout is no reason not to serve.
+    let _ = std::io::stdout().lock().write_all(lines.as_bytes());
+    if let Some(file) = file {
+        let staged = file.with_added_extension("tmp");
+        let written = std::fs::write(&staged, lines).and_then(|()| std::fs::rename(&staged, file));
+        written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    Ok(())
+}

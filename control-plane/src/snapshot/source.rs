@@ -1,0 +1,112 @@
+//! Where resources come from: the seam towards translation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use outrigger_xds_protos::any::Typed;
+
+use super::TypeUrl;
+
+/// The messages one node is to be served, by type and name, encoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeResources {
+    types: BTreeMap<TypeUrl, BTreeMap<String, Vec<u8>>>,
+}
+
+impl NodeResources {
+    /// Adds a message, or replaces the one of that name.
+    pub fn insert<M: Typed>(&mut self, name: impl Into<String>, message: &M) {
+        self.insert_encoded(TypeUrl::new(M::TYPE_URL), name, message.to_wire());
+    }
+
+    /// Adds the wire form of a message of the given type, or replaces the one of that name.
+    pub fn insert_encoded(&mut self, type_url: TypeUrl, name: impl Into<String>, message: Vec<u8>) {
+        self.types.entry(type_url).or_default().insert(name.into(), message);
+    }
+
+    /// Takes a message out again; whether it was there.
+    pub fn remove(&mut self, type_url: &TypeUrl, name: &str) -> bool {
+        self.types.get_mut(type_url).is_some_and(|names| names.remove(name).is_some())
+    }
+
+    /// Everything, types in push order and names in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&TypeUrl, &BTreeMap<String, Vec<u8>>)> {
+        self.types.iter()
+    }
+}
+
+/// Yields what a node is to be served. One value is one state of the definitions; a changed state is a new value.
+///
+/// Called off the network tasks, on a thread that may block, once per node id and state.
+pub trait ResourceSource: Send + Sync + 'static {
+    /// The resources of the node with this id.
+    ///
+    /// # Errors
+    /// When the definitions have no such node.
+    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode>;
+}
+
+/// A node id that the definitions do not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownNode {
+    id: String,
+    reason: String,
+    known: Vec<String>,
+    total: usize,
+}
+
+impl UnknownNode {
+    /// How many known ids the message lists.
+    const LISTED: usize = 10;
+    /// How much of the refused id, and of the reason (which may repeat it), the message shows.
+    const SHOWN: usize = 256;
+
+    /// The refusal of `id`, and why, with some of the ids that would have been accepted.
+    pub fn new<S: Into<String>>(id: &str, reason: &str, known: impl IntoIterator<Item = S>) -> Self {
+        let mut known = known.into_iter();
+        let listed: Vec<String> = known.by_ref().take(Self::LISTED).map(Into::into).collect();
+        let total = listed.len() + known.count();
+        let shown = |text: &str| text.chars().take(Self::SHOWN).collect();
+        Self { id: shown(id), reason: shown(reason), known: listed, total }
+    }
+}
+
+impl fmt::Display for UnknownNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown node id {:?}: {}; ", self.id, self.reason)?;
+        if self.known.is_empty() {
+            return f.write_str("no nodes are defined");
+        }
+        write!(f, "the nodes are {}", self.known.join(", "))?;
+        match self.total - self.known.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for UnknownNode {}
+
+/// A source that was written down: node ids and their resources.
+#[derive(Debug, Clone, Default)]
+pub struct StaticSource {
+    nodes: HashMap<String, NodeResources>,
+}
+
+impl StaticSource {
+    /// Adds a node, or replaces its resources.
+    pub fn with(mut self, node_id: impl Into<String>, resources: NodeResources) -> Self {
+        self.nodes.insert(node_id.into(), resources);
+        self
+    }
+}
+
+impl ResourceSource for StaticSource {
+    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode> {
+        self.nodes.get(node_id).cloned().ok_or_else(|| {
+            let mut known: Vec<&str> = self.nodes.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            UnknownNode::new(node_id, "it is not among those served", known)
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! The mesh, seen from one proxy, as xDS resources.
+//!
+//! Owns the encoding: names, listeners, routes, clusters, endpoints, as App Mesh's control plane sent them. Pure:
+//! graph, proxy and options in, resources out, in a fixed order. It does not validate the mesh (that is
+//! [`crate::graph`]) and does not send anything.
+//! Invariant: what a definition says is translated or the proxy's whole configuration is refused with a finding
+//! that names the field; TLS that cannot be provided never becomes plain text.
+
+mod access_log;
+mod cluster;
+mod endpoint;
+mod gateway;
+mod gateway_route;
+mod health;
+mod http;
+mod listener;
+mod matching;
+mod message;
+mod names;
+mod node;
+mod options;
+mod outbound;
+mod retry;
+mod route;
+
+mod tls;
+
+pub use options::{Listening, TranslateOptions};
+
+use std::collections::BTreeMap;
+
+use outrigger_xds_protos::v3;
+
+use crate::diagnostics::Report;
+use crate::graph::{Graph, Proxy};
+
+/// The resources of one proxy, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// LDS.
+    pub listeners: BTreeMap<String, v3::listener::Listener>,
+    /// RDS.
+    pub routes: BTreeMap<String, v3::route::RouteConfiguration>,
+    /// CDS.
+    pub clusters: BTreeMap<String, v3::cluster::Cluster>,
+    /// EDS, one for each cluster that takes its endpoints from there.
+    pub endpoints: BTreeMap<String, v3::endpoint::ClusterLoadAssignment>,
+}
+
+impl Resources {
+    fn add_listener(&mut self, listener: v3::listener::Listener) {
+        self.listeners.insert(listener.name.clone(), listener);
+    }
+
+    fn add_route(&mut self, route: v3::route::RouteConfiguration) {
+        self.routes.insert(route.name.clone(), route);
+    }
+
+    fn add_cluster(&mut self, cluster: v3::cluster::Cluster) {
+        self.clusters.insert(cluster.name.clone(), cluster);
+    }
+}
+
+/// Translates for one proxy. `None`: the report says what cannot be provided.
+pub fn translate(
+    graph: &Graph,
+    proxy: &Proxy<'_>,
+    options: &TranslateOptions,
+    report: &mut Report,
+) -> Option<Resources> {
+    let mut found = Report::default();
+    let resources = match proxy {
+        Proxy::Node(mesh, node) => node::translate(graph, mesh, node, options, &mut found),
+        Proxy::Gateway(mesh, gateway) => gateway::translate(graph, mesh, gateway, options, &mut found),
+    };
+    let refused = found.has_errors();
+    report.append(found);
+    (!refused).then_some(resources)
+}

@@ -1,0 +1,208 @@
+//! `outrigger serve` as a process: what it prints, follows, survives, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Helpers of tests are tests.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::{CDS, LIMIT, Sotw, channel_to};
+use outrigger::listen::Address;
+use rustix::process::{Pid, Signal, kill_process};
+
+const NODE: &str = "mesh/cloud-native-mesh/virtualNode/microservice-a";
+
+/// The program, its directory of definitions, and what it says.
+struct Serve {
+    process: Child,
+    stderr: Receiver<String>,
+    definitions: PathBuf,
+    xds: Address,
+    admin: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Serve {
+    fn start(more: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let definitions = directory.path().join("mesh.yaml");
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/mesh.yaml"), &definitions).unwrap();
+        let addresses = directory.path().join("addresses");
+        let mut process = command(&definitions, &addresses, more).spawn().unwrap();
+        let stderr = lines(process.stderr.take().unwrap());
+        let text = wait_for(&addresses, &mut process, &stderr);
+        let line = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)).unwrap().to_owned();
+        let (xds, admin) = (line("xds: ").parse().unwrap(), line("admin: "));
+        Self { process, stderr, definitions, xds, admin, _directory: directory }
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.definitions).unwrap();
+        assert!(text.contains(from));
+        let staged = self.definitions.with_extension("new");
+        std::fs::write(&staged, text.replace(from, to)).unwrap();
+        std::fs::rename(staged, &self.definitions).unwrap();
+    }
+
+    fn says(&self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.stderr.recv_timeout(left).unwrap_or_else(|_| panic!("it never says {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    fn ends_with(&mut self, code: i32) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.process.try_wait().unwrap() {
+                Some(status) => return assert_eq!(status.code(), Some(code)),
+                None if Instant::now() > deadline => panic!("it does not end"),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    async fn page(&self, path: &str) -> String {
+        common::page(&self.admin, path).await
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(definitions: &Path, addresses: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.arg("serve").arg(definitions).args(["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.arg("--address-file").arg(addresses).args(more).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn lines(stderr: std::process::ChildStderr) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn wait_for(file: &Path, process: &mut Child, stderr: &Receiver<String>) -> String {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return text;
+        }
+        let ended = process.try_wait().unwrap();
+        if ended.is_some() || Instant::now() > deadline {
+            panic!("no addresses ({ended:?}): {:?}", stderr.iter().collect::<Vec<_>>());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+async fn connect(serve: &Serve) -> Sotw {
+    let mut client = Sotw::open(channel_to(&serve.xds).await, NODE).await;
+    client.ask(CDS, &[]).await;
+    client
+}
+
+#[tokio::test]
+async fn edits_are_served_and_bad_ones_reported() {
+    let serve = Serve::start(&[]);
+    assert_eq!(serve.page("/ready").await, "ready\n");
+    let mut client = connect(&serve).await;
+    let first = client.next().await;
+    assert!(!first.resources.is_empty());
+    client.ack(&first, &[]).await;
+
+    serve.edit("Port: 8080", "Port: 808000");
+    let error = serve.says(": error[");
+    assert!(error.contains("mesh.yaml:"), "{error}");
+    serve.says("the last good state stays served");
+    client.silence().await;
+    let metrics = serve.page("/metrics").await;
+    assert!(metrics.contains("reloads_total{result=\"failure\"} 1\n"), "{metrics}");
+    let mut second = connect(&serve).await;
+    assert_eq!(second.next().await.version_info, first.version_info, "newcomers get the last good state too");
+
+    serve.edit("Port: 808000", "Port: 9090");
+    let changed = client.next().await;
+    assert_ne!(changed.version_info, first.version_info);
+    assert!(serve.page("/nodes").await.contains(NODE));
+
+    std::fs::remove_file(&serve.definitions).unwrap();
+    serve.says("cannot read");
+    client.ack(&changed, &[]).await;
+    client.silence().await;
+}
+
+#[tokio::test]
+async fn it_ends_with_0_when_told_to() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut serve = Serve::start(&[]);
+        let mut client = connect(&serve).await;
+        client.next().await;
+        serve.signal(signal);
+        client.end().await.expect("the stream ends with OK");
+        serve.ends_with(0);
+    }
+}
+
+#[tokio::test]
+async fn it_listens_on_a_unix_socket_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", directory.path().join("xds.sock").display());
+    let serve = Serve::start(&["--xds", &address]);
+    let mut client = Sotw::open(channel_to(&address.parse().unwrap()).await, "microservice-b").await;
+    client.ask(CDS, &[]).await;
+    client.next().await;
+    drop(serve);
+}
+
+fn fails(definitions: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let output = command(definitions, &directory.path().join("addresses"), more).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/mesh.yaml"));
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("broken.yaml");
+    let text = std::fs::read_to_string(example).unwrap().replace("Port: 8080", "Port: 808000");
+    std::fs::write(&broken, text).unwrap();
+
+    let (code, stderr) = fails(&broken, &[]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("broken.yaml:") && stderr.contains("errors in the definitions"), "{stderr}");
+    let (code, stderr) = fails(Path::new("/no/such/file"), &[]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("/no/such/file"), "{stderr}");
+    let (code, stderr) = fails(example, &["--xds", "0.0.0.0:0"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("--insecure-plaintext-xds"), "{stderr}");
+    let (code, stderr) = fails(example, &["--xds", "nonsense"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("HOST:PORT or unix:/PATH"), "{stderr}");
+}

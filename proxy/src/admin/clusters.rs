@@ -1,0 +1,222 @@
+//! `/clusters`: clusters and hosts with their counters, health and limits.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::query::Query;
+use super::reply::Reply;
+use super::{AdminState, ConfigView};
+use crate::config::ClusterSlot;
+use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, Locality};
+use crate::config::live::{Breakers, HostLive};
+
+/// Answers `/clusters`.
+pub(super) fn clusters(state: &AdminState, query: &Query) -> Reply {
+    let filter = match query.get("filter").map(regex::Regex::new).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return Reply::error(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
+    };
+    let snapshot = state.snapshots.current();
+    let shown = |slot: &&Arc<ClusterSlot>| filter.as_ref().is_none_or(|f| f.is_match(&slot.config.name));
+    let mut slots: Vec<_> = snapshot.clusters.iter().flatten().filter(shown).cloned().collect();
+    slots.sort_unstable_by(|a, b| a.config.name.cmp(&b.config.name));
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = slots.iter().map(|slot| cluster_json(slot, &*state.config)).collect();
+        return Reply::json(&json!({ "cluster_statuses": statuses }));
+    }
+    let config = state.config.clone();
+    Reply::text_pieces(slots.into_iter().map(move |slot| cluster_text(&slot, &*config)))
+}
+
+const PRIORITIES: [&str; 2] = ["default_priority", "high_priority"];
+
+fn cluster_text(slot: &ClusterSlot, config: &dyn ConfigView) -> String {
+    let Cluster { name, breakers, .. } = &*slot.config;
+    let mut out = format!("{name}::observability_name::{name}\n");
+    for (priority, breakers) in PRIORITIES.iter().zip(breakers) {
+        for (limit, max) in limits(breakers) {
+            let _ = writeln!(out, "{name}::{priority}::{limit}::{max}");
+        }
+    }
+    let _ = writeln!(out, "{name}::added_via_api::{}", !config.is_static_cluster(name));
+    if let Some(service) = eds_service_name(&slot.config) {
+        let _ = writeln!(out, "{name}::eds_service_name::{service}");
+    }
+    slot.hosts.hosts.iter().for_each(|host| host_text(name, host, &slot.hosts, &mut out));
+    out
+}
+
+fn host_text(cluster: &str, host: &Host, hosts: &HostSet, out: &mut String) {
+    let prefix = format!("{cluster}::{}", host.display);
+    let mut numbers: Vec<_> = counters(&host.live).into_iter().chain(gauges(&host.live)).collect();
+    numbers.sort_unstable();
+    for (name, value) in numbers {
+        let _ = writeln!(out, "{prefix}::{name}::{value}");
+    }
+    let locality = locality(host, hosts);
+    let facts: [(&str, &dyn std::fmt::Display); 10] = [
+        ("hostname", &host.hostname),
+        ("health_flags", &health_flags(host)),
+        ("weight", &host.weight),
+        ("region", &locality.region),
+        ("zone", &locality.zone),
+        ("sub_zone", &locality.sub_zone),
+        ("canary", &false),
+        ("priority", &host.priority),
+        ("success_rate", &-1),
+        ("local_origin_success_rate", &-1),
+    ];
+    for (name, value) in facts {
+        let _ = writeln!(out, "{prefix}::{name}::{value}");
+    }
+}
+
+fn limits(breakers: &Breakers) -> [(&'static str, u32); 4] {
+    [
+        ("max_connections", breakers.connections.max()),
+        ("max_pending_requests", breakers.pending.max()),
+        ("max_requests", breakers.requests.max()),
+        ("max_retries", breakers.retries.max()),
+    ]
+}
+
+/// Shown only when it differs from the name, as it is then that Envoy has it configured.
+fn eds_service_name(cluster: &Cluster) -> Option<&str> {
+    match &cluster.discovery {
+        Discovery::Eds { service_name } if *service_name != cluster.name => Some(service_name),
+        _ => None,
+    }
+}
+
+fn counters(live: &HostLive) -> [(&'static str, u64); 6] {
+    let read = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+    [
+        ("cx_connect_fail", read(&live.cx_connect_fail)),
+        ("cx_total", read(&live.cx_total)),
+        ("rq_error", read(&live.rq_error)),
+        ("rq_success", read(&live.rq_success)),
+        ("rq_timeout", read(&live.rq_timeout)),
+        ("rq_total", read(&live.rq_total)),
+    ]
+}
+
+fn gauges(live: &HostLive) -> [(&'static str, u64); 2] {
+    let read = |cell: &std::sync::atomic::AtomicI64| cell.load(Ordering::Relaxed).max(0) as u64;
+    [("cx_active", read(&live.cx_active)), ("rq_active", read(&live.rq_active))]
+}
+
+fn locality<'a>(host: &Host, hosts: &'a HostSet) -> &'a Locality {
+    static NOWHERE: std::sync::LazyLock<Locality> = std::sync::LazyLock::new(Locality::default);
+    hosts.localities.get(host.locality as usize).unwrap_or(&NOWHERE)
+}
+
+fn has_bit(host: &Host, bit: u32) -> bool {
+    host.live.health.load(Ordering::Relaxed) & bit != 0
+}
+
+fn health_flags(host: &Host) -> String {
+    let flags = [
+        ("/failed_active_hc", has_bit(host, HostLive::FAILED_ACTIVE_HC)),
+        ("/failed_outlier_check", has_bit(host, HostLive::FAILED_OUTLIER)),
+        ("/failed_eds_health", host.health == DiscoveryHealth::Unhealthy),
+        ("/degraded_eds_health", host.health == DiscoveryHealth::Degraded),
+    ];
+    let set: String = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    if set.is_empty() { "healthy".to_owned() } else { set }
+}
+
+fn cluster_json(slot: &ClusterSlot, config: &dyn ConfigView) -> Value {
+    let cluster = &slot.config;
+    let mut status = Map::new();
+    status.insert("name".to_owned(), json!(cluster.name));
+    if !config.is_static_cluster(&cluster.name) {
+        status.insert("added_via_api".to_owned(), json!(true));
+    }
+    let hosts: Vec<_> = slot.hosts.hosts.iter().map(|host| host_json(host, &slot.hosts)).collect();
+    if !hosts.is_empty() {
+        status.insert("host_statuses".to_owned(), json!(hosts));
+    }
+    let [default, high] = &cluster.breakers;
+    let thresholds = [thresholds(None, default), thresholds(Some("HIGH"), high)];
+    status.insert("circuit_breakers".to_owned(), json!({ "thresholds": thresholds }));
+    status.insert("observability_name".to_owned(), json!(cluster.name));
+    if let Some(service) = eds_service_name(cluster) {
+        status.insert("eds_service_name".to_owned(), json!(service));
+    }
+    status.into()
+}
+
+fn thresholds(priority: Option<&str>, breakers: &Breakers) -> Map<String, Value> {
+    let priority = priority.map(|priority| ("priority".to_owned(), json!(priority)));
+    let limits = limits(breakers).into_iter().map(|(name, max)| (name.to_owned(), json!(max)));
+    priority.into_iter().chain(limits).collect()
+}
+
+fn host_json(host: &Host, hosts: &HostSet) -> Value {
+    let counters = counters(&host.live).into_iter().map(|(name, value)| stat_json(None, name, value));
+    let gauges = gauges(&host.live).into_iter().map(|(name, value)| stat_json(Some("GAUGE"), name, value));
+    let mut status = Map::new();
+    status.insert("address".to_owned(), address_json(&host.address));
+    status.insert("stats".to_owned(), counters.chain(gauges).collect());
+    status.insert("health_status".to_owned(), health_json(host));
+    status.insert("weight".to_owned(), json!(host.weight));
+    if !host.hostname.is_empty() {
+        status.insert("hostname".to_owned(), json!(host.hostname));
+    }
+    if host.priority > 0 {
+        status.insert("priority".to_owned(), json!(host.priority));
+    }
+    status.insert("locality".to_owned(), locality_json(locality(host, hosts)));
+    status.into()
+}
+
+/// proto3 JSON: zero values are left out, 64-bit numbers are strings.
+fn stat_json(kind: Option<&str>, name: &str, value: u64) -> Value {
+    let mut stat = Map::new();
+    if let Some(kind) = kind {
+        stat.insert("type".to_owned(), json!(kind));
+    }
+    if value > 0 {
+        stat.insert("value".to_owned(), json!(value.to_string()));
+    }
+    stat.insert("name".to_owned(), json!(name));
+    stat.into()
+}
+
+fn address_json(address: &HostAddress) -> Value {
+    match address {
+        HostAddress::Ip(address) => super::listeners::socket_address(*address),
+        HostAddress::Pipe(path) => json!({ "pipe": { "path": path.to_string_lossy() } }),
+    }
+}
+
+fn health_json(host: &Host) -> Value {
+    let mut health = Map::new();
+    let flags = [
+        ("failed_active_health_check", HostLive::FAILED_ACTIVE_HC),
+        ("failed_outlier_check", HostLive::FAILED_OUTLIER),
+    ];
+    for (name, _) in flags.into_iter().filter(|(_, bit)| has_bit(host, *bit)) {
+        health.insert(name.to_owned(), json!(true));
+    }
+    let told = match host.health {
+        DiscoveryHealth::Healthy => "HEALTHY",
+        DiscoveryHealth::Degraded => "DEGRADED",
+        DiscoveryHealth::Unhealthy => "UNHEALTHY",
+    };
+    health.insert("eds_health_status".to_owned(), json!(told));
+    health.into()
+}
+
+fn locality_json(locality: &Locality) -> Value {
+    let parts = [("region", &locality.region), ("zone", &locality.zone), ("sub_zone", &locality.sub_zone)];
+    let present = parts.into_iter().filter(|(_, value)| !value.is_empty());
+    present.map(|(name, value)| (name.to_owned(), json!(value))).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Drain signal. The server flips it, workers and connections read it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::Notify;
+
+/// How far a listener, or the process, is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum DrainPhase {
+    /// Serving.
+    Running = 0,
+    /// Connections are asked to end (`connection: close`, GOAWAY); new ones are still served.
+    Draining = 1,
+    /// Listeners are closed; what is left is being finished.
+    Closing = 2,
+    /// The drain time is over: cut what remains.
+    Terminating = 3,
+}
+
+impl DrainPhase {
+    fn of(value: u8) -> Self {
+        match value {
+            0 => DrainPhase::Running,
+            1 => DrainPhase::Draining,
+            2 => DrainPhase::Closing,
+            _ => DrainPhase::Terminating,
+        }
+    }
+}
+
+/// Which listeners a drain concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainScope {
+    /// Every listener.
+    All,
+    /// Only listeners with `traffic_direction: INBOUND`.
+    InboundOnly,
+}
+
+/// One drain signal: cheap to test on every request, awaitable while idle. Clones share the state.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    changed: Notify,
+}
+
+impl Drain {
+    /// A signal in phase `Running`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves to `phase` and wakes everyone waiting; going back is ignored.
+    pub fn advance(&self, phase: DrainPhase) {
+        if self.shared.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {
+            self.shared.changed.notify_waiters();
+        }
+    }
+
+    /// The phase now: one load.
+    #[inline]
+    pub fn phase(&self) -> DrainPhase {
+        DrainPhase::of(self.shared.phase.load(Ordering::Acquire))
+    }
+
+    /// True from `Draining` on.
+    #[inline]
+    pub fn is_draining(&self) -> bool {
+        self.phase() >= DrainPhase::Draining
+    }
+
+    /// Waits until the phase is at least `phase`.
+    pub async fn reached(&self, phase: DrainPhase) {
+        loop {
+            let changed = self.shared.changed.notified();
+            if self.phase() >= phase {
+                return;
+            }
+            changed.await;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Compiled matchers for strings, numeric ranges and headers. Built by the translator, run per request.
+//! Semantics: Envoy `StringMatcher`, `HeaderMatcher`, `Int64Range`.
+
+use regex::bytes::Regex;
+
+/// Envoy `type.matcher.v3.StringMatcher`, compiled.
+#[derive(Clone, Debug)]
+pub enum StringMatch {
+    /// Whole value equal.
+    Exact(Vec<u8>),
+    /// Value starts with.
+    Prefix(Vec<u8>),
+    /// Value ends with.
+    Suffix(Vec<u8>),
+    /// Value contains.
+    Contains(Vec<u8>),
+    /// The whole value matches; the expression is already anchored at both ends.
+    Regex(Regex),
+    /// One of the literal kinds, ASCII case ignored; the inner pattern is lower case.
+    IgnoreCase(Box<StringMatch>),
+}
+
+impl StringMatch {
+    /// Whether `value` matches.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            StringMatch::Exact(want) => value == want.as_slice(),
+            StringMatch::Prefix(want) => value.starts_with(want),
+            StringMatch::Suffix(want) => value.ends_with(want),
+            StringMatch::Contains(want) => contains(value, want),
+            StringMatch::Regex(regex) => regex.is_match(value),
+            StringMatch::IgnoreCase(inner) => inner.matches(&value.to_ascii_lowercase()),
+        }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+/// Compiles `pattern`, in RE2 syntax, so that it must match the whole input, as Envoy's matchers do.
+///
+/// Unicode classes are off: RE2 in Envoy works on bytes. The program size is bounded.
+pub fn full_match_regex(pattern: &str) -> Result<Regex, regex::Error> {
+    let pattern = super::re2::to_regex_syntax(pattern);
+    if pattern.contains(')') {
+        // `a)|(b` is wrong, but would balance the group below and lose the anchors.
+        compile(&pattern)?;
+    }
+    compile(&format!("^(?:{pattern})$"))
+}
+
+/// Compiles `pattern`, in RE2 syntax, to be searched for anywhere in the input (rewrites).
+pub fn search_regex(pattern: &str) -> Result<Regex, regex::Error> {
+    compile(&super::re2::to_regex_syntax(pattern))
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    regex::bytes::RegexBuilder::new(pattern)
+        .unicode(false)
+        .dot_matches_new_line(false)
+        .size_limit(1 << 20)
+        .build()
+}
+
+/// Envoy `HeaderMatcher`, compiled. The name is lower case; pseudo-headers (`:method`, `:path`,
+/// `:authority`, `:scheme`) are legal names.
+#[derive(Clone, Debug)]
+pub struct HeaderMatch {
+    /// Lower-case field name.
+    pub name: Box<str>,
+    /// What the joined value must be.
+    pub kind: HeaderMatchKind,
+    /// Flips the result, but a missing header matches only as `missing_as_empty` or `Present(false)` say.
+    pub invert: bool,
+    /// `treat_missing_header_as_empty`.
+    pub missing_as_empty: bool,
+}
+
+/// The value side of a [`HeaderMatch`].
+#[derive(Clone, Debug)]
+pub enum HeaderMatchKind {
+    /// Header present (true) or absent (false).
+    Present(bool),
+    /// Value text.
+    Value(StringMatch),
+    /// Value is a base-10 integer with `start <= value < end`.
+    Range {
+        /// Inclusive.
+        start: i64,
+        /// Exclusive.
+        end: i64,
+    },
+}
+
+impl HeaderMatch {
+    /// Whether a header whose comma-joined value is `value` (`None`: absent) satisfies this matcher.
+    pub fn matches(&self, value: Option<&[u8]>) -> bool {
+        let value = match (value, &self.kind) {
+            (value, HeaderMatchKind::Present(want)) => return (value.is_some() == *want) != self.invert,
+            (Some(value), _) => value,
+            (None, _) if self.missing_as_empty => b"",
+            (None, _) => return false,
+        };
+        let hit = match &self.kind {
+            HeaderMatchKind::Value(matcher) => matcher.matches(value),
+            HeaderMatchKind::Range { start, end } => {
+                parse_i64(value).is_some_and(|number| *start <= number && number < *end)
+            }
+            HeaderMatchKind::Present(_) => true,
+        };
+        hit != self.invert
+    }
+}
+
+fn parse_i64(value: &[u8]) -> Option<i64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Envoy `QueryParameterMatcher`: the first value of a repeated key counts, values are not decoded.
+#[derive(Clone, Debug)]
+pub struct QueryMatch {
+    /// Parameter name, compared as written.
+    pub name: Box<str>,
+    /// What the parameter must be.
+    pub kind: QueryMatchKind,
+}
+
+/// The value side of a [`QueryMatch`].
+#[derive(Clone, Debug)]
+pub enum QueryMatchKind {
+    /// Parameter present (true) or absent (false).
+    Present(bool),
+    /// Value text; a parameter without `=` has an empty value.
+    Value(StringMatch),
+}
+
+impl QueryMatch {
+    /// Whether the query string (without `?`) satisfies this matcher.
+    pub fn matches(&self, query: &[u8]) -> bool {
+        let mut pairs = query.split(|byte| *byte == b'&').map(split_pair);
+        let found = pairs.find(|(key, _)| *key == self.name.as_bytes()).map(|(_, value)| value);
+        match &self.kind {
+            QueryMatchKind::Present(want) => found.is_some() == *want,
+            QueryMatchKind::Value(matcher) => found.is_some_and(|value| matcher.matches(value)),
+        }
+    }
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'=', pair) {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, b""),
+    }
+}

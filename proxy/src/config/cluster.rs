@@ -1,0 +1,241 @@
+//! Compiled clusters and their hosts.
+//! Source: `envoy.config.cluster.v3.Cluster`, `ClusterLoadAssignment`, `HttpProtocolOptions`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::listener::{HeaderCase, Http2Settings};
+use super::live::{Breakers, HostLive};
+use super::secret::ClientTls;
+use crate::stats::scope::ClusterStats;
+
+/// A cluster in a snapshot: settings and the hosts it has now.
+#[derive(Debug)]
+pub struct ClusterSlot {
+    /// Settings; the same pointer while the resource is unchanged.
+    pub config: Arc<Cluster>,
+    /// Hosts; the same pointer while membership, weights and health as told by discovery are unchanged.
+    pub hosts: Arc<HostSet>,
+}
+
+/// Settings of one cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// xDS resource name.
+    pub name: Box<str>,
+    /// How hosts are found.
+    pub discovery: Discovery,
+    /// Load balancing.
+    pub lb: LbPolicy,
+    /// TCP connect plus TLS handshake.
+    pub connect_timeout: Duration,
+    /// Upper bound of bytes buffered per connection and direction.
+    pub buffer_limit: usize,
+    /// Protocol towards the hosts.
+    pub protocol: UpstreamProtocol,
+    /// HTTP/1 header case.
+    pub header_case: HeaderCase,
+    /// Forward trailers on HTTP/1.
+    pub http1_trailers: bool,
+    /// HTTP/2 settings.
+    pub http2: Http2Settings,
+    /// Idle connections close after this; zero is off.
+    pub idle_timeout: Duration,
+    /// Longest life of a connection; zero is off.
+    pub max_connection_duration: Duration,
+    /// Requests per connection; zero is no limit.
+    pub max_requests_per_connection: u32,
+    /// Response head limit, bytes.
+    pub max_head_bytes: usize,
+    /// Response field count limit.
+    pub max_fields: usize,
+    /// TLS origination; `None` is plaintext.
+    pub tls: Option<Arc<ClientTls>>,
+    /// TCP keepalive.
+    pub keepalive: Option<Keepalive>,
+    /// Share of healthy hosts (percent) below which all hosts are used; 0 never.
+    pub panic_threshold: u32,
+    /// Close connections to a host that left the set.
+    pub close_connections_on_host_set_change: bool,
+    /// Circuit breakers: default priority, high priority.
+    pub breakers: [Arc<Breakers>; 2],
+    /// Handles of `cluster.<name>.*`.
+    pub stats: ClusterStats,
+}
+
+/// Where hosts come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Written in the cluster.
+    Static,
+    /// Every address of each name is a host.
+    StrictDns(DnsSettings),
+    /// One logical host at the first address.
+    LogicalDns(DnsSettings),
+    /// EDS resource of this name.
+    Eds {
+        /// `service_name`, else the cluster's name.
+        service_name: Box<str>,
+    },
+    /// The connection's original destination.
+    OriginalDst {
+        /// Take the destination from this header (lower case) instead.
+        header: Option<Box<str>>,
+        /// Use this port instead of the original one.
+        port_override: Option<u16>,
+        /// Idle hosts are forgotten after this.
+        cleanup_interval: Duration,
+    },
+}
+
+/// DNS cluster settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// Names to resolve.
+    pub names: Vec<DnsName>,
+    /// Between refreshes.
+    pub refresh: Duration,
+    /// After the first failure; jittered, and growing with every further one.
+    pub failure_refresh: Duration,
+    /// Longest time between attempts after failures.
+    pub failure_refresh_max: Duration,
+    /// Use the records' TTL instead of `refresh`.
+    pub respect_ttl: bool,
+    /// Address families.
+    pub family: LookupFamily,
+}
+
+/// One configured name of a DNS cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName {
+    /// Name to resolve, or an IP address; a trailing dot makes it absolute.
+    pub hostname: Box<str>,
+    /// [`Host::hostname`] of every address: what host rewrites send.
+    pub authority: Box<str>,
+    /// Port of every address.
+    pub port: u16,
+    /// Weight of every address.
+    pub weight: u32,
+    /// Priority of every address.
+    pub priority: u32,
+}
+
+/// `dns_lookup_family`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupFamily {
+    /// v6, else v4.
+    Auto,
+    /// v4, else v6.
+    V4Preferred,
+    /// Only v4.
+    V4Only,
+    /// Only v6.
+    V6Only,
+    /// Both.
+    All,
+}
+
+/// Load-balancing policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LbPolicy {
+    /// Weighted round robin.
+    RoundRobin,
+    /// Fewest active requests among random choices.
+    LeastRequest {
+        /// Samples, at least 2.
+        choices: u32,
+    },
+    /// Uniform.
+    Random,
+    /// The cluster type decides (`ORIGINAL_DST`).
+    ClusterProvided,
+}
+
+/// Protocol towards a cluster's hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: prior knowledge on plaintext, ALPN on TLS.
+    Http2,
+    /// What ALPN says; needs TLS.
+    Auto,
+    /// What the downstream spoke.
+    Downstream,
+}
+
+/// TCP keepalive of upstream connections; `None` inside is the kernel's default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Unanswered probes before the connection is dead.
+    pub probes: Option<u32>,
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Between probes.
+    pub interval: Option<Duration>,
+}
+
+/// Where a host listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostAddress {
+    /// TCP.
+    Ip(SocketAddr),
+    /// Unix stream socket.
+    Pipe(PathBuf),
+}
+
+/// Health of a host as discovery tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryHealth {
+    /// UNKNOWN or HEALTHY.
+    Healthy,
+    /// DEGRADED.
+    Degraded,
+    /// UNHEALTHY, DRAINING or TIMEOUT.
+    Unhealthy,
+}
+
+/// One host of a cluster.
+#[derive(Debug)]
+pub struct Host {
+    /// Unique in the process, never reused: keys pools across snapshots.
+    pub uid: u64,
+    /// Address.
+    pub address: HostAddress,
+    /// `addr:port` for logs and stats, formatted once.
+    pub display: Box<str>,
+    /// DNS name or endpoint hostname; empty when there is none.
+    pub hostname: Box<str>,
+    /// At least 1.
+    pub weight: u32,
+    /// 0 is highest.
+    pub priority: u32,
+    /// Index into [`HostSet::localities`].
+    pub locality: u32,
+    /// As told by discovery.
+    pub health: DiscoveryHealth,
+    /// Counters and health bits that survive updates.
+    pub live: Arc<HostLive>,
+}
+
+/// Region, zone and sub-zone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// Region.
+    pub region: Box<str>,
+    /// Zone.
+    pub zone: Box<str>,
+    /// Sub-zone.
+    pub sub_zone: Box<str>,
+}
+
+/// All hosts of a cluster at one moment.
+#[derive(Debug, Default)]
+pub struct HostSet {
+    /// Hosts in discovery order.
+    pub hosts: Vec<Arc<Host>>,
+    /// Localities hosts refer to.
+    pub localities: Vec<Locality>,
+}

@@ -1,0 +1,120 @@
+//! The only cells a snapshot reaches that change after it was published: host counters and health
+//! bits, circuit-breaker counts and bound sockets. Each is shared by all workers for a stated reason,
+//! and is carried from one snapshot to the next as long as its owner stays the same.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+/// Counters and health bits of one host. Shared because least-request, outlier detection and
+/// `/clusters` must see the host as the whole process uses it.
+#[derive(Debug, Default)]
+pub struct HostLive {
+    /// Streams in flight.
+    pub rq_active: AtomicI64,
+    /// Connections open.
+    pub cx_active: AtomicI64,
+    /// Connections ever opened.
+    pub cx_total: AtomicU64,
+    /// Failed connection attempts.
+    pub cx_connect_fail: AtomicU64,
+    /// Requests ever sent.
+    pub rq_total: AtomicU64,
+    /// Requests answered below 500.
+    pub rq_success: AtomicU64,
+    /// Requests answered 5xx, reset or failed.
+    pub rq_error: AtomicU64,
+    /// Requests that timed out.
+    pub rq_timeout: AtomicU64,
+    /// Health bits set by checks and outlier detection; 0 is healthy. See [`HostLive::FAILED_ACTIVE_HC`].
+    pub health: AtomicU32,
+}
+
+impl HostLive {
+    /// An active health check failed.
+    pub const FAILED_ACTIVE_HC: u32 = 1;
+    /// Ejected by outlier detection.
+    pub const FAILED_OUTLIER: u32 = 1 << 1;
+
+    /// True when neither checks nor outlier detection object.
+    #[inline]
+    pub fn is_healthy(&self) -> bool {
+        self.health.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Circuit breaker of one cluster and priority. Shared because Envoy's limits hold per process.
+#[derive(Debug)]
+pub struct Breakers {
+    /// `max_connections`.
+    pub connections: Limit,
+    /// `max_pending_requests`.
+    pub pending: Limit,
+    /// `max_requests`.
+    pub requests: Limit,
+    /// `max_retries`.
+    pub retries: Limit,
+}
+
+/// A counted limit. Unlimited ones skip the atomic, so a mesh without limits pays nothing.
+#[derive(Debug)]
+pub struct Limit {
+    max: u32,
+    used: AtomicI64,
+}
+
+impl Limit {
+    /// At or above this a limit counts as absent: App Mesh and Istio send these values for "none".
+    pub const UNLIMITED: u32 = i32::MAX as u32;
+
+    /// A limit of `max`.
+    pub fn new(max: u32) -> Self {
+        Self { max, used: AtomicI64::new(0) }
+    }
+
+    /// Takes one permit, or says no.
+    #[inline]
+    pub fn try_acquire(&self) -> bool {
+        if self.max >= Self::UNLIMITED {
+            return true;
+        }
+        let took = self.used.fetch_add(1, Ordering::Relaxed) < i64::from(self.max);
+        if !took {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        took
+    }
+
+    /// Takes a permit although the limit is reached; to be released like any other.
+    pub fn acquire_over(&self) {
+        self.used.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives one permit back.
+    #[inline]
+    pub fn release(&self) {
+        if self.max < Self::UNLIMITED {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the next [`Limit::try_acquire`] would fail.
+    pub fn is_open(&self) -> bool {
+        self.max < Self::UNLIMITED && self.used.load(Ordering::Relaxed) >= i64::from(self.max)
+    }
+
+    /// The configured limit.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+}
+
+/// Bound sockets of one listener, one per worker, in the same SO_REUSEPORT group. Bound on the main
+/// runtime so that a failure rejects the resource; each worker clones its own. The group keeps its
+/// size for life: closing one member would reset connections queued on it.
+#[derive(Debug)]
+pub struct ListenerSockets {
+    /// The address as bound, with the real port.
+    pub address: SocketAddr,
+    /// By worker index.
+    pub sockets: Vec<TcpListener>,
+}

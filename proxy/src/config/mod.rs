@@ -1,0 +1,58 @@
+//! The compiled world: one immutable [`Snapshot`] of plain structs, reached by dense ids.
+//!
+//! `xds/translate` builds the parts, `xds/compile` assembles them, `publish` swaps one pointer,
+//! and requests only read. Nothing here does I/O or knows protobuf. The only cells that change
+//! after publishing are those in [`live`].
+
+pub mod cluster;
+pub mod listener;
+pub mod live;
+pub mod outside;
+pub mod publish;
+pub mod route;
+pub mod secret;
+
+use std::sync::Arc;
+
+use crate::base::ids::{ClusterId, ListenerId, RouteTableId};
+
+pub use cluster::{Cluster, ClusterSlot, Host, HostSet};
+pub use listener::{Listener, ListenerSlot};
+pub use route::RouteTable;
+
+/// One consistent world. A request that started under a snapshot finishes under it.
+///
+/// Tables are indexed by dense ids; `None` is a removed or not yet warm resource.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows by one with every publication.
+    pub generation: u64,
+    /// By [`ListenerId`].
+    pub listeners: Vec<Option<Arc<ListenerSlot>>>,
+    /// By [`RouteTableId`].
+    pub route_tables: Vec<Option<Arc<RouteTable>>>,
+    /// By [`ClusterId`].
+    pub clusters: Vec<Option<Arc<ClusterSlot>>>,
+    /// Cluster names for routes that name their cluster per request (`cluster_header`).
+    pub cluster_names: Arc<foldhash::HashMap<Box<str>, ClusterId>>,
+}
+
+impl Snapshot {
+    /// The cluster, when it is there and warm.
+    #[inline]
+    pub fn cluster(&self, id: ClusterId) -> Option<&Arc<ClusterSlot>> {
+        self.clusters.get(id.index())?.as_ref()
+    }
+
+    /// The listener, when it is there and warm.
+    #[inline]
+    pub fn listener(&self, id: ListenerId) -> Option<&Arc<ListenerSlot>> {
+        self.listeners.get(id.index())?.as_ref()
+    }
+
+    /// The route table, when it arrived.
+    #[inline]
+    pub fn route_table(&self, id: RouteTableId) -> Option<&Arc<RouteTable>> {
+        self.route_tables.get(id.index())?.as_ref()
+    }
+}

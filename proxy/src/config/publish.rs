@@ -1,0 +1,64 @@
+//! One pointer, one generation: how a snapshot reaches the workers.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::Snapshot;
+
+/// The writing side, owned by the compiler on the main runtime.
+#[derive(Debug)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+    generation: watch::Sender<u64>,
+}
+
+/// The reading side, one per worker and one for admin.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    current: Arc<ArcSwap<Snapshot>>,
+    generation: watch::Receiver<u64>,
+}
+
+/// A connected pair that starts with an empty world of generation 0.
+pub fn channel() -> (Publisher, Subscriber) {
+    let current = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let (sender, receiver) = watch::channel(0);
+    (Publisher { current: current.clone(), generation: sender }, Subscriber { current, generation: receiver })
+}
+
+impl Publisher {
+    /// Stores the next world and wakes every subscriber. Stamps the generation; returns it.
+    pub fn publish(&self, mut next: Snapshot) -> u64 {
+        let generation = *self.generation.borrow() + 1;
+        next.generation = generation;
+        self.current.store(Arc::new(next));
+        self.generation.send_replace(generation);
+        generation
+    }
+
+    /// Generation of the world as last published.
+    pub fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
+    /// The world as last published.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+}
+
+impl Subscriber {
+    /// Waits for a generation this subscriber has not seen. `None` when the publisher is gone.
+    pub async fn changed(&mut self) -> Option<Arc<Snapshot>> {
+        self.generation.changed().await.ok()?;
+        self.generation.borrow_and_update();
+        Some(self.current.load_full())
+    }
+
+    /// The world now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+}

@@ -1,0 +1,419 @@
+//! Compiled route tables: virtual hosts in Envoy's domain search order, route matches, actions.
+//! Source: `envoy.config.route.v3.RouteConfiguration`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use crate::base::ids::ClusterId;
+use crate::base::matcher::{HeaderMatch, QueryMatch};
+use crate::observe::format::Format;
+
+/// One RouteConfiguration.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    /// xDS resource name.
+    pub name: Box<str>,
+    /// Virtual hosts in configuration order; the lookup tables below index into it.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// Lower-case exact domains.
+    pub exact: foldhash::HashMap<Box<str>, usize>,
+    /// `*suffix` domains without the star, longest first.
+    pub suffix: Vec<(Box<str>, usize)>,
+    /// `prefix*` domains without the star, longest first.
+    pub prefix: Vec<(Box<str>, usize)>,
+    /// The `*` domain.
+    pub any: Option<usize>,
+    /// Compare hosts without their port.
+    pub ignore_port: bool,
+    /// Table-wide header edits, applied after those of virtual host, route and weighted cluster.
+    pub headers: HeaderEdits,
+    /// `most_specific_header_mutations_wins`: reverse that order.
+    pub most_specific_wins: bool,
+    /// Lower-case names stripped from external requests.
+    pub internal_only_headers: Vec<Box<str>>,
+}
+
+/// One virtual host.
+#[derive(Debug, Default)]
+pub struct VirtualHost {
+    /// Name for stats and logs.
+    pub name: Box<str>,
+    /// First match wins; there is no fall-through to another host.
+    pub routes: Vec<Route>,
+    /// Header edits of this host.
+    pub headers: HeaderEdits,
+    /// Send `x-envoy-attempt-count` upstream.
+    pub include_request_attempt_count: bool,
+    /// Send `x-envoy-attempt-count` in responses.
+    pub include_attempt_count_in_response: bool,
+    /// `require_tls`: redirect plaintext requests to https.
+    pub require_tls: TlsRequirement,
+}
+
+/// Which plaintext requests a virtual host redirects to https.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsRequirement {
+    /// None.
+    #[default]
+    None,
+    /// Those that are not internal (`x-envoy-internal`).
+    External,
+    /// All.
+    All,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Name for the access log.
+    pub name: Box<str>,
+    /// Conditions.
+    pub matches: RouteMatch,
+    /// What to do.
+    pub action: RouteAction,
+    /// Header edits of this route.
+    pub headers: HeaderEdits,
+}
+
+/// Conditions of one route; all must hold.
+#[derive(Debug)]
+pub struct RouteMatch {
+    /// Path condition.
+    pub path: PathMatch,
+    /// Headers, ANDed.
+    pub headers: Vec<HeaderMatch>,
+    /// Query parameters, ANDed.
+    pub query: Vec<QueryMatch>,
+    /// Only for `content-type: application/grpc*`.
+    pub grpc: bool,
+    /// Share of requests this route takes, per million; `None` is all.
+    /// The same random value serves the weighted cluster choice.
+    pub runtime_fraction_ppm: Option<u32>,
+}
+
+/// Path conditions. Values are compared with the path without query and fragment.
+#[derive(Debug)]
+pub enum PathMatch {
+    /// Starts with; not segment aware.
+    Prefix(Literal),
+    /// Equal.
+    Exact(Literal),
+    /// Equal, or the prefix followed by `/`.
+    SeparatedPrefix(Literal),
+    /// Whole path matches; already anchored.
+    Regex(Regex),
+    /// CONNECT requests only.
+    Connect,
+}
+
+/// Text compared with or without regard to ASCII case.
+#[derive(Clone, Debug)]
+pub struct Literal {
+    /// The text; lower case when `ignore_case`.
+    pub text: Box<[u8]>,
+    /// `case_sensitive: false`.
+    pub ignore_case: bool,
+}
+
+/// What a matched route does.
+#[derive(Debug)]
+pub enum RouteAction {
+    /// Send to a cluster.
+    Forward(Box<Forward>),
+    /// Answer with a redirect.
+    Redirect(Box<Redirect>),
+    /// Answer with a fixed response.
+    Direct(DirectResponse),
+}
+
+/// Fixed answer.
+#[derive(Debug)]
+pub struct DirectResponse {
+    /// 200..=599.
+    pub status: u16,
+    /// At most `max_direct_response_body_size_bytes`.
+    pub body: bytes::Bytes,
+}
+
+/// Redirect answer.
+#[derive(Debug, Default)]
+pub struct Redirect {
+    /// New scheme.
+    pub scheme: Option<Box<str>>,
+    /// New host.
+    pub host: Option<Box<str>>,
+    /// New port.
+    pub port: Option<u16>,
+    /// New path.
+    pub path: Option<PathRewrite>,
+    /// Drop the query.
+    pub strip_query: bool,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// Which cluster takes a request or a connection.
+#[derive(Debug)]
+pub enum ClusterChoice {
+    /// Always this one.
+    One(ClusterId),
+    /// By weight.
+    Weighted(WeightedClusters),
+    /// Named by a request header.
+    Header {
+        /// Lower-case header name.
+        name: Box<str>,
+    },
+}
+
+/// Weighted clusters; the sum of weights is at least 1.
+#[derive(Debug)]
+pub struct WeightedClusters {
+    /// Entries in configuration order.
+    pub entries: Vec<WeightedCluster>,
+    /// Sum of the weights.
+    pub total: u32,
+}
+
+/// One entry.
+#[derive(Debug)]
+pub struct WeightedCluster {
+    /// Target.
+    pub cluster: ClusterId,
+    /// Share; 0 is never picked.
+    pub weight: u32,
+    /// Header edits when this entry is chosen.
+    pub headers: HeaderEdits,
+    /// Authority to send instead.
+    pub host_rewrite: Option<Box<str>>,
+}
+
+impl WeightedClusters {
+    /// The entry whose interval of the summed weights holds `random`.
+    pub fn choose(&self, random: u64) -> Option<&WeightedCluster> {
+        let mut point = random % u64::from(self.total.max(1));
+        self.entries.iter().find(|entry| {
+            let inside = point < u64::from(entry.weight);
+            point = point.saturating_sub(u64::from(entry.weight));
+            inside
+        })
+    }
+}
+
+/// The cluster for a connection that has no headers.
+pub fn choose_cluster(choice: &ClusterChoice, random: u64) -> Option<ClusterId> {
+    match choice {
+        ClusterChoice::One(cluster) => Some(*cluster),
+        ClusterChoice::Weighted(weighted) => weighted.choose(random).map(|entry| entry.cluster),
+        ClusterChoice::Header { .. } => None,
+    }
+}
+
+/// Settings of a forwarding route.
+#[derive(Debug)]
+pub struct Forward {
+    /// Cluster selection.
+    pub clusters: ClusterChoice,
+    /// Status when the cluster is missing: 503, 404 or 500.
+    pub cluster_not_found_status: u16,
+    /// Path rewrite.
+    pub path_rewrite: Option<PathRewrite>,
+    /// Authority rewrite.
+    pub host_rewrite: Option<HostRewrite>,
+    /// Set `x-forwarded-host` when the authority is rewritten.
+    pub append_x_forwarded_host: bool,
+    /// Whole exchange, from the complete request to the complete response; zero is off.
+    pub timeout: Duration,
+    /// Stream idle timeout of this route; `None` takes the connection manager's, zero is off.
+    pub idle_timeout: Option<Duration>,
+    /// Longest life of the stream; presence switches `timeout` off.
+    pub max_stream_duration: Option<MaxStreamDuration>,
+    /// Retries.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// `priority: HIGH`: take the second set of circuit breakers.
+    pub high_priority: bool,
+    /// Upgrade types switched on or off for this route, lower case.
+    pub upgrades: Vec<(Box<str>, bool)>,
+    /// CONNECT is terminated here: the payload goes upstream as raw TCP.
+    pub connect_terminate: bool,
+}
+
+/// `RouteAction.max_stream_duration`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MaxStreamDuration {
+    /// Zero is off.
+    pub max: Duration,
+    /// Honour `grpc-timeout` up to this; zero inside is uncapped.
+    pub grpc_timeout_max: Option<Duration>,
+    /// Subtracted from `grpc-timeout`.
+    pub grpc_timeout_offset: Duration,
+}
+
+/// Retry policy of a route. Source: `envoy.config.route.v3.RetryPolicy`.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// Conditions.
+    pub on: RetryOn,
+    /// Retries after the first attempt.
+    pub num_retries: u32,
+    /// Statuses for `retriable-status-codes`, sorted.
+    pub status_codes: Vec<u16>,
+    /// Zero is off.
+    pub per_try_timeout: Duration,
+    /// Back-off window of the first retry.
+    pub base_interval: Duration,
+    /// Longest window.
+    pub max_interval: Duration,
+    /// Prefer hosts that were not tried.
+    pub avoid_previous_hosts: bool,
+    /// Re-picks while avoiding.
+    pub host_selection_attempts: u32,
+}
+
+/// Retry conditions as a bit set; see `xds-and-envoy` 2.5 in Envoy's router documentation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn(pub u32);
+
+/// `(token, bit)` of every condition understood.
+pub const RETRY_TOKENS: &[(&str, RetryOn)] = &[
+    ("5xx", RetryOn::SERVER_ERROR),
+    ("gateway-error", RetryOn::GATEWAY_ERROR),
+    ("reset", RetryOn::RESET),
+    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
+    ("connect-failure", RetryOn::CONNECT_FAILURE),
+    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
+    ("refused-stream", RetryOn::REFUSED_STREAM),
+    ("retriable-status-codes", RetryOn::STATUS_CODES),
+    ("cancelled", RetryOn::GRPC_CANCELLED),
+    ("deadline-exceeded", RetryOn::GRPC_DEADLINE_EXCEEDED),
+    ("internal", RetryOn::GRPC_INTERNAL),
+    ("resource-exhausted", RetryOn::GRPC_RESOURCE_EXHAUSTED),
+    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
+];
+
+impl RetryOn {
+    /// `5xx`.
+    pub const SERVER_ERROR: RetryOn = RetryOn(1);
+    /// `gateway-error`.
+    pub const GATEWAY_ERROR: RetryOn = RetryOn(1 << 1);
+    /// `reset`.
+    pub const RESET: RetryOn = RetryOn(1 << 2);
+    /// `reset-before-request`.
+    pub const RESET_BEFORE_REQUEST: RetryOn = RetryOn(1 << 3);
+    /// `connect-failure`.
+    pub const CONNECT_FAILURE: RetryOn = RetryOn(1 << 4);
+    /// `retriable-4xx`.
+    pub const RETRIABLE_4XX: RetryOn = RetryOn(1 << 5);
+    /// `refused-stream`.
+    pub const REFUSED_STREAM: RetryOn = RetryOn(1 << 6);
+    /// `retriable-status-codes`.
+    pub const STATUS_CODES: RetryOn = RetryOn(1 << 7);
+    /// `cancelled`.
+    pub const GRPC_CANCELLED: RetryOn = RetryOn(1 << 8);
+    /// `deadline-exceeded`.
+    pub const GRPC_DEADLINE_EXCEEDED: RetryOn = RetryOn(1 << 9);
+    /// `internal`.
+    pub const GRPC_INTERNAL: RetryOn = RetryOn(1 << 10);
+    /// `resource-exhausted`.
+    pub const GRPC_RESOURCE_EXHAUSTED: RetryOn = RetryOn(1 << 11);
+    /// `unavailable`.
+    pub const GRPC_UNAVAILABLE: RetryOn = RetryOn(1 << 12);
+
+    /// Adds `other`.
+    pub fn insert(&mut self, other: RetryOn) {
+        self.0 |= other.0;
+    }
+
+    /// True when any condition of `other` is set.
+    #[inline]
+    pub fn intersects(self, other: RetryOn) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Path rewrites.
+#[derive(Debug)]
+pub enum PathRewrite {
+    /// Replace the matched prefix, or the whole path of an exact or regex match.
+    Prefix(Box<str>),
+    /// Replace every match in the path without query; the substitution uses `$1` groups.
+    Regex {
+        /// Pattern.
+        pattern: Regex,
+        /// Replacement in the regex crate's notation.
+        substitution: Box<[u8]>,
+    },
+    /// Replace the whole path.
+    Full(Box<str>),
+}
+
+/// Authority rewrites.
+#[derive(Debug)]
+pub enum HostRewrite {
+    /// This text.
+    Literal(Box<str>),
+    /// The picked host's name.
+    Auto,
+    /// The value of this header (lower case).
+    Header(Box<str>),
+    /// The path rewritten by a regex.
+    PathRegex {
+        /// Pattern.
+        pattern: Regex,
+        /// Replacement in the regex crate's notation.
+        substitution: Box<[u8]>,
+    },
+}
+
+/// Header edits of one level.
+#[derive(Debug, Default)]
+pub struct HeaderEdits {
+    /// Lower-case names removed from requests.
+    pub request_remove: Vec<Box<str>>,
+    /// Additions to requests.
+    pub request_add: Vec<HeaderAdd>,
+    /// Lower-case names removed from responses.
+    pub response_remove: Vec<Box<str>>,
+    /// Additions to responses.
+    pub response_add: Vec<HeaderAdd>,
+}
+
+/// One addition.
+#[derive(Debug)]
+pub struct HeaderAdd {
+    /// Lower-case name.
+    pub name: Box<str>,
+    /// Value, with access-log operators; unknown values become empty text.
+    pub value: Format,
+    /// What to do when the header exists.
+    pub action: AppendAction,
+    /// Send it even when the value came out empty.
+    pub keep_empty: bool,
+}
+
+/// Envoy `HeaderAppendAction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendAction {
+    /// Append, or add.
+    AppendOrAdd,
+    /// Add only when absent.
+    AddIfAbsent,
+    /// Replace, or add.
+    OverwriteOrAdd,
+    /// Replace only when present.
+    OverwriteIfExists,
+}
+
+impl HeaderEdits {
+    /// True when requests pass unchanged.
+    pub fn request_is_empty(&self) -> bool {
+        self.request_remove.is_empty() && self.request_add.is_empty()
+    }
+
+    /// True when responses pass unchanged.
+    pub fn response_is_empty(&self) -> bool {
+        self.response_remove.is_empty() && self.response_add.is_empty()
+    }
+}

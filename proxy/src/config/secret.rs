@@ -1,0 +1,29 @@
+//! TLS settings as ready rustls configurations. Built by the translator; a new secret makes a new one,
+//! and connections keep the one they started with.
+//!
+//! Envoy decides trust by certificate authority and subject alternative names, not by host name, so both
+//! sides have verifiers of their own ([`verify`]). Where nothing may pass yet, a configuration that fails
+//! every handshake stands in its place: plaintext is never the fallback.
+
+pub mod certificates;
+pub mod verify;
+
+use std::sync::Arc;
+
+/// Server side of a filter chain.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// Ready to accept with.
+    pub config: Arc<rustls::ServerConfig>,
+}
+
+/// Client side of a cluster.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// Ready to connect with.
+    pub config: Arc<rustls::ClientConfig>,
+    /// Name sent as SNI; `None` sends none.
+    pub sni: Option<rustls_pki_types::ServerName<'static>>,
+    /// Grows with every rebuild: pools do not reuse connections across generations.
+    pub generation: u64,
+}

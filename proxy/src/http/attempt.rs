@@ -1,0 +1,165 @@
+//! One upstream try: pick a host, get a stream, send the request, wait for the response head.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::codec::{Downstream, StreamError};
+use super::context::ConnContext;
+use super::head::{BodyLength, RequestHead, ResponseHead};
+use super::pump::{Pump, PumpError};
+use super::replay::{ReplayBuffer, RequestBody};
+use super::timers::Timers;
+use crate::base::error::ProxyError;
+use crate::upstream::breaker::ActiveRequest;
+use crate::upstream::pool::{HostPool, Lease, checkout};
+use crate::upstream::view::ClusterState;
+
+/// A request on its way to a host.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The stream.
+    pub lease: Lease,
+    /// Request body, client to host.
+    pub request: Pump,
+    /// How much of the replay buffer went out.
+    pub sent: usize,
+    /// The upstream stopped taking the request body; its response may still come.
+    pub upstream_closed_body: bool,
+    _active: ActiveRequest,
+}
+
+/// Gets a stream on `pool`'s host, under the exchange's clocks.
+pub async fn begin(
+    ctx: &ConnContext,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    head: &RequestHead,
+    timers: &mut Timers<'_>,
+) -> Result<Attempt, ProxyError> {
+    let Some(active) = ActiveRequest::begin(&ctx.local, cluster, pool) else {
+        ctx.local.stats.inc(cluster.config().stats.upstream_rq_pending_overflow);
+        return Err(ProxyError::Overflow);
+    };
+    let mut waiting = pin!(checkout(&ctx.local, cluster, pool, head.version));
+    let lease = poll_fn(|cx| match waiting.as_mut().poll(cx) {
+        Poll::Ready(lease) => Poll::Ready(lease),
+        Poll::Pending => timers.poll(cx).map(Err),
+    })
+    .await?;
+    Ok(Attempt { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active })
+}
+
+impl Attempt {
+    /// Sends the head and as much of the body as the host takes, until the final response head arrives.
+    pub async fn response(
+        &mut self,
+        ctx: &ConnContext,
+        down: &mut Downstream<'_>,
+        head: &RequestHead,
+        replay: &mut ReplayBuffer,
+        timers: &mut Timers<'_>,
+        per_try: Duration,
+    ) -> Result<ResponseHead, ProxyError> {
+        let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
+        self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
+        let outcome = poll_fn(|cx| {
+            self.poll_request(cx, down, replay, timers, per_try)?;
+            if let Poll::Ready(response) = self.poll_response(cx, ctx, down) {
+                return Poll::Ready(response);
+            }
+            if timers.is_request_complete() && down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            timers.poll(cx).map(Err)
+        })
+        .await;
+        timers.end_try();
+        outcome
+    }
+
+    /// Moves the request body. An upstream that stops reading may have answered already: that decides.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut Downstream<'_>,
+        replay: &mut ReplayBuffer,
+        timers: &mut Timers<'_>,
+        per_try: Duration,
+    ) -> Result<(), ProxyError> {
+        if self.request.is_done() || self.upstream_closed_body {
+            return Ok(());
+        }
+        let before = self.request.bytes;
+        let polled = self.pump_request(cx, down, replay);
+        if self.request.bytes != before {
+            timers.touch(Instant::now());
+        }
+        if replay.is_ended() && !timers.is_request_complete() {
+            timers.request_complete(Instant::now());
+        }
+        match polled {
+            Poll::Ready(Ok(())) => timers.start_try(Instant::now(), per_try),
+            Poll::Ready(Err(PumpError::Sink(_))) => self.upstream_closed_body = true,
+            Poll::Ready(Err(PumpError::Source(error))) => return Err(client_failure(error)),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// One step of the request body.
+    pub fn pump_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut Downstream<'_>,
+        replay: &mut ReplayBuffer,
+    ) -> Poll<Result<(), PumpError>> {
+        let mut body = RequestBody { down, replay, sent: &mut self.sent };
+        self.request.poll(cx, &mut body, &mut self.lease.stream)
+    }
+
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        ctx: &ConnContext,
+        down: &mut Downstream<'_>,
+    ) -> Poll<Result<ResponseHead, ProxyError>> {
+        loop {
+            match self.lease.stream.poll_head(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.failure(error))),
+                Poll::Ready(Ok(head)) if head.status < 200 && head.upgrade.is_none() => {
+                    // We answered 100 ourselves unless told to leave that to the upstream.
+                    let wanted = head.status != 100 || ctx.settings.proxy_100_continue;
+                    if wanted && down.send_informational(&head).is_err() {
+                        return Poll::Ready(Err(ProxyError::ClientGone));
+                    }
+                }
+                Poll::Ready(Ok(head)) => return Poll::Ready(Ok(head)),
+            }
+        }
+    }
+
+    /// What an upstream stream error before the response means.
+    fn failure(&self, error: StreamError) -> ProxyError {
+        match error {
+            StreamError::Protocol(text) => ProxyError::UpstreamProtocol(text),
+            StreamError::Reset { refused } => ProxyError::UpstreamReset { refused },
+            StreamError::Closed | StreamError::Io(_) => {
+                ProxyError::UpstreamClosed { reused: self.lease.reused }
+            }
+        }
+    }
+}
+
+/// What a client stream error means.
+pub fn client_failure(error: StreamError) -> ProxyError {
+    match error {
+        StreamError::Protocol(detail) => {
+            ProxyError::Downstream(crate::base::error::DownstreamError { status: 400, detail })
+        }
+        StreamError::Closed | StreamError::Reset { .. } | StreamError::Io(_) => ProxyError::ClientGone,
+    }
+}

@@ -1,0 +1,336 @@
+//! Heads, chunk framing and trailers as bytes. RFC 9112 sections 3, 4, 6.1 and 7.1.
+//!
+//! Lines that the parser checked and nobody changed are copied in runs; all else is written from its parts
+//! and checked on the way, so that no head, whoever made it, can break the framing.
+//! Framing and connection headers are made here and nowhere else.
+
+use super::super::StreamError;
+use super::parse::{is_token, text_end, visible};
+use super::sink::Sending;
+use crate::config::listener::HeaderCase;
+use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Span, Version};
+use crate::net::buffer::Buf;
+
+/// A head that must not be sent: it would read as something else.
+const UNSENDABLE: StreamError = StreamError::Protocol("http1.invalid_outgoing_head");
+
+/// What the server half knows of the request that a response answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    /// Its method.
+    pub method: Method,
+    /// Its version.
+    pub version: Version,
+    /// The connection ends with this response.
+    pub close: bool,
+}
+
+/// Writes a request head: how its body is to be sent.
+pub(super) fn request_head(
+    out: &mut Buf,
+    head: &RequestHead,
+    body: BodyLength,
+    case: HeaderCase,
+    trailers: bool,
+) -> Result<Sending, StreamError> {
+    let mut lines = Lines::new(out, &head.block, case);
+    let is_connect = head.method == Method::Connect;
+    let target = if is_connect { head.authority } else { head.path };
+    lines.request_line(head.method_text, target)?;
+    lines.host(head.authority)?;
+    lines.fields()?;
+    let te = trailers && head.accepts_trailers;
+    if te {
+        lines.field(b"te", b"trailers");
+    }
+    match (head.upgrade, te) {
+        (Some(protocol), _) => {
+            lines.field(b"connection", if te { b"upgrade, te" } else { b"upgrade" });
+            lines.upgrade(protocol)?;
+        }
+        (None, true) => lines.field(b"connection", b"te"),
+        (None, false) => {}
+    }
+    let sending = match body {
+        BodyLength::None if wants_length(head) => lines.length(0),
+        BodyLength::None => Sending::Nothing,
+        BodyLength::Fixed(length) => lines.length(length),
+        BodyLength::Streamed => lines.chunked(),
+    };
+    lines.end();
+    Ok(sending)
+}
+
+/// Methods with which a server may insist on a length: RFC 9110 section 8.6.
+fn wants_length(head: &RequestHead) -> bool {
+    head.upgrade.is_none() && matches!(head.method_text(), b"POST" | b"PUT" | b"PATCH")
+}
+
+/// Writes a final response head: how its body is to be sent.
+pub(super) fn response_head(
+    out: &mut Buf,
+    head: &ResponseHead,
+    answered: Answered,
+    case: HeaderCase,
+) -> Result<Sending, StreamError> {
+    let mut lines = Lines::new(out, &head.block, case);
+    lines.status_line(head.status, answered.version);
+    lines.fields()?;
+    let is_tunnel = head.status == 101 || answered.method == Method::Connect && head.status / 100 == 2;
+    let has_no_length = is_tunnel || head.status < 200 || head.status == 204;
+    let has_no_body = has_no_length || answered.method == Method::Head || head.status == 304;
+    let mut close = answered.close;
+    let sending = match head.body {
+        _ if is_tunnel => Sending::Tunnel,
+        _ if has_no_length => Sending::Nothing,
+        BodyLength::Fixed(length) if has_no_body => {
+            lines.length(length);
+            Sending::Nothing
+        }
+        _ if has_no_body => Sending::Nothing,
+        BodyLength::None => lines.length(0),
+        BodyLength::Fixed(length) => lines.length(length),
+        BodyLength::Streamed if answered.version == Version::Http10 => {
+            close = true;
+            Sending::UntilClose
+        }
+        BodyLength::Streamed => lines.chunked(),
+    };
+    match head.upgrade {
+        Some(protocol) if head.status == 101 => {
+            lines.field(b"connection", b"upgrade");
+            lines.upgrade(protocol)?;
+        }
+        _ if is_tunnel => {}
+        _ if close => lines.field(b"connection", b"close"),
+        _ if answered.version == Version::Http10 => lines.field(b"connection", b"keep-alive"),
+        _ => {}
+    }
+    lines.end();
+    Ok(sending)
+}
+
+/// Writes an interim response.
+pub(super) fn informational(out: &mut Buf, head: &ResponseHead, case: HeaderCase) -> Result<(), StreamError> {
+    let mut lines = Lines::new(out, &head.block, case);
+    lines.status_line(head.status, Version::Http11);
+    lines.fields()?;
+    lines.end();
+    Ok(())
+}
+
+/// Writes the size line of a chunk.
+pub(super) fn chunk_size(out: &mut Buf, size: usize) {
+    let mut digits = [0; 18];
+    let mut at = 16;
+    digits[16..].copy_from_slice(b"\r\n");
+    let mut rest = size;
+    while rest > 0 || at == 16 {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[rest & 15];
+        rest >>= 4;
+    }
+    out.extend(&digits[at..]);
+}
+
+/// Writes the last chunk and the trailer section.
+pub(super) fn last_chunk<'a>(
+    out: &mut Buf,
+    trailers: Option<(&'a HeaderBlock, impl Iterator<Item = (Span, Span)> + 'a)>,
+    case: HeaderCase,
+) -> Result<(), StreamError> {
+    out.extend(b"0\r\n");
+    if let Some((block, fields)) = trailers {
+        let mut lines = Lines::new(out, block, case);
+        for (name, value) in fields {
+            lines.copy_field(name, value)?;
+        }
+        lines.flush();
+    }
+    out.extend(b"\r\n");
+    Ok(())
+}
+
+/// Writes the lines of one head.
+struct Lines<'a> {
+    out: &'a mut Buf,
+    /// Checked part of the text.
+    checked: &'a [u8],
+    block: &'a HeaderBlock,
+    case: HeaderCase,
+    /// Range of `checked` that is still to be copied.
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(out: &'a mut Buf, block: &'a HeaderBlock, case: HeaderCase) -> Self {
+        let checked = match case {
+            HeaderCase::Lower => &block.text()[..block.checked()],
+            HeaderCase::Proper => &[],
+        };
+        Self { out, checked, block, case, start: 0, end: 0 }
+    }
+
+    /// Adds checked text, joining it with what comes right before it.
+    #[inline]
+    fn copy(&mut self, start: usize, end: usize) {
+        if start != self.end {
+            self.flush();
+            self.start = start;
+        }
+        self.end = end;
+    }
+
+    /// Writes out the text added so far.
+    #[inline]
+    fn flush(&mut self) {
+        if self.start < self.end {
+            self.out.extend(&self.checked[self.start..self.end]);
+        }
+        (self.start, self.end) = (0, 0);
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.flush();
+        self.out.extend(bytes);
+    }
+
+    /// Whether the checked text has `what` at `at`.
+    #[inline]
+    fn stands(&self, at: usize, what: &[u8]) -> bool {
+        self.checked.get(at..at + what.len()) == Some(what)
+    }
+
+    fn is_checked(&self, span: Span) -> bool {
+        span_end(span) <= self.block.checked()
+    }
+
+    fn request_line(&mut self, method: Span, target: Span) -> Result<(), StreamError> {
+        let (method_end, target_end) = (span_end(method), span_end(target));
+        let is_whole = target.start as usize == method_end + 1
+            && self.stands(method_end, b" ")
+            && self.stands(target_end, b" HTTP/1.1\r\n");
+        if is_whole {
+            self.copy(method.start as usize, target_end + 11);
+            return Ok(());
+        }
+        let (method, target) = (self.block.bytes(method), self.block.bytes(target));
+        if !is_token(method) || target.is_empty() || visible(target) != target.len() {
+            return Err(UNSENDABLE);
+        }
+        for part in [method, b" ", target, b" HTTP/1.1\r\n"] {
+            self.push(part);
+        }
+        Ok(())
+    }
+
+    fn status_line(&mut self, status: u16, version: Version) {
+        if (status, version) == (200, Version::Http11) {
+            return self.push(b"HTTP/1.1 200 OK\r\n");
+        }
+        self.push(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        let status = status.clamp(100, 999);
+        self.push(itoa::Buffer::new().format(status).as_bytes());
+        self.push(b" ");
+        let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        self.push(reason.unwrap_or_default().as_bytes());
+        self.push(b"\r\n");
+    }
+
+    fn host(&mut self, authority: Span) -> Result<(), StreamError> {
+        let (start, end) = (authority.start as usize, span_end(authority));
+        if start >= 6 && self.stands(start - 6, b"host: ") && self.stands(end, b"\r\n") {
+            self.copy(start - 6, end + 2);
+            return Ok(());
+        }
+        let value = self.block.bytes(authority);
+        if visible(value) != value.len() {
+            return Err(UNSENDABLE);
+        }
+        self.field(b"host", value);
+        Ok(())
+    }
+
+    fn fields(&mut self) -> Result<(), StreamError> {
+        let block = self.block;
+        for field in block.fields() {
+            self.copy_field(field.name, field.value)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn copy_field(&mut self, name: Span, value: Span) -> Result<(), StreamError> {
+        let (name_end, value_end) = (span_end(name), span_end(value));
+        let is_whole = value.start as usize == name_end + 2
+            && self.stands(name_end, b": ")
+            && self.stands(value_end, b"\r\n");
+        if is_whole {
+            self.copy(name.start as usize, value_end + 2);
+            return Ok(());
+        }
+        self.write_field(name, value)
+    }
+
+    fn write_field(&mut self, name: Span, value: Span) -> Result<(), StreamError> {
+        let (name_text, value_text) = (self.block.bytes(name), self.block.bytes(value));
+        let is_sound = self.is_checked(name) && self.is_checked(value)
+            || is_token(name_text) && text_end(value_text) == value_text.len();
+        if !is_sound {
+            return Err(UNSENDABLE);
+        }
+        self.field(name_text, value_text);
+        Ok(())
+    }
+
+    /// Writes a field from its parts.
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.flush();
+        match self.case {
+            HeaderCase::Lower => self.out.extend(name),
+            HeaderCase::Proper => extend_proper(self.out, name),
+        }
+        self.out.extend(b": ");
+        self.out.extend(value);
+        self.out.extend(b"\r\n");
+    }
+
+    fn upgrade(&mut self, protocol: Span) -> Result<(), StreamError> {
+        let protocol = self.block.bytes(protocol);
+        if protocol.is_empty() || visible(protocol) != protocol.len() {
+            return Err(UNSENDABLE);
+        }
+        self.field(b"upgrade", protocol);
+        Ok(())
+    }
+
+    fn length(&mut self, length: u64) -> Sending {
+        self.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+        Sending::Length(length)
+    }
+
+    fn chunked(&mut self) -> Sending {
+        self.field(b"transfer-encoding", b"chunked");
+        Sending::Chunked(0)
+    }
+
+    fn end(&mut self) {
+        self.push(b"\r\n");
+    }
+}
+
+#[inline]
+fn span_end(span: Span) -> usize {
+    span.start as usize + span.len as usize
+}
+
+/// Appends `name` with capitals at its start and after each hyphen.
+fn extend_proper(out: &mut Buf, name: &[u8]) {
+    let mut at_start = true;
+    for byte in name {
+        out.extend(&[if at_start { byte.to_ascii_uppercase() } else { *byte }]);
+        at_start = *byte == b'-';
+    }
+}

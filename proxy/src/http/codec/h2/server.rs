@@ -1,0 +1,170 @@
+//! Server half of HTTP/2.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Connection, SendResponse};
+
+use super::body::{Incoming, Outgoing, reset_error};
+use super::io::{Counted, WireBytes};
+use super::keepalive::Keepalive;
+use super::*;
+use crate::http::codec::{BodySink, BodySource, Fill, StreamError};
+use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead};
+use crate::net::buffer::Buf;
+use crate::net::stream::Stream;
+
+/// Server half of an HTTP/2 connection.
+#[derive(Debug)]
+pub struct ServerConn {
+    conn: Connection<Counted, Bytes>,
+    bytes: Rc<WireBytes>,
+    keepalive: Option<Keepalive>,
+    max_fields: usize,
+}
+
+/// One server stream.
+#[derive(Debug)]
+pub struct ServerStream {
+    incoming: Incoming,
+    respond: SendResponse<Bytes>,
+    outgoing: Outgoing,
+    bodiless: bool,
+}
+
+impl ServerConn {
+    /// Starts the server half; `preread` are bytes read while detecting the protocol (starting with the preface).
+    pub async fn handshake(io: Stream, preread: Buf, options: Options) -> Result<Self, StreamError> {
+        let (io, bytes) = Counted::new(io, preread);
+        let mut builder = h2::server::Builder::new();
+        configure!(builder, options);
+        if options.settings.allow_connect {
+            builder.enable_connect_protocol();
+        }
+        let mut conn = builder.handshake(io).await.map_err(|error| stream_error(&error))?;
+        let settings = &options.settings;
+        let keepalive = match settings.keepalive_interval.is_zero() {
+            true => None,
+            false => {
+                Keepalive::new(conn.ping_pong(), settings.keepalive_interval, settings.keepalive_timeout)
+            }
+        };
+        Ok(Self { conn, bytes, keepalive, max_fields: options.max_fields })
+    }
+
+    /// Drives the connection and yields the next well-formed request. Malformed ones are reset inside.
+    /// `None`: the connection ended cleanly.
+    pub fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(RequestHead, ServerStream), StreamError>>> {
+        loop {
+            if let Some(keepalive) = &mut self.keepalive
+                && keepalive.poll_dead(cx).is_ready()
+            {
+                return Poll::Ready(Some(Err(StreamError::Closed)));
+            }
+            let (request, mut respond) = match ready!(self.conn.poll_accept(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
+                Some(Ok(accepted)) => accepted,
+            };
+            let (parts, body) = request.into_parts();
+            match convert::request_head(parts, body.is_end_stream(), self.max_fields) {
+                Ok(head) => {
+                    let bodiless = head.method == Method::Head;
+                    let incoming = Incoming::new(body);
+                    let stream = ServerStream { incoming, respond, outgoing: Outgoing::default(), bodiless };
+                    return Poll::Ready(Some(Ok((head, stream))));
+                }
+                Err(_) => respond.send_reset(Reason::PROTOCOL_ERROR),
+            }
+        }
+    }
+
+    /// First GOAWAY (last stream id 2^31-1), then the final one after a round trip.
+    pub fn graceful_shutdown(&mut self) {
+        self.conn.graceful_shutdown();
+    }
+
+    /// Wire bytes received and sent since the last call.
+    pub fn take_wire_bytes(&mut self) -> (u64, u64) {
+        self.bytes.take()
+    }
+}
+
+impl ServerStream {
+    /// See [`crate::http::codec::Downstream::send_head`]. `close` concerns connections, not streams.
+    pub fn send_head(&mut self, head: &ResponseHead, _close: bool) -> Result<(), StreamError> {
+        let without_body = self.bodiless || matches!(head.body, BodyLength::None | BodyLength::Fixed(0));
+        let ended = without_body && head.upgrade.is_none();
+        let response = convert::response(head)?;
+        let stream = self.respond.send_response(response, ended).map_err(|error| stream_error(&error))?;
+        self.outgoing.start(stream, ended);
+        Ok(())
+    }
+
+    /// See [`crate::http::codec::Downstream::send_informational`].
+    pub fn send_informational(&mut self, head: &ResponseHead) -> Result<(), StreamError> {
+        let response = convert::response(head)?;
+        self.respond.send_informational(response).map_err(|error| stream_error(&error))
+    }
+
+    /// See [`crate::http::codec::Downstream::poll_gone`].
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
+        if self.outgoing.is_started() {
+            return self.outgoing.poll_reset(cx);
+        }
+        self.respond.poll_reset(cx).map(|reset| reset_error(&reset))
+    }
+
+    /// RST_STREAM with INTERNAL_ERROR: the response cannot be completed.
+    pub fn reset(&mut self) {
+        if self.outgoing.is_started() {
+            self.outgoing.reset(Reason::INTERNAL_ERROR);
+        } else {
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+impl BodySource for ServerStream {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, StreamError>> {
+        self.incoming.poll_fill(cx)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.incoming.chunk()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.incoming.consume(count);
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderBlock> {
+        self.incoming.take_trailers()
+    }
+}
+
+impl BodySink for ServerStream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &[u8]) -> Poll<Result<usize, StreamError>> {
+        if self.bodiless {
+            return Poll::Ready(Ok(chunk.len()));
+        }
+        self.outgoing.poll_write(cx, chunk)
+    }
+
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&HeaderBlock>,
+    ) -> Poll<Result<(), StreamError>> {
+        self.outgoing.poll_finish(cx, trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.outgoing.poll_flush(cx)
+    }
+}

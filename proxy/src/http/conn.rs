@@ -1,0 +1,435 @@
+//! One downstream connection: chooses the codec and drives it, request after request, under the
+//! connection's own limits (idle, head and longest time, request count) and the drain signal.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::codec::{Downstream, NextRequest, StreamError, h1, h2};
+use super::context::ConnContext;
+use super::exchange;
+use super::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead, Version};
+use super::local_reply::reason;
+use super::response_headers;
+use super::timers::after;
+use crate::base::drain::DrainPhase;
+use crate::base::error::DownstreamError;
+use crate::config::listener::{CodecType, HttpSettings};
+use crate::net::buffer::Buf;
+use crate::net::deadline::{Deadline, earlier};
+use crate::net::peek::H2_PREFACE;
+use crate::net::stream::Stream;
+use crate::upstream::connect::millis;
+
+/// Serves a connection to its end.
+pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
+    let opened = Instant::now();
+    let settings = ctx.settings.clone();
+    let stats = &settings.stats;
+    ctx.local.stats.inc(stats.downstream_cx_total);
+    ctx.local.stats.gauge_add(stats.downstream_cx_active, 1);
+    let protocol = choose(&ctx, &mut io, opened).await;
+    match protocol {
+        Some((Version::Http2, preread)) => Box::pin(serve_h2(&ctx, io, preread, opened)).await,
+        Some((_, preread)) => serve_h1(&ctx, io, preread, opened).await,
+        None => {}
+    }
+    ctx.local.stats.gauge_add(stats.downstream_cx_active, -1);
+    ctx.local.stats.inc(stats.downstream_cx_destroy);
+    ctx.local.stats.record(stats.downstream_cx_length_ms, millis(opened.elapsed()));
+}
+
+/// The protocol of the connection and bytes read to find out. `None`: it closed or stayed silent.
+async fn choose(ctx: &ConnContext, io: &mut Stream, opened: Instant) -> Option<(Version, Buf)> {
+    match (ctx.settings.codec, io.alpn()) {
+        (CodecType::Http1, _) => return Some((Version::Http11, Buf::default())),
+        (CodecType::Http2, _) | (CodecType::Auto, Some(b"h2")) => {
+            return Some((Version::Http2, Buf::default()));
+        }
+        (CodecType::Auto, Some(_)) => return Some((Version::Http11, Buf::default())),
+        (CodecType::Auto, None) => {}
+    }
+    let mut deadline = Deadline::default();
+    let limit = after(opened, ctx.settings.idle_timeout);
+    let mut drained = pin!(ctx.drain.reached(DrainPhase::Closing));
+    let mut preread = Buf::default();
+    poll_fn(|cx| {
+        if let Poll::Ready(found) = poll_preface(ctx, io, &mut preread, cx) {
+            return Poll::Ready(found);
+        }
+        let over = deadline.poll_at(cx, limit).is_ready() || drained.as_mut().poll(cx).is_ready();
+        if over { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+    .map(|version| (version, preread))
+}
+
+/// Reads until the first bytes are, or cannot be, the HTTP/2 preface.
+fn poll_preface(
+    ctx: &ConnContext,
+    io: &mut Stream,
+    preread: &mut Buf,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Version>> {
+    loop {
+        let seen = preread.len().min(H2_PREFACE.len());
+        if preread.filled()[..seen] != H2_PREFACE[..seen] {
+            return Poll::Ready(Some(Version::Http11));
+        }
+        if seen == H2_PREFACE.len() {
+            return Poll::Ready(Some(Version::Http2));
+        }
+        match io.poll_read_ready(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
+            Poll::Ready(Ok(())) => {}
+        }
+        if preread.capacity() == 0 {
+            *preread = ctx.local.bufs.take();
+        }
+        match io.poll_read(cx, preread.spare_mut()) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+            Poll::Ready(Ok(count)) => preread.advance(count),
+        }
+    }
+}
+
+async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) {
+    let stats = &ctx.settings.stats;
+    ctx.local.stats.inc(stats.downstream_cx_http1_total);
+    ctx.local.stats.gauge_add(stats.downstream_cx_http1_active, 1);
+    let options = Rc::new(h1_options(&ctx.settings));
+    let mut conn = h1::ServerConn::new(io, preread, options, ctx.local.heads.clone());
+    let mut deadline = Deadline::default();
+    let mut served = 0;
+    while let Some(head) = next_h1(ctx, &mut conn, &mut deadline, opened).await {
+        served += 1;
+        let last = is_last(ctx, served);
+        // Boxed: an idle connection must not carry the size of a request in flight.
+        let outcome = {
+            let mut down = Downstream::H1(&mut conn);
+            Box::pin(exchange::run(ctx, &mut down, head, &mut deadline, last)).await
+        };
+        count_bytes(ctx, conn.take_wire_bytes());
+        if !conn.finish_exchange(outcome.head) || outcome.close {
+            linger(ctx, &mut conn, &mut deadline).await;
+            break;
+        }
+    }
+    count_bytes(ctx, conn.take_wire_bytes());
+    ctx.local.stats.gauge_add(stats.downstream_cx_http1_active, -1);
+}
+
+fn h1_options(settings: &HttpSettings) -> h1::ServerOptions {
+    h1::ServerOptions {
+        max_head_bytes: settings.max_head_bytes,
+        max_fields: settings.max_fields,
+        accept_http_10: settings.http1.accept_http_10,
+        default_host_for_http_10: settings.http1.default_host_for_http_10.clone(),
+        allow_absolute_url: settings.http1.allow_absolute_url,
+        trailers: settings.http1.enable_trailers,
+        header_case: settings.http1.header_case,
+    }
+}
+
+fn is_last(ctx: &ConnContext, served: u32) -> bool {
+    let limit = ctx.settings.max_requests_per_connection;
+    if limit > 0 && served >= limit {
+        ctx.local.stats.inc(ctx.settings.stats.downstream_cx_max_requests_reached);
+        return true;
+    }
+    if ctx.drain.is_draining() {
+        ctx.local.stats.inc(ctx.settings.stats.downstream_cx_drain_close);
+        return true;
+    }
+    false
+}
+
+fn count_bytes(ctx: &ConnContext, (received, sent): (u64, u64)) {
+    ctx.local.stats.add(ctx.settings.stats.downstream_cx_rx_bytes_total, received);
+    ctx.local.stats.add(ctx.settings.stats.downstream_cx_tx_bytes_total, sent);
+}
+
+/// Why an idle connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IdleEnd {
+    Idle,
+    MaxDuration,
+    SlowHead,
+    Drain,
+}
+
+/// The next request head, or `None` when the connection is over (an error was answered already).
+async fn next_h1(
+    ctx: &ConnContext,
+    conn: &mut h1::ServerConn,
+    deadline: &mut Deadline,
+    opened: Instant,
+) -> Option<RequestHead> {
+    // The common case: the next request is here already.
+    let mut waiting = Waiting { since: Instant::now(), head_since: None, opened };
+    let mut drained = pin!(ctx.drain.reached(DrainPhase::Draining));
+    let next = poll_fn(|cx| match conn.poll_request(cx) {
+        Poll::Ready(next) => Poll::Ready(Ok(next)),
+        Poll::Pending => waiting.poll(ctx, conn.is_idle(), deadline, drained.as_mut(), cx).map(Err),
+    })
+    .await;
+    let error = match next {
+        Ok(NextRequest::Request(head)) => return Some(head),
+        Ok(NextRequest::Closed | NextRequest::Failed(_)) => return None,
+        Ok(NextRequest::Invalid(error)) => error,
+        Err(IdleEnd::SlowHead) => DownstreamError { status: 408, detail: "request_header_timeout" },
+        Err(_) => {
+            linger(ctx, conn, deadline).await;
+            return None;
+        }
+    };
+    refuse(ctx, conn, deadline, error).await;
+    None
+}
+
+/// Clocks between two requests.
+struct Waiting {
+    since: Instant,
+    head_since: Option<Instant>,
+    opened: Instant,
+}
+
+impl Waiting {
+    fn poll(
+        &mut self,
+        ctx: &ConnContext,
+        idle: bool,
+        deadline: &mut Deadline,
+        drained: Pin<&mut impl Future<Output = ()>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<IdleEnd> {
+        let (settings, stats) = (&ctx.settings, &ctx.settings.stats);
+        let oldest = after(self.opened, settings.max_connection_duration);
+        let limit = if idle {
+            if drained.poll(cx).is_ready() {
+                ctx.local.stats.inc(stats.downstream_cx_drain_close);
+                return Poll::Ready(IdleEnd::Drain);
+            }
+            earlier(after(self.since, settings.idle_timeout), oldest)
+        } else {
+            let since = *self.head_since.get_or_insert_with(Instant::now);
+            // A head that trickles in for ever is bounded even when nothing is configured.
+            let allowed = if settings.request_headers_timeout.is_zero() {
+                settings.stream_idle_timeout
+            } else {
+                settings.request_headers_timeout
+            };
+            after(since, allowed)
+        };
+        if deadline.poll_at(cx, limit).is_pending() {
+            return Poll::Pending;
+        }
+        let (counter, end) = if !idle {
+            (stats.downstream_rq_header_timeout, IdleEnd::SlowHead)
+        } else if oldest.is_some_and(|at| at <= Instant::now()) {
+            (stats.downstream_cx_max_duration_reached, IdleEnd::MaxDuration)
+        } else {
+            (stats.downstream_cx_idle_timeout, IdleEnd::Idle)
+        };
+        ctx.local.stats.inc(counter);
+        Poll::Ready(end)
+    }
+}
+
+/// Answers a head that could not be understood, logs it, closes.
+async fn refuse(
+    ctx: &ConnContext,
+    conn: &mut h1::ServerConn,
+    deadline: &mut Deadline,
+    error: DownstreamError,
+) {
+    let stats = &ctx.settings.stats;
+    ctx.local.stats.inc(stats.downstream_cx_protocol_error);
+    if error.status == 431 {
+        ctx.local.stats.inc(stats.downstream_rq_too_large);
+    }
+    let mut summary = super::summary::Summary::begin(ctx, Version::Http11);
+    summary.status = error.status;
+    summary.details = error.detail.into();
+    if error.status != 408 {
+        summary.flags.insert(crate::base::error::ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+    }
+    let body = reason(error.status).as_bytes();
+    let mut response = ResponseHead {
+        block: HeaderBlock::default(),
+        status: error.status,
+        version: Version::Http11,
+        body: BodyLength::Fixed(body.len() as u64),
+        upgrade: None,
+    };
+    response.block.append(b"content-type", b"text/plain");
+    let head = RequestHead::unparsed();
+    response_headers::finish(&mut response, &head, &ctx.settings, &ctx.local, Instant::now());
+    if conn.send_head(&response, true).is_ok() {
+        summary.bytes_sent = body.len() as u64;
+        send_text(ctx, conn, body, deadline).await;
+    }
+    summary.response = Some(response);
+    summary.finish(&head);
+    linger(ctx, conn, deadline).await;
+}
+
+/// Writes a short body; a client that does not read it is given up after the delayed-close time.
+async fn send_text(ctx: &ConnContext, conn: &mut h1::ServerConn, mut text: &[u8], deadline: &mut Deadline) {
+    use super::codec::BodySink;
+    let limit = after(Instant::now(), ctx.settings.delayed_close_timeout);
+    poll_fn(|cx| {
+        while !text.is_empty() {
+            match conn.poll_write(cx, text) {
+                Poll::Ready(Ok(count)) => text = &text[count..],
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll_at(cx, limit),
+            }
+        }
+        match conn.poll_finish(cx, None) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => deadline.poll_at(cx, limit),
+        }
+    })
+    .await;
+}
+
+/// Closes so that the client can still read the last reply: FIN, then a bounded wait for its FIN.
+async fn linger(ctx: &ConnContext, conn: &mut h1::ServerConn, deadline: &mut Deadline) {
+    let limit = after(Instant::now(), ctx.settings.delayed_close_timeout);
+    poll_fn(|cx| match conn.poll_close(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending if limit.is_none() => Poll::Ready(()),
+        Poll::Pending => deadline.poll_at(cx, limit).map(|()| {
+            ctx.local.stats.inc(ctx.settings.stats.downstream_cx_delayed_close_timeout);
+        }),
+    })
+    .await;
+}
+
+async fn serve_h2(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opened: Instant) {
+    let stats = &ctx.settings.stats;
+    ctx.local.stats.inc(stats.downstream_cx_http2_total);
+    ctx.local.stats.gauge_add(stats.downstream_cx_http2_active, 1);
+    let options = h2::Options {
+        settings: ctx.settings.http2.clone(),
+        max_head_bytes: ctx.settings.max_head_bytes,
+        max_fields: ctx.settings.max_fields,
+        tls: ctx.tls,
+    };
+    match h2::ServerConn::handshake(io, preread, options).await {
+        Ok(conn) => accept_streams(ctx, conn, opened).await,
+        Err(_) => ctx.local.stats.inc(stats.downstream_cx_protocol_error),
+    }
+    ctx.local.stats.gauge_add(stats.downstream_cx_http2_active, -1);
+}
+
+/// Spawns a task per stream until the connection ends.
+async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: h2::ServerConn, opened: Instant) {
+    let open = Rc::new(std::cell::Cell::new(0u32));
+    let mut clocks = H2Clocks::new(opened);
+    let mut drained = pin!(ctx.drain.reached(DrainPhase::Draining));
+    let mut terminated = pin!(ctx.drain.reached(DrainPhase::Terminating));
+    loop {
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(next) = conn.poll_accept(cx) {
+                return Poll::Ready(next);
+            }
+            if !clocks.draining && drained.as_mut().poll(cx).is_ready() {
+                ctx.local.stats.inc(ctx.settings.stats.downstream_cx_drain_close);
+                clocks.draining = true;
+                conn.graceful_shutdown();
+                cx.waker().wake_by_ref();
+            }
+            if terminated.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            if clocks.poll(ctx, open.get(), cx).is_ready() {
+                conn.graceful_shutdown();
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await;
+        count_bytes(ctx, conn.take_wire_bytes());
+        match next {
+            Some(Ok((head, stream))) => {
+                clocks.served += 1;
+                clocks.last_active = Instant::now();
+                if is_last(ctx, clocks.served) && !clocks.draining {
+                    clocks.draining = true;
+                    conn.graceful_shutdown();
+                }
+                spawn_stream(ctx, head, stream, &open);
+            }
+            Some(Err(StreamError::Protocol(_))) => {
+                ctx.local.stats.inc(ctx.settings.stats.downstream_cx_protocol_error);
+                return;
+            }
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+fn spawn_stream(
+    ctx: &Rc<ConnContext>,
+    head: RequestHead,
+    stream: h2::ServerStream,
+    open: &Rc<std::cell::Cell<u32>>,
+) {
+    let (ctx, open) = (ctx.clone(), open.clone());
+    open.set(open.get() + 1);
+    tokio::task::spawn_local(async move {
+        let mut down = Downstream::H2(stream);
+        exchange::run(&ctx, &mut down, head, &mut Deadline::default(), false).await;
+        open.set(open.get() - 1);
+    });
+}
+
+/// Idle and longest-life clocks of an HTTP/2 connection.
+struct H2Clocks {
+    opened: Instant,
+    last_active: Instant,
+    served: u32,
+    draining: bool,
+    deadline: Deadline,
+}
+
+impl H2Clocks {
+    fn new(opened: Instant) -> Self {
+        Self {
+            opened,
+            last_active: Instant::now(),
+            served: 0,
+            draining: false,
+            deadline: Deadline::default(),
+        }
+    }
+
+    /// Ready once, when the connection should go away.
+    fn poll(&mut self, ctx: &ConnContext, open: u32, cx: &mut Context<'_>) -> Poll<()> {
+        if self.draining {
+            return Poll::Pending;
+        }
+        if open > 0 {
+            self.last_active = Instant::now();
+        }
+        let settings = &ctx.settings;
+        let idle = after(self.last_active, settings.idle_timeout);
+        let oldest = after(self.opened, settings.max_connection_duration);
+        if self.deadline.poll_at(cx, earlier(idle, oldest)).is_pending() {
+            return Poll::Pending;
+        }
+        self.draining = true;
+        let aged = oldest.is_some_and(|at| at <= Instant::now());
+        let stats = &settings.stats;
+        let counter =
+            if aged { stats.downstream_cx_max_duration_reached } else { stats.downstream_cx_idle_timeout };
+        ctx.local.stats.inc(counter);
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,46 @@
+//! What every request of one downstream connection shares.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::drain::Drain;
+use crate::config::RouteTable;
+use crate::config::listener::{HttpSettings, RouteSource};
+use crate::upstream::local::Local;
+use crate::upstream::view::View;
+
+/// One downstream connection under an HTTP connection manager.
+#[derive(Debug)]
+pub struct ConnContext {
+    /// Worker state.
+    pub local: Rc<Local>,
+    /// Settings; pinned for the life of the connection.
+    pub settings: Arc<HttpSettings>,
+    /// Connection number, for logs.
+    pub id: u64,
+    /// Peer of the TCP connection.
+    pub peer: SocketAddr,
+    /// Address the client meant: the restored original destination, else our own.
+    pub destination: SocketAddr,
+    /// The restored original destination, when there was one: what ORIGINAL_DST clusters dial.
+    pub original_destination: Option<SocketAddr>,
+    /// TLS was terminated here.
+    pub tls: bool,
+    /// SNI, empty without.
+    pub server_name: Box<str>,
+    /// Name of the filter chain.
+    pub filter_chain: Box<str>,
+    /// Drain signal of the listener.
+    pub drain: Drain,
+}
+
+impl ConnContext {
+    /// The route table in force for a request that holds `view`. `None`: RDS has not delivered it.
+    pub fn route_table<'v>(&'v self, view: &'v View) -> Option<&'v RouteTable> {
+        match &self.settings.routes {
+            RouteSource::Inline(table) => Some(table),
+            RouteSource::Rds(id) => view.snapshot.route_table(*id).map(|table| &**table),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The one place where a failure becomes an answer: status, response flag, details and body, for HTTP and
+//! gRPC callers. Texts and codes are Envoy's.
+
+use std::borrow::Cow;
+
+use super::grpc;
+use super::head::{BodyLength, HeaderBlock, ResponseHead, Version};
+use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
+
+/// An answer that did not come from an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Why, for the access log.
+    pub flags: ResponseFlags,
+    /// Response-code details.
+    pub details: Cow<'static, str>,
+    /// Body text.
+    pub body: Cow<'static, [u8]>,
+    /// Adds `x-envoy-overloaded: true`.
+    pub overloaded: bool,
+    /// `location` header.
+    pub location: Option<Vec<u8>>,
+    /// `text/plain` unless there is no body.
+    pub close: bool,
+}
+
+impl LocalReply {
+    /// A plain answer.
+    pub fn new(status: u16, flags: ResponseFlags, details: &'static str, body: &'static str) -> Self {
+        Self {
+            status,
+            flags,
+            details: details.into(),
+            body: body.as_bytes().into(),
+            overloaded: false,
+            location: None,
+            close: false,
+        }
+    }
+
+    /// The answer for a failure; `None` when nobody is left to answer.
+    pub fn for_error(error: &ProxyError) -> Option<Self> {
+        use ResponseFlags as F;
+        Some(match error {
+            ProxyError::ClientGone => return None,
+            ProxyError::NoRoute => Self::new(404, F::NO_ROUTE_FOUND, "route_not_found", ""),
+            ProxyError::NoCluster { status } => {
+                Self::new(*status, F::NO_CLUSTER_FOUND, "cluster_not_found", "")
+            }
+            ProxyError::NoHealthyUpstream => {
+                Self::new(503, F::NO_HEALTHY_UPSTREAM, "no_healthy_upstream", "no healthy upstream")
+            }
+            ProxyError::ConnectFailure(failure) => connect_failure(failure),
+            ProxyError::UpstreamClosed { .. } => {
+                reset(F::UPSTREAM_CONNECTION_TERMINATION, "connection_termination", "connection termination")
+            }
+            ProxyError::UpstreamReset { .. } => {
+                reset(F::UPSTREAM_REMOTE_RESET, "remote_reset", "remote reset")
+            }
+            ProxyError::UpstreamProtocol(_) => {
+                Self { status: 502, ..reset(F::UPSTREAM_PROTOCOL_ERROR, "protocol_error", "protocol error") }
+            }
+            ProxyError::Overflow => {
+                Self { overloaded: true, ..reset(F::UPSTREAM_OVERFLOW, "overflow", "overflow") }
+            }
+            ProxyError::RequestTimeout => {
+                Self::new(504, F::UPSTREAM_REQUEST_TIMEOUT, "response_timeout", "upstream request timeout")
+            }
+            ProxyError::PerTryTimeout => Self::new(
+                504,
+                F::UPSTREAM_REQUEST_TIMEOUT,
+                "upstream_per_try_timeout",
+                "upstream request timeout",
+            ),
+            ProxyError::StreamIdle { request_complete } => Self::new(
+                timeout_status(*request_complete),
+                F::STREAM_IDLE_TIMEOUT,
+                "stream_idle_timeout",
+                "stream timeout",
+            ),
+            ProxyError::MaxStreamDuration { request_complete } => Self::new(
+                timeout_status(*request_complete),
+                F::UPSTREAM_MAX_STREAM_DURATION,
+                "upstream_max_stream_duration_reached",
+                "upstream max stream duration reached",
+            ),
+            ProxyError::RequestHeaderTimeout => Self {
+                close: true,
+                ..Self::new(408, F::NONE, "request_header_timeout", "request header timeout")
+            },
+            ProxyError::Downstream(error) => Self {
+                close: true,
+                ..Self::new(error.status, F::DOWNSTREAM_PROTOCOL_ERROR, error.detail, reason(error.status))
+            },
+            ProxyError::UpgradeNotAllowed => Self::new(403, F::NONE, "upgrade_failed", ""),
+            ProxyError::BadPath => Self::new(400, F::NONE, "path_normalization_failed", ""),
+            ProxyError::RetryBufferExceeded => Self::new(
+                507,
+                F::NONE,
+                "request_payload_exceeded_retry_buffer_limit",
+                "exceeded request buffer limit while retrying upstream",
+            ),
+        })
+    }
+
+    /// The response head and body bytes. gRPC callers get HTTP 200 with the status in the headers.
+    pub fn into_response(self, grpc: bool) -> (ResponseHead, Cow<'static, [u8]>) {
+        let mut block = HeaderBlock::default();
+        if self.overloaded {
+            block.append(b"x-envoy-overloaded", b"true");
+        }
+        if let Some(location) = &self.location {
+            block.append(b"location", location);
+        }
+        if grpc {
+            grpc_headers(&mut block, self.status, &self.body);
+            return (head(200, block, BodyLength::None), b"".as_slice().into());
+        }
+        if self.body.is_empty() {
+            return (head(self.status, block, BodyLength::Fixed(0)), self.body);
+        }
+        block.append(b"content-type", b"text/plain");
+        (head(self.status, block, BodyLength::Fixed(self.body.len() as u64)), self.body)
+    }
+}
+
+fn head(status: u16, block: HeaderBlock, body: BodyLength) -> ResponseHead {
+    ResponseHead { block, status, version: Version::Http11, body, upgrade: None }
+}
+
+fn grpc_headers(block: &mut HeaderBlock, status: u16, body: &[u8]) {
+    block.append(b"content-type", b"application/grpc");
+    block.append(b"grpc-status", grpc::status_from_http(status).to_string().as_bytes());
+    if !body.is_empty() {
+        let mut message = Vec::with_capacity(body.len());
+        grpc::encode_message(body, &mut message);
+        block.append(b"grpc-message", &message);
+    }
+}
+
+fn connect_failure(failure: &ConnectFailure) -> LocalReply {
+    let (details, reason) = match failure {
+        ConnectFailure::Remote(text) => {
+            (format!("remote_connection_failure|{text}"), "remote connection failure")
+        }
+        ConnectFailure::Timeout => ("connection_timeout".to_owned(), "connection timeout"),
+        ConnectFailure::Local(text) => {
+            (format!("local_connection_failure|{text}"), "local connection failure")
+        }
+    };
+    let details = format!("upstream_reset_before_response_started{{{}}}", details.replace(' ', "_"));
+    LocalReply { details: details.into(), ..reset(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "", reason) }
+}
+
+/// An upstream that went away before its response began.
+fn reset(flags: ResponseFlags, details: &str, reason: &str) -> LocalReply {
+    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    LocalReply {
+        details: format!("upstream_reset_before_response_started{{{details}}}").into(),
+        body: body.into_bytes().into(),
+        ..LocalReply::new(503, flags, "", "")
+    }
+}
+
+fn timeout_status(request_complete: bool) -> u16 {
+    if request_complete { 504 } else { 408 }
+}
+
+/// Reason phrase, as the body of a codec-level error.
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Payload Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

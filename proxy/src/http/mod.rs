@@ -1,0 +1,27 @@
+//! HTTP: heads, the codec seam, and the exchange that carries one request from head to log.
+
+pub mod attempt;
+pub mod codec;
+pub mod conn;
+pub mod context;
+pub mod edits;
+pub mod exchange;
+pub mod filter;
+pub mod grpc;
+pub mod head;
+pub mod header_id;
+pub mod local_reply;
+pub mod normalize;
+pub mod pump;
+pub mod redirect;
+pub mod relay;
+pub mod replay;
+pub mod request_headers;
+pub mod response_headers;
+pub mod retry;
+pub mod rewrite;
+pub mod route;
+pub mod summary;
+#[cfg(test)]
+pub(crate) mod test_heads;
+pub mod timers;

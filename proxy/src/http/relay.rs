@@ -1,0 +1,235 @@
+//! The way back: a response head and its body to the client, while the rest of the request may still be
+//! going up; tunnels after an upgrade; and local replies.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::attempt::Attempt;
+use super::codec::{BodySource, Downstream, Fill, StreamError};
+use super::exchange::Exchange;
+use super::head::{HeaderBlock, ResponseHead};
+use super::pump::{Pump, PumpError};
+use super::replay::ReplayBuffer;
+use super::timers::Timers;
+use crate::base::error::{ProxyError, ResponseFlags};
+use crate::config::Cluster;
+use crate::net::deadline::Deadline;
+use crate::upstream::local::Local;
+use crate::upstream::pool::Lease;
+use crate::upstream::view::ClusterState;
+
+/// A finished attempt whose lease is still to be settled.
+#[derive(Debug)]
+pub struct Ended {
+    lease: Lease,
+}
+
+impl Ended {
+    /// Pools the connection again when it can serve again.
+    pub fn finish(self, local: &Local, cluster: &ClusterState) {
+        let settings: &Cluster = cluster.config();
+        self.lease.finish(local, settings);
+    }
+}
+
+/// Why a relay stopped before both bodies were through.
+enum Cut {
+    Upstream(StreamError),
+    Client,
+    Timer(ProxyError),
+}
+
+/// Sends `response` down with its body. Failures after the head reset the stream; they are recorded, not returned.
+pub async fn run(
+    exchange: &mut Exchange<'_>,
+    mut attempt: Attempt,
+    response: ResponseHead,
+    down: &mut Downstream<'_>,
+    replay: &mut ReplayBuffer,
+    timers: &mut Timers<'_>,
+) -> Ended {
+    let tunnel = response.upgrade.is_some();
+    exchange.summary.status = response.status;
+    exchange.summary.details = "via_upstream".into();
+    exchange.summary.count_upstream(response.status);
+    exchange.last |= exchange.ctx.drain.is_draining();
+    let sent = down.send_head(&response, exchange.last);
+    exchange.summary.response = Some(response);
+    let mut body = Pump::new();
+    let cut = match sent {
+        Err(_) => Err(Cut::Client),
+        Ok(()) if tunnel => {
+            timers.enter_tunnel();
+            tunnel_both(&mut attempt, down, &mut body, timers).await
+        }
+        Ok(()) => poll_fn(|cx| poll_bodies(cx, &mut attempt, down, replay, &mut body, timers)).await,
+    };
+    exchange.summary.bytes_sent = body.bytes;
+    exchange.summary.trailers = body.take_trailers();
+    let complete = attempt.request.is_done();
+    match cut {
+        Ok(()) => exchange.broken |= tunnel || !complete,
+        Err(cut) => record_cut(exchange, cut, down),
+    }
+    if !complete || !body.is_done() {
+        attempt.lease.stream.cancel();
+    }
+    Ended { lease: attempt.lease }
+}
+
+/// Both bodies until the response is complete.
+fn poll_bodies(
+    cx: &mut Context<'_>,
+    attempt: &mut Attempt,
+    down: &mut Downstream<'_>,
+    replay: &mut ReplayBuffer,
+    body: &mut Pump,
+    timers: &mut Timers<'_>,
+) -> Poll<Result<(), Cut>> {
+    let before = (attempt.request.bytes, body.bytes);
+    if !attempt.request.is_done() && !attempt.upstream_closed_body {
+        match attempt.pump_request(cx, down, replay) {
+            Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(Cut::Client)),
+            Poll::Ready(Err(PumpError::Sink(_))) => attempt.upstream_closed_body = true,
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if replay.is_ended() {
+            timers.request_complete(Instant::now());
+        }
+    }
+    match body.poll(cx, &mut attempt.lease.stream, down) {
+        Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+        Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(Cut::Upstream(error))),
+        Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Cut::Client)),
+        Poll::Pending => {}
+    }
+    if before != (attempt.request.bytes, body.bytes) {
+        timers.touch(Instant::now());
+    }
+    if replay.is_ended() && down.poll_gone(cx).is_ready() {
+        return Poll::Ready(Err(Cut::Client));
+    }
+    timers.poll(cx).map(|error| Err(Cut::Timer(error)))
+}
+
+/// After an upgrade both halves carry opaque bytes; each direction ends on its own.
+async fn tunnel_both(
+    attempt: &mut Attempt,
+    down: &mut Downstream<'_>,
+    back: &mut Pump,
+    timers: &mut Timers<'_>,
+) -> Result<(), Cut> {
+    let mut ahead = Pump::new();
+    poll_fn(|cx| {
+        let before = (ahead.bytes, back.bytes);
+        let up = ahead.poll(cx, down, &mut attempt.lease.stream);
+        let dn = back.poll(cx, &mut attempt.lease.stream, down);
+        if before != (ahead.bytes, back.bytes) {
+            timers.touch(Instant::now());
+        }
+        match (up, dn) {
+            (Poll::Ready(Err(PumpError::Source(_))), _) | (_, Poll::Ready(Err(PumpError::Sink(_)))) => {
+                Poll::Ready(Err(Cut::Client))
+            }
+            (Poll::Ready(Err(PumpError::Sink(error))), _)
+            | (_, Poll::Ready(Err(PumpError::Source(error)))) => Poll::Ready(Err(Cut::Upstream(error))),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+            _ => timers.poll(cx).map(|error| Err(Cut::Timer(error))),
+        }
+    })
+    .await
+}
+
+/// The response had begun: the stream is reset, flags and details say why.
+fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, down: &mut Downstream<'_>) {
+    let (flags, details): (_, &'static str) = match cut {
+        Cut::Client => (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
+        Cut::Upstream(StreamError::Protocol(_)) => {
+            (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")
+        }
+        Cut::Upstream(StreamError::Reset { .. }) => {
+            (ResponseFlags::UPSTREAM_REMOTE_RESET, "upstream_reset_after_response_started{remote_reset}")
+        }
+        Cut::Upstream(StreamError::Closed | StreamError::Io(_)) => (
+            ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+            "upstream_reset_after_response_started{connection_termination}",
+        ),
+        Cut::Timer(ProxyError::StreamIdle { .. }) => {
+            (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
+        }
+        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => {
+            (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, "upstream_max_stream_duration_reached")
+        }
+        Cut::Timer(_) => (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout"),
+    };
+    let stats = &exchange.ctx.settings.stats;
+    let shard = &exchange.ctx.local.stats;
+    if flags == ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION {
+        shard.inc(stats.downstream_rq_rx_reset);
+    } else {
+        shard.inc(stats.rq_reset_after_downstream_response_started);
+        shard.inc(stats.downstream_rq_tx_reset);
+    }
+    exchange.summary.flags.insert(flags);
+    exchange.summary.details = details.into();
+    exchange.broken = true;
+    down.reset();
+}
+
+/// A body that is already here.
+struct Fixed<'a> {
+    left: &'a [u8],
+}
+
+impl BodySource for Fixed<'_> {
+    fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Fill, StreamError>> {
+        Poll::Ready(Ok(if self.left.is_empty() { Fill::End } else { Fill::Data }))
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.left
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.get(count..).unwrap_or_default();
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderBlock> {
+        None
+    }
+}
+
+/// Sends an answer of our own. A client that does not take it within the stream idle timeout is cut.
+pub async fn local(
+    exchange: &mut Exchange<'_>,
+    response: ResponseHead,
+    down: &mut Downstream<'_>,
+    deadline: &mut Deadline,
+) {
+    let request_complete = poll_fn(|cx| Poll::Ready(request_is_complete(down, cx))).await;
+    exchange.last |= !request_complete || exchange.ctx.drain.is_draining();
+    exchange.broken |= !request_complete;
+    if !request_complete {
+        exchange.ctx.local.stats.inc(exchange.ctx.settings.stats.downstream_rq_response_before_rq_complete);
+    }
+    let mut body = Pump::new();
+    let sent = down.send_head(&response, exchange.last);
+    exchange.summary.response = Some(response);
+    if sent.is_ok() {
+        let limit = super::timers::after(Instant::now(), exchange.ctx.settings.stream_idle_timeout);
+        let mut source = Fixed { left: &exchange.summary.local_body };
+        let finished = poll_fn(|cx| match body.poll(cx, &mut source, down) {
+            Poll::Ready(done) => Poll::Ready(done.is_ok()),
+            Poll::Pending => deadline.poll_at(cx, limit).map(|()| false),
+        })
+        .await;
+        exchange.broken |= !finished;
+    }
+    exchange.summary.bytes_sent = body.bytes;
+}
+
+/// Whether the client's request has been read to its end, without waiting for more of it.
+fn request_is_complete(down: &mut Downstream<'_>, cx: &mut Context<'_>) -> bool {
+    matches!(down.poll_fill(cx), Poll::Ready(Ok(Fill::End)))
+}

@@ -1,0 +1,208 @@
+//! What the connection manager does to a request's headers before routing: trust decisions,
+//! `x-forwarded-*`, `x-envoy-*` from strangers, `x-request-id`. Order and rules are Envoy's
+//! (HTTP header manipulation in its documentation).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::head::RequestHead;
+use super::header_id::HeaderId;
+use crate::config::listener::HttpSettings;
+use crate::upstream::local::Local;
+
+/// Control headers that a client outside the mesh must not use.
+const EXTERNAL_STRIPPED: &[&[u8]] = &[
+    b"x-envoy-retriable-status-codes",
+    b"x-envoy-retriable-header-names",
+    b"x-envoy-retry-on",
+    b"x-envoy-retry-grpc-on",
+    b"x-envoy-max-retries",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-upstream-rq-timeout-ms",
+    b"x-envoy-upstream-rq-per-try-timeout-ms",
+    b"x-envoy-upstream-rq-timeout-alt-response",
+    b"x-envoy-expected-rq-timeout-ms",
+    b"x-envoy-force-trace",
+    b"x-envoy-ip-tags",
+    b"x-envoy-original-url",
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-upstream-stream-duration-ms",
+];
+
+/// Further headers that only a trusted hop in front of an edge may set.
+const EDGE_STRIPPED: &[&[u8]] = &[
+    b"x-envoy-decorator-operation",
+    b"x-envoy-downstream-service-cluster",
+    b"x-envoy-downstream-service-node",
+    b"x-envoy-original-path",
+    b"x-envoy-original-host",
+];
+
+/// Who called, as far as it can be trusted.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// Client address; port 0 when it comes from a header.
+    pub client: SocketAddr,
+    /// From inside the mesh (`x-envoy-internal`).
+    pub internal: bool,
+}
+
+/// Applies the rules.
+pub fn prepare(
+    head: &mut RequestHead,
+    settings: &HttpSettings,
+    local: &Local,
+    peer: SocketAddr,
+    tls: bool,
+) -> Caller {
+    let trust = Trust::decide(head, settings, peer);
+    forwarded_for(head, settings, peer);
+    forwarded_proto(head, settings, tls);
+    strip_control_headers(head, settings, &trust);
+    head.block.remove(HeaderId::ForwardedClientCert);
+    request_id(head, settings, local, &trust);
+    if let Some(via) = &settings.via {
+        head.block.append(b"via", via.as_bytes());
+    }
+    let port = if trust.client == peer.ip() { peer.port() } else { 0 };
+    Caller { client: SocketAddr::new(trust.client, port), internal: trust.internal }
+}
+
+/// Who sent this request, as far as headers may be believed.
+struct Trust {
+    client: IpAddr,
+    internal: bool,
+    edge: bool,
+}
+
+impl Trust {
+    fn decide(head: &RequestHead, settings: &HttpSettings, peer: SocketAddr) -> Self {
+        let forwarded = head.block.get(HeaderId::ForwardedFor);
+        let is_internal = |ip: IpAddr| settings.internal_ranges.iter().any(|net| net.contains(&ip));
+        let hops = settings.xff_num_trusted_hops as usize;
+        if settings.use_remote_address {
+            let internal = forwarded.is_none() && is_internal(peer.ip());
+            let trusted = hops.checked_sub(1).and_then(|back| nth_from_right(forwarded, back));
+            return Self { client: trusted.unwrap_or(peer.ip()), internal, edge: !internal };
+        }
+        let client = nth_from_right(forwarded, hops);
+        let single = forwarded.is_some_and(|value| !value.contains(&b','));
+        let internal = single && client.is_some_and(is_internal);
+        Self { client: client.unwrap_or(peer.ip()), internal, edge: false }
+    }
+}
+
+/// The `back`-th address from the right of `x-forwarded-for`, zero being the last.
+fn nth_from_right(forwarded: Option<&[u8]>, back: usize) -> Option<IpAddr> {
+    let entry = forwarded?.rsplit(|byte| *byte == b',').nth(back)?;
+    std::str::from_utf8(entry.trim_ascii()).ok()?.parse().ok()
+}
+
+fn forwarded_for(head: &mut RequestHead, settings: &HttpSettings, peer: SocketAddr) {
+    if !settings.use_remote_address || settings.skip_xff_append {
+        return;
+    }
+    let mut value = head.block.get(HeaderId::ForwardedFor).map(<[u8]>::to_vec).unwrap_or_default();
+    if !value.is_empty() {
+        value.extend_from_slice(b",");
+    }
+    value.extend_from_slice(peer.ip().to_canonical().to_string().as_bytes());
+    head.block.set(b"x-forwarded-for", &value);
+}
+
+fn forwarded_proto(head: &mut RequestHead, settings: &HttpSettings, tls: bool) {
+    let transport: &[u8] = if tls { b"https" } else { b"http" };
+    if settings.use_remote_address && settings.xff_num_trusted_hops == 0 {
+        head.block.set(b"x-forwarded-proto", transport);
+        return;
+    }
+    match head.block.get(HeaderId::ForwardedProto) {
+        Some(proto) => head.https = proto.eq_ignore_ascii_case(b"https"),
+        None => head.block.append(b"x-forwarded-proto", transport),
+    }
+}
+
+fn strip_control_headers(head: &mut RequestHead, settings: &HttpSettings, trust: &Trust) {
+    const PREFIX: &[u8] = b"x-envoy-";
+    let has_control = head.block.iter().any(|(name, _)| name.starts_with(PREFIX));
+    if has_control {
+        let (internal, edge) = (trust.internal, trust.edge);
+        head.block.retain(|id, name, _| {
+            let stripped = id == HeaderId::EnvoyInternal
+                || (!internal && EXTERNAL_STRIPPED.contains(&name))
+                || (edge && EDGE_STRIPPED.contains(&name));
+            !stripped
+        });
+    }
+    if trust.internal {
+        head.block.append(b"x-envoy-internal", b"true");
+    }
+    if trust.edge && settings.use_remote_address {
+        head.block.set(b"x-envoy-external-address", trust.client.to_string().as_bytes());
+    }
+}
+
+fn request_id(head: &mut RequestHead, settings: &HttpSettings, local: &Local, trust: &Trust) {
+    if !settings.generate_request_id {
+        return;
+    }
+    let given = head.block.get(HeaderId::RequestId).is_some_and(|id| !id.is_empty());
+    let replace = trust.edge && !settings.preserve_external_request_id;
+    if !given || replace {
+        let id = uuid_v4(local.random(|rng| rng.u128(..)));
+        head.block.remove(HeaderId::RequestId);
+        head.block.append(b"x-request-id", &id);
+    }
+}
+
+/// Text of a version 4 UUID (RFC 9562) made from random bits.
+fn uuid_v4(random: u128) -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = random.to_be_bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::test_heads::request;
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        let text = uuid_v4(u128::MAX);
+        assert_eq!(&text, b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn xff_entries_count_from_the_right() {
+        let xff = Some(&b"1.1.1.1, 2.2.2.2,garbage , 3.3.3.3"[..]);
+        assert_eq!(nth_from_right(xff, 0), "3.3.3.3".parse().ok());
+        assert_eq!(nth_from_right(xff, 1), None);
+        assert_eq!(nth_from_right(xff, 2), "2.2.2.2".parse().ok());
+        assert_eq!(nth_from_right(xff, 9), None);
+        assert_eq!(nth_from_right(None, 0), None);
+    }
+
+    #[test]
+    fn external_callers_lose_control_headers() {
+        let headers =
+            [("x-envoy-retry-on", "5xx"), ("x-envoy-original-path", "/a"), ("x-envoy-internal", "true")];
+        let mut head = request("GET", "/", "h", &headers);
+        let trust = Trust { client: IpAddr::from([10, 0, 0, 1]), internal: false, edge: false };
+        strip_control_headers(&mut head, &crate::http::test_heads::settings(), &trust);
+        assert_eq!(head.block.get_by_name(b"x-envoy-retry-on"), None);
+        assert_eq!(head.block.get_by_name(b"x-envoy-internal"), None);
+        assert!(head.block.get_by_name(b"x-envoy-original-path").is_some());
+    }
+}

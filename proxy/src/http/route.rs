@@ -1,0 +1,142 @@
+//! Route lookup: virtual host by Envoy's domain search order, then the first route whose conditions all
+//! hold. There is no fall-through to another virtual host.
+
+use super::head::{Method, RequestHead};
+use crate::base::ids::ClusterId;
+use crate::base::matcher::HeaderMatch;
+use crate::config::Snapshot;
+use crate::config::route::{
+    ClusterChoice, Literal, PathMatch, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster,
+};
+
+/// A matched route with its virtual host.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// The virtual host.
+    pub virtual_host: &'a VirtualHost,
+    /// The route.
+    pub route: &'a Route,
+}
+
+/// Finds the route for `head`. `random` is the request's one random value: it serves every runtime
+/// fraction and the weighted cluster choice.
+pub fn find<'a>(table: &'a RouteTable, head: &RequestHead, random: u64) -> Option<Found<'a>> {
+    let virtual_host = find_virtual_host(table, head.authority())?;
+    let route = virtual_host.routes.iter().find(|route| matches(&route.matches, head, random))?;
+    Some(Found { virtual_host, route })
+}
+
+/// Domain search: exact, longest `*suffix`, longest `prefix*`, then `*`.
+pub fn find_virtual_host<'a>(table: &'a RouteTable, authority: &[u8]) -> Option<&'a VirtualHost> {
+    let any = || table.any.and_then(|index| table.virtual_hosts.get(index));
+    if table.exact.is_empty() && table.suffix.is_empty() && table.prefix.is_empty() {
+        return any();
+    }
+    let host = if table.ignore_port { without_port(authority) } else { authority };
+    let Ok(host) = std::str::from_utf8(host) else { return any() };
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return lookup(table, &host.to_ascii_lowercase()).or_else(any);
+    }
+    lookup(table, host).or_else(any)
+}
+
+fn lookup<'a>(table: &'a RouteTable, host: &str) -> Option<&'a VirtualHost> {
+    let wildcard = |list: &[(Box<str>, usize)], fits: fn(&str, &str) -> bool| {
+        // A wildcard never matches the empty string.
+        list.iter().find(|(text, _)| host.len() > text.len() && fits(host, text)).map(|(_, index)| *index)
+    };
+    let index = table.exact.get(host).copied();
+    let index = index.or_else(|| wildcard(&table.suffix, |host, text| host.ends_with(text)));
+    let index = index.or_else(|| wildcard(&table.prefix, |host, text| host.starts_with(text)));
+    table.virtual_hosts.get(index?)
+}
+
+/// The host without `:port`; an IPv6 literal keeps its brackets.
+pub fn without_port(authority: &[u8]) -> &[u8] {
+    let Some(colon) = memchr::memrchr(b':', authority) else { return authority };
+    let digits = &authority[colon + 1..];
+    let in_literal = memchr::memchr(b']', digits).is_some();
+    if in_literal || !digits.iter().all(u8::is_ascii_digit) { authority } else { &authority[..colon] }
+}
+
+fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64) -> bool {
+    const PER_MILLION: u64 = 1_000_000;
+    if let Some(share) = conditions.runtime_fraction_ppm
+        && random % PER_MILLION >= u64::from(share)
+    {
+        return false;
+    }
+    path_matches(&conditions.path, head)
+        && (!conditions.grpc || head.is_grpc())
+        && conditions.headers.iter().all(|matcher| header_matches(matcher, head))
+        && conditions.query.iter().all(|matcher| matcher.matches(head.query()))
+}
+
+fn path_matches(matcher: &PathMatch, head: &RequestHead) -> bool {
+    match matcher {
+        PathMatch::Connect => head.method == Method::Connect && head.upgrade.is_none(),
+        // Plain CONNECT has no path to compare.
+        _ if head.method == Method::Connect && head.upgrade.is_none() => false,
+        PathMatch::Prefix(prefix) => starts_with(head.path_only(), prefix),
+        PathMatch::Exact(text) => {
+            let path = head.path_only();
+            path.len() == text.text.len() && starts_with(path, text)
+        }
+        PathMatch::SeparatedPrefix(prefix) => {
+            let path = head.path_only();
+            starts_with(path, prefix) && matches!(path.get(prefix.text.len()), None | Some(b'/'))
+        }
+        PathMatch::Regex(regex) => regex.is_match(head.path_only()),
+    }
+}
+
+fn starts_with(path: &[u8], prefix: &Literal) -> bool {
+    let Some(start) = path.get(..prefix.text.len()) else { return false };
+    if prefix.ignore_case { start.eq_ignore_ascii_case(&prefix.text) } else { *start == *prefix.text }
+}
+
+fn header_matches(matcher: &HeaderMatch, head: &RequestHead) -> bool {
+    match &*matcher.name {
+        ":method" => matcher.matches(Some(head.method_text())),
+        ":path" => matcher.matches(Some(head.path_and_query())),
+        ":authority" | "host" => matcher.matches(Some(head.authority())),
+        ":scheme" => matcher.matches(Some(head.scheme().as_bytes())),
+        name => {
+            let mut scratch = Vec::new();
+            matcher.matches(head.block.joined(name.as_bytes(), &mut scratch))
+        }
+    }
+}
+
+/// The chosen cluster, and the weighted entry with its own settings when there is one.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Cluster; `None` when a `cluster_header` names none that exists.
+    pub cluster: Option<ClusterId>,
+    /// The weighted entry.
+    pub entry: Option<&'a WeightedCluster>,
+}
+
+/// Chooses the cluster for a request.
+pub fn choose_cluster<'a>(
+    choice: &'a ClusterChoice,
+    snapshot: &Snapshot,
+    head: &RequestHead,
+    random: u64,
+) -> Target<'a> {
+    match choice {
+        ClusterChoice::One(cluster) => Target { cluster: Some(*cluster), entry: None },
+        ClusterChoice::Weighted(weighted) => {
+            let entry = weighted.choose(random);
+            Target { cluster: entry.map(|entry| entry.cluster), entry }
+        }
+        ClusterChoice::Header { name } => {
+            let value = head.block.get_by_name(name.as_bytes());
+            let name = value.and_then(|value| std::str::from_utf8(value).ok());
+            Target { cluster: name.and_then(|name| snapshot.cluster_names.get(name).copied()), entry: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What is known about an exchange, gathered while it runs and told once when it ends: statistics and
+//! access log, on every way out.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::context::ConnContext;
+use super::head::{HeaderBlock, RequestHead, ResponseHead, Version};
+use super::route::Found;
+use crate::base::error::ResponseFlags;
+use crate::observe::record::{Record, Timing};
+use crate::upstream::connect::millis;
+use crate::upstream::pool::HostPool;
+use crate::upstream::view::ClusterState;
+
+/// The story of one exchange.
+#[derive(Debug)]
+pub struct Summary<'r> {
+    ctx: &'r ConnContext,
+    /// Response flags.
+    pub flags: ResponseFlags,
+    /// Response-code details.
+    pub details: Cow<'static, str>,
+    /// Why connecting failed.
+    pub upstream_failure: String,
+    /// Status sent downstream; 0 while none was.
+    pub status: u16,
+    /// Request body bytes.
+    pub bytes_received: u64,
+    /// Response body bytes.
+    pub bytes_sent: u64,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Matched route.
+    pub found: Option<Found<'r>>,
+    /// Chosen cluster.
+    pub cluster: Option<Rc<ClusterState>>,
+    /// Host tried last.
+    pub host: Option<Rc<HostPool>>,
+    /// Protocol spoken to it.
+    pub upstream_protocol: Option<Version>,
+    /// Head sent downstream.
+    pub response: Option<ResponseHead>,
+    /// Trailers sent downstream.
+    pub trailers: Option<HeaderBlock>,
+    /// Body of a local reply.
+    pub local_body: Cow<'static, [u8]>,
+    /// Path before a rewrite.
+    pub original_path: Option<Vec<u8>>,
+    /// The caller counts as internal (`x-envoy-internal`).
+    pub internal: bool,
+    /// Client as trusted.
+    pub client: std::net::SocketAddr,
+    /// Points in time.
+    pub timing: Timing,
+}
+
+impl<'r> Summary<'r> {
+    /// An exchange begins: counts it.
+    pub fn begin(ctx: &'r ConnContext, version: Version) -> Self {
+        let stats = &ctx.settings.stats;
+        let shard = &ctx.local.stats;
+        shard.inc(stats.downstream_rq_total);
+        shard.gauge_add(stats.downstream_rq_active, 1);
+        shard.inc(if version == Version::Http2 {
+            stats.downstream_rq_http2_total
+        } else {
+            stats.downstream_rq_http1_total
+        });
+        let logged = !ctx.settings.access_logs.is_empty();
+        Self {
+            ctx,
+            flags: ResponseFlags::NONE,
+            details: Cow::Borrowed(""),
+            upstream_failure: String::new(),
+            status: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            attempts: 0,
+            found: None,
+            cluster: None,
+            host: None,
+            upstream_protocol: None,
+            response: None,
+            trailers: None,
+            local_body: Cow::Borrowed(b""),
+            original_path: None,
+            internal: false,
+            client: ctx.peer,
+            timing: Timing {
+                // The wall clock is for logs only.
+                started_at: if logged { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
+                started: Instant::now(),
+                request_complete: None,
+                upstream_sent: None,
+                upstream_first_byte: None,
+                finished: None,
+            },
+        }
+    }
+
+    /// The record loggers and header formats read.
+    pub fn record<'a>(&'a self, head: Option<&'a RequestHead>) -> Record<'a> {
+        Record {
+            request: head,
+            original_path: self.original_path.as_deref(),
+            response: self.response.as_ref(),
+            trailers: self.trailers.as_ref(),
+            status: self.status,
+            flags: self.flags,
+            details: &self.details,
+            upstream_failure: &self.upstream_failure,
+            protocol: head.map(|head| head.version),
+            upstream_protocol: self.upstream_protocol,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+            timing: self.timing,
+            upstream_host: self.host.as_ref().map(|pool| &*pool.host),
+            upstream_local_address: None,
+            cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
+            route_name: self.found.map_or("", |found| &found.route.name),
+            virtual_host: self.found.map_or("", |found| &found.virtual_host.name),
+            filter_chain: &self.ctx.filter_chain,
+            attempts: self.attempts,
+            downstream_direct_remote: self.ctx.peer,
+            downstream_remote: self.client,
+            downstream_local: self.ctx.destination,
+            server_name: &self.ctx.server_name,
+            connection_id: self.ctx.id,
+            local_reply_body: &self.local_body,
+        }
+    }
+
+    /// The exchange is over: counts the outcome and writes the access log.
+    pub fn finish(&mut self, head: &RequestHead) {
+        let now = Instant::now();
+        self.timing.finished = Some(now);
+        self.count(now.duration_since(self.timing.started));
+        for log in &self.ctx.settings.access_logs {
+            log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
+        }
+    }
+
+    fn count(&self, took: Duration) {
+        let stats = &self.ctx.settings.stats;
+        let shard = &self.ctx.local.stats;
+        shard.gauge_add(stats.downstream_rq_active, -1);
+        shard.record(stats.downstream_rq_time, millis(took));
+        if self.status > 0 {
+            stats.count_response(shard, self.status);
+        }
+    }
+
+    /// Counts a response charged to the chosen cluster: from a host, or our own reply on its behalf.
+    pub fn count_upstream(&self, status: u16) {
+        let Some(cluster) = &self.cluster else { return };
+        cluster.config().stats.count_response(&self.ctx.local.stats, status, self.internal);
+    }
+}

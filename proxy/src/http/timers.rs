@@ -1,0 +1,112 @@
+//! The clocks of one exchange, folded into one timer: route timeout, per-try timeout, stream idle
+//! timeout, longest stream duration.
+
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use crate::base::error::ProxyError;
+use crate::net::deadline::{Deadline, earlier};
+
+/// The clocks of one exchange.
+#[derive(Debug)]
+pub struct Timers<'d> {
+    deadline: &'d mut Deadline,
+    route_timeout: Duration,
+    route: Option<Instant>,
+    per_try: Option<Instant>,
+    stream: Option<Instant>,
+    idle: Duration,
+    active: Instant,
+    request_complete: bool,
+}
+
+impl<'d> Timers<'d> {
+    /// Clocks that started at `now`. Zero durations are off. `stream` ends the whole exchange.
+    pub fn new(
+        deadline: &'d mut Deadline,
+        now: Instant,
+        route_timeout: Duration,
+        idle: Duration,
+        stream: Duration,
+    ) -> Self {
+        Self {
+            deadline,
+            route_timeout,
+            route: None,
+            per_try: None,
+            stream: after(now, stream),
+            idle,
+            active: now,
+            request_complete: false,
+        }
+    }
+
+    /// The whole request has arrived: the route timeout starts.
+    pub fn request_complete(&mut self, now: Instant) {
+        if !self.request_complete {
+            self.request_complete = true;
+            self.route = after(now, self.route_timeout);
+            self.active = now;
+        }
+    }
+
+    /// Whether the whole request has arrived.
+    pub fn is_request_complete(&self) -> bool {
+        self.request_complete
+    }
+
+    /// An attempt has sent its request: its own clock starts. One that ends later than the route's is ignored.
+    pub fn start_try(&mut self, now: Instant, timeout: Duration) {
+        let ignored = !self.route_timeout.is_zero() && timeout >= self.route_timeout;
+        self.per_try = if ignored { None } else { after(now, timeout) };
+    }
+
+    /// The attempt is over, or its response has begun.
+    pub fn end_try(&mut self) {
+        self.per_try = None;
+    }
+
+    /// Something moved.
+    #[inline]
+    pub fn touch(&mut self, now: Instant) {
+        self.active = now;
+    }
+
+    /// A tunnel has no route timeout, only the idle one.
+    pub fn enter_tunnel(&mut self) {
+        self.route = None;
+        self.per_try = None;
+    }
+
+    /// Ready with the clock that ran out.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        loop {
+            let idle = after(self.active, self.idle);
+            let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, idle));
+            ready!(self.deadline.poll_at(cx, first));
+            if let Some(error) = self.expired(Instant::now(), idle) {
+                return Poll::Ready(error);
+            }
+        }
+    }
+
+    fn expired(&self, now: Instant, idle: Option<Instant>) -> Option<ProxyError> {
+        let request_complete = self.request_complete;
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if past(self.route) {
+            return Some(ProxyError::RequestTimeout);
+        }
+        if past(self.per_try) {
+            return Some(ProxyError::PerTryTimeout);
+        }
+        if past(self.stream) {
+            return Some(ProxyError::MaxStreamDuration { request_complete });
+        }
+        past(idle).then_some(ProxyError::StreamIdle { request_complete })
+    }
+}
+
+/// `start + timeout`; a zero timeout is off.
+pub fn after(start: Instant, timeout: Duration) -> Option<Instant> {
+    if timeout.is_zero() { None } else { start.checked_add(timeout) }
+}

@@ -1,0 +1,7 @@
+//! The sidecar's executable.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outrigger_proxy::server::run::main()
+}

@@ -1,0 +1,76 @@
+//! Access loggers: a compiled format, a filter and a sink that never blocks a worker.
+//!
+//! A worker formats into its own lane of the sink's buffer; a writer thread per path swaps the lanes out
+//! and writes them ([`sink`], [`writer`]). A sink that is slow, full or gone costs lines, which are
+//! counted, and nothing else.
+
+pub mod filter;
+pub mod sink;
+mod writer;
+
+use std::sync::Arc;
+
+use filter::LogFilter;
+use sink::{Sink, WorkerLogs};
+
+use super::format::json::JsonFormat;
+use super::format::{DEFAULT_LOG_FORMAT, Format, FormatError};
+use super::record::Record;
+
+/// How a line is written.
+#[derive(Clone, Debug)]
+pub enum LogFormat {
+    /// Text; newlines are the format's own business.
+    Text {
+        /// The compiled text.
+        format: Format,
+        /// `omit_empty_values`: nothing instead of `-`.
+        omit_empty: bool,
+    },
+    /// One JSON object per line.
+    Json(JsonFormat),
+}
+
+impl LogFormat {
+    /// Envoy's default text line.
+    pub fn default_text() -> Result<Self, FormatError> {
+        Ok(LogFormat::Text { format: Format::parse(DEFAULT_LOG_FORMAT)?, omit_empty: false })
+    }
+
+    fn render(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        match self {
+            LogFormat::Text { format, omit_empty } => {
+                format.render_log(record, if *omit_empty { b"" } else { b"-" }, out);
+            }
+            LogFormat::Json(format) => {
+                format.render(record, out);
+                out.push(b'\n');
+            }
+        }
+    }
+}
+
+/// One configured access logger.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: LogFormat,
+    filter: LogFilter,
+    sink: Arc<Sink>,
+}
+
+impl AccessLog {
+    /// A logger of everything that passes `filter`.
+    pub fn new(format: LogFormat, filter: LogFilter, sink: Arc<Sink>) -> Self {
+        Self { format, filter, sink }
+    }
+
+    /// Formats `record` into the worker's lane of the sink; drops and counts it when that is full.
+    pub fn log(&self, record: &Record<'_>, logs: &mut WorkerLogs) {
+        if self.filter.passes(record, logs) {
+            logs.lane(&self.sink).write(|out| self.format.render(record, out));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

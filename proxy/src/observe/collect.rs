@@ -1,0 +1,142 @@
+//! Gauges that are computed from live state instead of counted: server and circuit breakers.
+//! Refreshed before statistics are read and at every flush.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::config::cluster::Cluster;
+use crate::config::live::Breakers;
+use crate::config::publish::Subscriber;
+use crate::stats::registry::{Gauge, Registry, SharedShard};
+use crate::stats::scope::ServerStats;
+
+/// Resident and anonymous memory of the process, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Anonymous pages in use: the closest to what the allocator handed out.
+    pub allocated: u64,
+    /// Data segment: what the allocator took from the kernel.
+    pub heap: u64,
+    /// Resident set.
+    pub resident: u64,
+}
+
+impl Memory {
+    /// As the kernel tells it now; zeros where it does not.
+    pub fn read() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::parse(&status)
+    }
+
+    fn parse(status: &str) -> Self {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
+            let kib = line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+            kib.unwrap_or(0) * 1024
+        };
+        Self { allocated: field("RssAnon:"), heap: field("VmData:"), resident: field("VmRSS:") }
+    }
+}
+
+/// What the server tells about itself at the moment of reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vitals {
+    /// Number of the server state (`server.state`); 0 is live.
+    pub state: u8,
+    /// Downstream connections open now.
+    pub connections: u64,
+}
+
+/// Refreshes computed gauges.
+pub struct Collector {
+    registry: Registry,
+    snapshots: Subscriber,
+    started: Instant,
+    vitals: Box<dyn Fn() -> Vitals + Send + Sync>,
+    server: ServerStats,
+    /// One refresh at a time.
+    running: Mutex<()>,
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+impl Collector {
+    /// A collector over everything published to `snapshots`; `vitals` is asked at every refresh.
+    pub fn new(
+        registry: &Registry,
+        snapshots: Subscriber,
+        started: Instant,
+        vitals: Box<dyn Fn() -> Vitals + Send + Sync>,
+    ) -> Self {
+        Self {
+            registry: registry.clone(),
+            snapshots,
+            started,
+            vitals,
+            server: ServerStats::register(registry),
+            running: Mutex::new(()),
+        }
+    }
+
+    /// Brings the computed gauges up to date.
+    pub fn refresh(&self) {
+        let _one = self.running.lock();
+        let shard = self.registry.shared();
+        self.server_gauges(shard);
+        for cluster in self.snapshots.current().clusters.iter().flatten() {
+            cluster_gauges(shard, &cluster.config);
+        }
+    }
+
+    /// Ends a flush interval (`stats_flush_interval`): gauges are refreshed, histograms start anew.
+    pub fn flush(&self) {
+        self.refresh();
+        self.registry.flush();
+    }
+
+    fn server_gauges(&self, shard: &SharedShard) {
+        let vitals = (self.vitals)();
+        let memory = Memory::read();
+        let stats = &self.server;
+        for (gauge, value) in [
+            (stats.uptime, self.started.elapsed().as_secs()),
+            (stats.state, vitals.state.into()),
+            (stats.live, (vitals.state == 0).into()),
+            (stats.total_connections, vitals.connections),
+            (stats.memory_allocated, memory.allocated),
+            (stats.memory_heap_size, memory.heap),
+            (stats.memory_physical_size, memory.resident),
+        ] {
+            shard.gauge_set(gauge, value as i64);
+        }
+    }
+}
+
+fn cluster_gauges(shard: &SharedShard, cluster: &Cluster) {
+    let stats = &cluster.stats;
+    let of_default = [
+        stats.default_cx_open,
+        stats.default_rq_pending_open,
+        stats.default_rq_open,
+        stats.default_rq_retry_open,
+    ];
+    let of_high =
+        [stats.high_cx_open, stats.high_rq_pending_open, stats.high_rq_open, stats.high_rq_retry_open];
+    let [default, high] = &cluster.breakers;
+    breaker_gauges(shard, default, of_default);
+    breaker_gauges(shard, high, of_high);
+}
+
+fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 4]) {
+    let limits = [&breakers.connections, &breakers.pending, &breakers.requests, &breakers.retries];
+    for (gauge, limit) in gauges.into_iter().zip(limits) {
+        shard.gauge_set(gauge, limit.is_open().into());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Wall-clock timestamps in UTC: Envoy's default ISO 8601 form and strftime patterns.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{FormatError, Out};
+
+/// A compiled time pattern.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TimeFormat {
+    /// Empty for the default: `2026-11-21T02:47:52.193Z`.
+    parts: Box<[TimePart]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TimePart {
+    Literal(Box<[u8]>),
+    /// Zero-padded number.
+    Number(Unit, usize),
+    /// Space-padded number of two digits.
+    Spaced(Unit),
+    /// First digits of the nanoseconds.
+    Fraction(usize),
+    EpochSeconds,
+    Weekday {
+        long: bool,
+    },
+    Month {
+        long: bool,
+    },
+    AmPm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Century,
+    Year,
+    ShortYear,
+    Month,
+    Day,
+    DayOfYear,
+    Hour,
+    Hour12,
+    Minute,
+    Second,
+    /// Monday is 1.
+    WeekdayIso,
+    /// Sunday is 0.
+    Weekday,
+}
+
+/// A moment taken apart, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    epoch: i64,
+    nanos: u32,
+    year: i64,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+}
+
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+impl Civil {
+    /// Takes `time` apart.
+    pub fn of(time: SystemTime) -> Self {
+        let (epoch, nanos) = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => (since.as_secs() as i64, since.subsec_nanos()),
+            Err(before) => (-(before.duration().as_secs() as i64) - 1, 0),
+        };
+        let (year, month, day) = date(epoch.div_euclid(86_400));
+        let of_day = epoch.rem_euclid(86_400) as u32;
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        Self { epoch, nanos, year, month, day, hour, minute, second }
+    }
+
+    /// `2026-11-21T02:47:52.193Z`.
+    pub fn iso_millis(&self) -> [u8; 24] {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let year = self.year.clamp(0, 9999) as u32;
+        pair(&mut text[0..], year / 100);
+        pair(&mut text[2..], year % 100);
+        pair(&mut text[5..], self.month);
+        pair(&mut text[8..], self.day);
+        pair(&mut text[11..], self.hour);
+        pair(&mut text[14..], self.minute);
+        pair(&mut text[17..], self.second);
+        let millis = self.nanos / 1_000_000;
+        text[20] = b'0' + (millis / 100) as u8;
+        pair(&mut text[21..], millis % 100);
+        text
+    }
+
+    fn day_of_year(&self) -> i64 {
+        self.epoch.div_euclid(86_400) - days(self.year, 1, 1) + 1
+    }
+
+    /// Sunday is 0.
+    fn weekday(&self) -> i64 {
+        (self.epoch.div_euclid(86_400) + 4).rem_euclid(7)
+    }
+
+    fn unit(&self, unit: Unit) -> i64 {
+        match unit {
+            Unit::Century => self.year.div_euclid(100),
+            Unit::Year => self.year,
+            Unit::ShortYear => self.year.rem_euclid(100),
+            Unit::Month => self.month.into(),
+            Unit::Day => self.day.into(),
+            Unit::DayOfYear => self.day_of_year(),
+            Unit::Hour => self.hour.into(),
+            Unit::Hour12 => i64::from((self.hour + 11) % 12 + 1),
+            Unit::Minute => self.minute.into(),
+            Unit::Second => self.second.into(),
+            Unit::WeekdayIso => (self.weekday() + 6) % 7 + 1,
+            Unit::Weekday => self.weekday(),
+        }
+    }
+}
+
+#[inline]
+fn pair(into: &mut [u8], number: u32) {
+    into[0] = b'0' + (number / 10 % 10) as u8;
+    into[1] = b'0' + (number % 10) as u8;
+}
+
+/// Year, month and day of a day number counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// The year is taken to begin in March, so that the leap day is the last of it.
+fn date(day_number: i64) -> (i64, u32, u32) {
+    let shifted = day_number + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = (of_year - (153 * march_month + 2) / 5 + 1) as u32;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 } as u32;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The inverse of [`date`].
+fn days(year: i64, month: u32, day: u32) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let year_of_era = year.rem_euclid(400);
+    let march_month = i64::from((month + 9) % 12);
+    let of_year = (153 * march_month + 2) / 5 + i64::from(day) - 1;
+    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    year.div_euclid(400) * 146_097 + of_era - 719_468
+}
+
+impl TimeFormat {
+    /// Compiles a strftime pattern; empty is the default form. `%3f` is three digits of the fraction.
+    pub(super) fn parse(pattern: &str) -> Result<Self, FormatError> {
+        let mut parts = Vec::new();
+        let mut chars = pattern.chars();
+        while let Some(char) = chars.next() {
+            if char != '%' {
+                literal(&mut parts, char);
+                continue;
+            }
+            let Some(spec) = chars.next() else {
+                return Err(FormatError(format!("time format {pattern:?} ends in %")));
+            };
+            match spec.to_digit(10) {
+                Some(digits @ 1..=9) if chars.next() == Some('f') => {
+                    parts.push(TimePart::Fraction(digits as usize))
+                }
+                Some(_) => return Err(unknown(pattern, spec)),
+                None => conversion(spec, &mut parts).ok_or_else(|| unknown(pattern, spec))?,
+            }
+        }
+        Ok(Self { parts: parts.into() })
+    }
+
+    /// Appends `time`.
+    #[inline]
+    pub(super) fn write(&self, time: SystemTime, out: &mut Out<'_>) {
+        let civil = Civil::of(time);
+        if self.parts.is_empty() {
+            return out.plain(&civil.iso_millis());
+        }
+        self.parts.iter().for_each(|part| part.write(&civil, out));
+    }
+}
+
+fn unknown(pattern: &str, spec: char) -> FormatError {
+    FormatError(format!("time format {pattern:?}: %{spec} is not supported"))
+}
+
+fn literal(parts: &mut Vec<TimePart>, char: char) {
+    let mut bytes = [0; 4];
+    let text = char.encode_utf8(&mut bytes).as_bytes();
+    match parts.last_mut() {
+        Some(TimePart::Literal(before)) => *before = [&**before, text].concat().into(),
+        _ => parts.push(TimePart::Literal(text.into())),
+    }
+}
+
+/// Appends the parts of one conversion character; `None` when it is unknown.
+fn conversion(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
+    let part = match spec {
+        'Y' => TimePart::Number(Unit::Year, 4),
+        'C' => TimePart::Number(Unit::Century, 2),
+        'y' => TimePart::Number(Unit::ShortYear, 2),
+        'm' => TimePart::Number(Unit::Month, 2),
+        'd' => TimePart::Number(Unit::Day, 2),
+        'e' => TimePart::Spaced(Unit::Day),
+        'j' => TimePart::Number(Unit::DayOfYear, 3),
+        'H' => TimePart::Number(Unit::Hour, 2),
+        'k' => TimePart::Spaced(Unit::Hour),
+        'I' => TimePart::Number(Unit::Hour12, 2),
+        'l' => TimePart::Spaced(Unit::Hour12),
+        'M' => TimePart::Number(Unit::Minute, 2),
+        'S' => TimePart::Number(Unit::Second, 2),
+        'u' => TimePart::Number(Unit::WeekdayIso, 1),
+        'w' => TimePart::Number(Unit::Weekday, 1),
+        'f' => TimePart::Fraction(9),
+        's' => TimePart::EpochSeconds,
+        'a' => TimePart::Weekday { long: false },
+        'A' => TimePart::Weekday { long: true },
+        'b' | 'h' => TimePart::Month { long: false },
+        'B' => TimePart::Month { long: true },
+        'p' => TimePart::AmPm,
+        'Z' => TimePart::Literal(b"UTC"[..].into()),
+        'z' => TimePart::Literal(b"+0000"[..].into()),
+        't' => TimePart::Literal(b"\t"[..].into()),
+        '%' => TimePart::Literal(b"%"[..].into()),
+        composite => return expand(composite, parts),
+    };
+    parts.push(part);
+    Some(())
+}
+
+/// Conversions that stand for several others.
+fn expand(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
+    let pattern = match spec {
+        'T' | 'X' => "%H:%M:%S",
+        'R' => "%H:%M",
+        'F' => "%Y-%m-%d",
+        'D' | 'x' => "%m/%d/%y",
+        'c' => "%a %b %e %H:%M:%S %Y",
+        'r' => "%I:%M:%S %p",
+        _ => return None,
+    };
+    parts.extend(TimeFormat::parse(pattern).ok()?.parts);
+    Some(())
+}
+
+impl TimePart {
+    fn write(&self, civil: &Civil, out: &mut Out<'_>) {
+        match self {
+            TimePart::Literal(text) => out.text(text),
+            TimePart::Number(unit, width) => number(civil.unit(*unit), *width, b'0', out),
+            TimePart::Spaced(unit) => number(civil.unit(*unit), 2, b' ', out),
+            TimePart::Fraction(digits) => {
+                number(i64::from(civil.nanos) / 10i64.pow(9 - *digits as u32), *digits, b'0', out);
+            }
+            TimePart::EpochSeconds => number(civil.epoch, 1, b'0', out),
+            TimePart::Weekday { long } => name(WEEKDAYS[civil.weekday() as usize], *long, out),
+            TimePart::Month { long } => name(MONTHS[civil.month as usize - 1], *long, out),
+            TimePart::AmPm => out.plain(if civil.hour < 12 { b"AM" } else { b"PM" }),
+        }
+    }
+}
+
+fn name(name: &str, long: bool, out: &mut Out<'_>) {
+    out.plain(if long { name } else { &name[..3] }.as_bytes());
+}
+
+fn number(value: i64, width: usize, pad: u8, out: &mut Out<'_>) {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(value).as_bytes();
+    for _ in digits.len()..width {
+        out.plain(&[pad]);
+    }
+    out.plain(digits);
+}
+
+#[cfg(test)]
+mod tests;

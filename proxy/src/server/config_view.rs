@@ -1,0 +1,68 @@
+//! The configuration as admin shows it: the bootstrap and what the xDS driver holds.
+
+use std::collections::HashSet;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use outrigger_xds_protos::any;
+use outrigger_xds_protos::json as proto_json;
+use outrigger_xds_protos::v3::admin::BootstrapConfigDump;
+use outrigger_xds_protos::v3::bootstrap::Bootstrap;
+use serde_json::{Value, json};
+
+use crate::admin::{CertificatePair, ConfigView};
+use crate::xds::driver::Handle;
+
+/// Bootstrap and driver together.
+pub struct DriverView {
+    bootstrap: Bootstrap,
+    static_clusters: HashSet<String>,
+    driver: Handle,
+}
+
+impl DriverView {
+    /// A view over what the process started with and what the driver holds.
+    pub fn new(bootstrap: Bootstrap, driver: Handle) -> Self {
+        let clusters = bootstrap.static_resources.iter().flat_map(|resources| &resources.clusters);
+        let static_clusters = clusters.map(|cluster| cluster.name.clone()).collect();
+        Self { bootstrap, static_clusters, driver }
+    }
+}
+
+impl ConfigView for DriverView {
+    fn sections(&self, include_eds: bool) -> BoxFuture<'_, Vec<Value>> {
+        async move {
+            let bootstrap = BootstrapConfigDump {
+                bootstrap: Some(self.bootstrap.clone()),
+                ..BootstrapConfigDump::default()
+            };
+            let mut sections = vec![any::pack(&bootstrap)];
+            sections.extend(self.driver.config_dump(include_eds).await);
+            sections
+                .iter()
+                .map(|section| proto_json::print_any(section, proto_json::Secrets::Redact))
+                .collect()
+        }
+        .boxed()
+    }
+
+    fn unready(&self) -> BoxFuture<'_, Value> {
+        async move {
+            let dumps = self.driver.init_dump().await.unready_targets_dumps;
+            let dumps: Vec<_> = dumps
+                .iter()
+                .map(|dump| json!({ "name": dump.name, "target_names": dump.target_names }))
+                .collect();
+            json!({ "unready_targets_dumps": dumps })
+        }
+        .boxed()
+    }
+
+    fn is_static_cluster(&self, name: &str) -> bool {
+        self.static_clusters.contains(name)
+    }
+
+    fn certificates(&self) -> Vec<CertificatePair> {
+        Vec::new()
+    }
+}

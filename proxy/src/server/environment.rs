@@ -1,0 +1,161 @@
+//! The App Mesh image's environment, and our own `OUTRIGGER_*` variables, as settings and an Envoy bootstrap.
+//!
+//! Parsing follows the image's agent: values are trimmed, empty means unset, booleans are Go's
+//! (`1 t T TRUE true True`, `0 f F FALSE false False`), integers are decimal, anything else stops the start with the
+//! variable's name. Variables that the agent itself reads (drain time, polling) take their default instead.
+
+mod bootstrap;
+mod endpoint;
+mod identity;
+mod known;
+mod merge;
+mod outrigger;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use bootstrap::{Found, GENERATED, bootstrap_text};
+
+#[cfg(test)]
+mod tests;
+
+/// Where the image puts the admin socket with `ENVOY_ADMIN_MODE=uds`.
+const ADMIN_SOCKET: &str = "/tmp/envoy_admin.sock";
+/// Default admin port.
+const ADMIN_PORT: u16 = 9901;
+/// Drain time without `LISTENER_DRAIN_WAIT_TIME_S`, seconds.
+const DRAIN_SECONDS: u64 = 20;
+
+/// Where variables come from: the process, or a table in tests.
+pub trait Variables {
+    /// The value of `name`, trimmed; `None` when unset or empty.
+    fn get(&self, name: &str) -> Option<String>;
+    /// Every variable's name.
+    fn names(&self) -> Vec<String>;
+}
+
+/// The environment of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessVariables;
+
+impl Variables for ProcessVariables {
+    fn get(&self, name: &str) -> Option<String> {
+        let value = std::env::var(name).ok()?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn names(&self) -> Vec<String> {
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+    }
+}
+
+/// A variable that stops the start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("environment variable {name}: {message}")]
+pub struct VariableError {
+    /// Which.
+    pub name: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl VariableError {
+    /// An error about `name`.
+    pub fn new(name: &str, message: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), message: message.into() }
+    }
+}
+
+/// Where the admin endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminBind {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// Unix socket, mode 0600.
+    Unix(PathBuf),
+}
+
+/// What applies with any kind of bootstrap.
+#[derive(Clone, Debug)]
+pub struct ProcessSettings {
+    /// `OUTRIGGER_ADMIN_ADDRESS`.
+    pub admin_override: Option<SocketAddr>,
+    /// `OUTRIGGER_WORKERS`, else `ENVOY_CONCURRENCY`.
+    pub workers: Option<u32>,
+    /// `ENVOY_LOG_LEVEL`.
+    pub log_level: Option<String>,
+    /// `LISTENER_DRAIN_WAIT_TIME_S`, 5..=110, default 20.
+    pub drain_time: Duration,
+    /// Accepted and without effect, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what applies with any kind of bootstrap, and refuses unknown `OUTRIGGER_*` variables.
+pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, VariableError> {
+    let mut warnings = Vec::new();
+    let own = outrigger::read(variables, &mut warnings)?;
+    Ok(ProcessSettings {
+        admin_override: own.admin_address,
+        workers: own.workers.or(concurrency(variables)?),
+        log_level: variables.get("ENVOY_LOG_LEVEL"),
+        drain_time: drain_time(variables),
+        warnings,
+    })
+}
+
+/// -1 and 0 leave the choice to us.
+fn concurrency(variables: &dyn Variables) -> Result<Option<u32>, VariableError> {
+    const NAME: &str = "ENVOY_CONCURRENCY";
+    match integer(variables, NAME)? {
+        None | Some(..=0) => Ok(None),
+        Some(count @ 1..=1024) => Ok(u32::try_from(count).ok()),
+        Some(count) => {
+            Err(VariableError::new(NAME, format!("{count} is not a number of threads up to 1024")))
+        }
+    }
+}
+
+fn drain_time(variables: &dyn Variables) -> Duration {
+    let seconds = variables.get("LISTENER_DRAIN_WAIT_TIME_S").and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.filter(|seconds| (5..=110).contains(seconds)).unwrap_or(DRAIN_SECONDS))
+}
+
+/// The admin endpoint as the App Mesh variables place it; loopback unless told otherwise.
+pub fn admin_bind(variables: &dyn Variables) -> Result<AdminBind, VariableError> {
+    match variables.get("ENVOY_ADMIN_MODE").as_deref() {
+        Some("uds") => return Ok(AdminBind::Unix(PathBuf::from(ADMIN_SOCKET))),
+        Some("tcp") | None => {}
+        Some(other) => {
+            return Err(VariableError::new("ENVOY_ADMIN_MODE", format!("{other:?} is neither tcp nor uds")));
+        }
+    }
+    let ipv6 = boolean(variables, "ENVOY_ADMIN_ACCESS_ENABLE_IPV6")?.unwrap_or(false);
+    let ip: IpAddr = if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+    Ok(AdminBind::Tcp(SocketAddr::new(ip, admin_port(variables)?)))
+}
+
+fn admin_port(variables: &dyn Variables) -> Result<u16, VariableError> {
+    const NAME: &str = "ENVOY_ADMIN_ACCESS_PORT";
+    let port = integer(variables, NAME)?.unwrap_or(ADMIN_PORT.into());
+    u16::try_from(port).map_err(|_| VariableError::new(NAME, format!("{port} is not a port")))
+}
+
+/// A boolean in the agent's spelling.
+fn boolean(variables: &dyn Variables, name: &str) -> Result<Option<bool>, VariableError> {
+    match variables.get(name).as_deref() {
+        None => Ok(None),
+        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(Some(true)),
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(Some(false)),
+        Some(other) => Err(VariableError::new(name, format!("{other:?} is not a boolean; use 1 or 0"))),
+    }
+}
+
+/// A decimal integer.
+fn integer(variables: &dyn Variables, name: &str) -> Result<Option<i64>, VariableError> {
+    let parse = |text: String| {
+        text.parse().map_err(|_| VariableError::new(name, format!("{text:?} is not a whole number")))
+    };
+    variables.get(name).map(parse).transpose()
+}

@@ -1,0 +1,149 @@
+//! The bootstrap that the image's agent would write, as JSON.
+
+use serde_json::{Map, Value, json};
+
+use super::identity::Identity;
+use super::{AdminBind, VariableError, Variables, admin_bind, boolean, endpoint, integer, known, merge};
+
+/// The cluster of the local secret server, as the image names it.
+const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
+
+/// [`Found::name`] of a bootstrap that was made from variables.
+pub const GENERATED: &str = "environment";
+
+/// A bootstrap out of the environment.
+#[derive(Debug)]
+pub struct Found {
+    /// The file's name, or [`GENERATED`]: for error texts.
+    pub name: String,
+    /// YAML or JSON.
+    pub text: String,
+    /// What has no effect.
+    pub warnings: Vec<String>,
+    /// Generated here, and without a `stats_config` of the user's: the image's listener tags apply.
+    pub generated: bool,
+}
+
+/// The bootstrap: `ENVOY_CONFIG_FILE` untouched, else one made from the variables and the user's files.
+pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError> {
+    if let Some(found) = own_file(variables)? {
+        return Ok(found);
+    }
+    let mut warnings = Vec::new();
+    let identity = Identity::find(variables, &mut warnings)?;
+    let target = endpoint::find(variables)?;
+    known::check(variables, &mut warnings)?;
+    let mut root = Map::new();
+    root.insert("node".to_owned(), identity.node(variables));
+    root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
+    root.insert("dynamic_resources".to_owned(), dynamic_resources(&target, fetch_timeout(variables)?));
+    root.insert("static_resources".to_owned(), static_resources(variables));
+    if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
+        root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
+    }
+    if let Some(tags) = stats_tags(variables, &identity)? {
+        root.insert("stats_config".to_owned(), tags);
+    }
+    let own_stats = merge::files(&mut root, variables, &mut warnings)?;
+    Ok(Found {
+        name: GENERATED.to_owned(),
+        text: Value::Object(root).to_string(),
+        warnings,
+        generated: !own_stats,
+    })
+}
+
+/// `ENVOY_CONFIG_FILE`; an empty one is no bootstrap.
+fn own_file(variables: &dyn Variables) -> Result<Option<Found>, VariableError> {
+    const NAME: &str = "ENVOY_CONFIG_FILE";
+    let Some(path) = variables.get(NAME) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| VariableError::new(NAME, format!("{path}: cannot be read: {error}")))?;
+    let found = Found { name: path, text, warnings: Vec::new(), generated: false };
+    Ok(Some(found).filter(|found| !found.text.trim().is_empty()))
+}
+
+/// Seconds; 0 waits for ever.
+fn fetch_timeout(variables: &dyn Variables) -> Result<String, VariableError> {
+    const NAME: &str = "ENVOY_INITIAL_FETCH_TIMEOUT";
+    match integer(variables, NAME)?.unwrap_or(0) {
+        seconds @ 0.. => Ok(format!("{seconds}s")),
+        seconds => Err(VariableError::new(NAME, format!("{seconds} is below 0; 0 waits for ever"))),
+    }
+}
+
+fn admin(bind: &AdminBind) -> Value {
+    match bind {
+        AdminBind::Tcp(address) => json!({ "address": { "socket_address": {
+            "address": address.ip().to_string(), "port_value": address.port() } } }),
+        AdminBind::Unix(path) => {
+            json!({ "address": { "pipe": { "path": path.to_string_lossy(), "mode": 0o600 } } })
+        }
+    }
+}
+
+fn dynamic_resources(target: &str, fetch_timeout: String) -> Value {
+    let list = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": fetch_timeout });
+    json!({
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{ "google_grpc": { "target_uri": target, "stat_prefix": "ads" } }],
+        },
+        "lds_config": list,
+        "cds_config": list,
+    })
+}
+
+fn static_resources(variables: &dyn Variables) -> Value {
+    let Some(path) = variables.get("APPMESH_SDS_SOCKET_PATH") else { return json!({}) };
+    json!({ "clusters": [{
+        "name": SDS_CLUSTER,
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} },
+        } },
+        "load_assignment": { "cluster_name": SDS_CLUSTER, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+            "address": { "pipe": { "path": path } } } }] }] },
+    }] })
+}
+
+/// `ENABLE_ENVOY_STATS_TAGS`: every statistic says whose it is.
+fn stats_tags(variables: &dyn Variables, identity: &Identity) -> Result<Option<Value>, VariableError> {
+    if boolean(variables, "ENABLE_ENVOY_STATS_TAGS")? != Some(true) {
+        return Ok(None);
+    }
+    let tags = identity.tags().into_iter().flatten();
+    let tags: Vec<Value> =
+        tags.map(|(name, value)| json!({ "tag_name": name, "fixed_value": value })).collect();
+    Ok(Some(json!({ "stats_tags": tags })))
+}
+
+/// A Go duration as a protobuf one: `5000ms`, `5s`, `1m30s`.
+fn flush_interval(text: &str) -> Result<String, VariableError> {
+    let fail = || {
+        let message = format!("{text:?} is not a duration; write it like 5s or 500ms");
+        VariableError::new("ENVOY_STATS_FLUSH_INTERVAL", message)
+    };
+    let mut rest = text;
+    let mut millis = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(fail)?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let scale = match unit {
+            "ns" => 1e-6,
+            "us" | "µs" => 1e-3,
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            "h" => 3600e3,
+            _ => return Err(fail()),
+        };
+        millis += number.parse::<f64>().map_err(|_| fail())? * scale;
+        rest = after;
+    }
+    if millis > 0.0 { Ok(format!("{}s", millis / 1e3)) } else { Err(fail()) }
+}

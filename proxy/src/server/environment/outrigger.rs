@@ -1,0 +1,112 @@
+//! Our own variables. An unknown one is an error that names the closest known: a misspelt setting must not
+//! silently do nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{VariableError, Variables, admin_port, integer};
+
+const KNOWN: &[&str] = &[
+    "OUTRIGGER_ADMIN_ADDRESS",
+    "OUTRIGGER_EMF",
+    "OUTRIGGER_EMF_INTERVAL_S",
+    "OUTRIGGER_EMF_NAMESPACE",
+    "OUTRIGGER_EMF_RESOLUTION",
+    "OUTRIGGER_OTLP_ENDPOINT",
+    "OUTRIGGER_WORKERS",
+];
+
+/// What they say.
+pub(super) struct Own {
+    pub(super) admin_address: Option<SocketAddr>,
+    pub(super) workers: Option<u32>,
+}
+
+pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<Own, VariableError> {
+    refuse_unknown(&variables.names())?;
+    check_emf(variables, warnings)?;
+    if variables.get("OUTRIGGER_OTLP_ENDPOINT").is_some() {
+        warnings.push("OUTRIGGER_OTLP_ENDPOINT is not in effect: requests are not traced yet".to_owned());
+    }
+    let workers = in_range(variables, "OUTRIGGER_WORKERS", 1..=1024)?;
+    Ok(Own {
+        admin_address: admin_address(variables)?,
+        workers: workers.and_then(|count| u32::try_from(count).ok()),
+    })
+}
+
+/// `address:port`, or an address with the usual port.
+fn admin_address(variables: &dyn Variables) -> Result<Option<SocketAddr>, VariableError> {
+    const NAME: &str = "OUTRIGGER_ADMIN_ADDRESS";
+    let Some(text) = variables.get(NAME) else { return Ok(None) };
+    if let Ok(address) = text.parse() {
+        return Ok(Some(address));
+    }
+    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Ok(Some(SocketAddr::new(ip, admin_port(variables)?))),
+        Err(_) => {
+            Err(VariableError::new(NAME, format!("{text:?} is not an address; write it like 0.0.0.0:9901")))
+        }
+    }
+}
+
+fn check_emf(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<(), VariableError> {
+    in_range(variables, "OUTRIGGER_EMF_INTERVAL_S", 1..=86_400)?;
+    if let Some(resolution) = integer(variables, "OUTRIGGER_EMF_RESOLUTION")?
+        && ![1, 60].contains(&resolution)
+    {
+        return Err(VariableError::new(
+            "OUTRIGGER_EMF_RESOLUTION",
+            format!("{resolution} is neither 1 nor 60"),
+        ));
+    }
+    match variables.get("OUTRIGGER_EMF").as_deref() {
+        None | Some("off") => return Ok(()),
+        Some("stdout") => {}
+        Some(target) if target.starts_with("tcp://") || target.starts_with("udp://") => {}
+        Some(other) => {
+            let message = format!("{other:?} is none of off, stdout, tcp://host:port, udp://host:port");
+            return Err(VariableError::new("OUTRIGGER_EMF", message));
+        }
+    }
+    warnings.push(
+        "OUTRIGGER_EMF is not in effect: metrics are not pushed yet; scrape /stats/prometheus".to_owned(),
+    );
+    Ok(())
+}
+
+fn in_range(
+    variables: &dyn Variables,
+    name: &str,
+    range: std::ops::RangeInclusive<i64>,
+) -> Result<Option<i64>, VariableError> {
+    match integer(variables, name)? {
+        Some(value) if !range.contains(&value) => {
+            let message = format!("{value} must be {} to {}", range.start(), range.end());
+            Err(VariableError::new(name, message))
+        }
+        other => Ok(other),
+    }
+}
+
+fn refuse_unknown(names: &[String]) -> Result<(), VariableError> {
+    let unknown = names.iter().find(|name| name.starts_with("OUTRIGGER_") && !KNOWN.contains(&name.as_str()));
+    let Some(name) = unknown else { return Ok(()) };
+    let closest = KNOWN.iter().min_by_key(|known| distance(known, name)).unwrap_or(&"");
+    Err(VariableError::new(name, format!("is not known; did you mean {closest}?")))
+}
+
+/// Levenshtein distance.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, left) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, right) in other.iter().enumerate() {
+            let substitution = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = substitution.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}

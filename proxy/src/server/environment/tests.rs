@@ -1,0 +1,361 @@
+//! The image's tables, row by row.
+
+use std::collections::BTreeMap;
+
+use outrigger_xds_protos::json;
+use outrigger_xds_protos::v3::bootstrap::Bootstrap;
+use outrigger_xds_protos::v3::core::grpc_service::TargetSpecifier;
+
+use super::*;
+
+struct Table(BTreeMap<&'static str, String>);
+
+impl Variables for Table {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.keys().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+fn table(pairs: &[(&'static str, &str)]) -> Table {
+    Table(pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
+}
+
+const NODE: (&str, &str) = ("APPMESH_RESOURCE_ARN", "mesh/m/virtualNode/n");
+const XDS: (&str, &str) = ("APPMESH_XDS_ENDPOINT", "cp:18000");
+
+/// The bootstrap of a node with these further variables, and its warnings.
+fn with(pairs: &[(&'static str, &str)]) -> (Bootstrap, Vec<String>) {
+    let found = bootstrap_text(&table(&[&[NODE, XDS], pairs].concat())).unwrap();
+    (json::from_text(&found.text).unwrap(), found.warnings)
+}
+
+/// What a node with these further variables is refused with.
+fn refused(pairs: &[(&'static str, &str)]) -> String {
+    bootstrap_text(&table(&[&[NODE, XDS], pairs].concat())).unwrap_err().to_string()
+}
+
+fn target(bootstrap: &Bootstrap) -> String {
+    let ads = bootstrap.dynamic_resources.as_ref().unwrap().ads_config.as_ref().unwrap();
+    match ads.grpc_services[0].target_specifier.as_ref().unwrap() {
+        TargetSpecifier::GoogleGrpc(google) => google.target_uri.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_usual_environment_makes_a_bootstrap_without_warnings() {
+    let (bootstrap, warnings) = with(&[]);
+    let node = bootstrap.node.clone().unwrap();
+    assert_eq!((node.id.as_str(), node.cluster.as_str()), ("mesh/m/virtualNode/n", "mesh/m/virtualNode/n"));
+    assert_eq!(target(&bootstrap), "cp:18000");
+    let dynamic = bootstrap.dynamic_resources.unwrap();
+    let timeout = dynamic.lds_config.unwrap().initial_fetch_timeout.unwrap();
+    assert_eq!(timeout.seconds, 0);
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+/// What the Kubernetes injector always sets must not fill the log.
+#[test]
+fn the_injectors_usual_variables_warn_about_nothing() {
+    let (_, warnings) = with(&[
+        ("APPMESH_VIRTUAL_NODE_NAME", "mesh/m/virtualNode/n"),
+        ("AWS_REGION", "us-west-2"),
+        ("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "false"),
+        ("APPMESH_DUALSTACK_ENDPOINT", "0"),
+        ("APPMESH_FIPS_ENDPOINT", "0"),
+        ("APPMESH_PREVIEW", "0"),
+        ("ENVOY_LOG_LEVEL", "info"),
+        ("ENVOY_ADMIN_ACCESS_PORT", "9901"),
+        ("ENVOY_ADMIN_ACCESS_LOG_FILE", "/tmp/envoy_admin_access.log"),
+        ("APPMESH_PLATFORM_K8S_VERSION", "v1.29"),
+        ("APPMESH_PLATFORM_K8S_POD_UID", "uid"),
+        ("APPNET_AGENT_ADMIN_MODE", "uds"),
+        ("APPNET_AGENT_ADMIN_UDS_PATH", "/tmp/agent.sock"),
+    ]);
+    assert_eq!(warnings, Vec::<String>::new());
+}
+
+#[test]
+fn identity_follows_the_order_of_names() {
+    let id = |pairs: &[(&'static str, &str)]| {
+        let found = bootstrap_text(&table(&[&[XDS], pairs].concat())).unwrap();
+        let bootstrap: Bootstrap = json::from_text(&found.text).unwrap();
+        (bootstrap.node.unwrap(), found.warnings)
+    };
+    let old = ("APPMESH_VIRTUAL_NODE_NAME", "mesh/m/virtualNode/old");
+    let older = ("APPMESH_RESOURCE_NAME", "mesh/m/virtualGateway/g");
+    assert_eq!(id(&[NODE, old, older]).0.id, "mesh/m/virtualNode/n");
+    assert_eq!(id(&[old, older]).0.id, "mesh/m/virtualGateway/g");
+    let (node, warnings) = id(&[old]);
+    assert_eq!(node.id, "mesh/m/virtualNode/old");
+    assert_eq!(warnings, ["APPMESH_VIRTUAL_NODE_NAME is deprecated; set APPMESH_RESOURCE_ARN instead"]);
+    let arn = "arn:aws:appmesh:us-west-2:123456789012:mesh/m@210987654321/virtualNode/n";
+    assert_eq!(id(&[("APPMESH_RESOURCE_ARN", arn)]).0.id, arn);
+    let (node, warnings) = id(&[("APPMESH_RESOURCE_ARN", " microservice-a ")]);
+    assert_eq!((node.id.as_str(), warnings.len()), ("microservice-a", 1));
+    let named = ("APPMESH_VIRTUAL_NODE_CLUSTER", "c1");
+    assert_eq!(id(&[NODE, named]).0.cluster, "c1");
+    assert_eq!(id(&[NODE, named, ("APPMESH_RESOURCE_CLUSTER", "c2")]).0.cluster, "c2");
+    for bad in ["mesh/m", "mesh/m/virtualNode"] {
+        let error = bootstrap_text(&table(&[XDS, ("APPMESH_RESOURCE_ARN", bad)])).unwrap_err();
+        assert_eq!(error.name, "APPMESH_RESOURCE_ARN");
+    }
+}
+
+#[test]
+fn platform_metadata_is_sent_as_far_as_it_is_known() {
+    let (bootstrap, _) =
+        with(&[("APPMESH_PLATFORM_K8S_POD_UID", "u"), ("AWS_EXECUTION_ENV", "AWS_ECS_FARGATE")]);
+    let text = json::print(&bootstrap.node.unwrap(), json::Secrets::Redact).to_string();
+    assert!(text.contains("\"podUid\":\"u\"") && text.contains("AWS_ECS_FARGATE"), "{text}");
+}
+
+#[test]
+fn endpoints_in_every_spelling() {
+    let of = |endpoint: &str| {
+        let found = bootstrap_text(&table(&[NODE, ("APPMESH_XDS_ENDPOINT", endpoint)]));
+        found.map(|found| target(&json::from_text(&found.text).unwrap())).map_err(|error| error.to_string())
+    };
+    for (given, want) in [
+        ("cp.mesh:18000", "cp.mesh:18000"),
+        ("cp.mesh", "cp.mesh:18000"),
+        ("10.0.0.1:443", "10.0.0.1:443"),
+        ("[::1]:18000", "[::1]:18000"),
+        ("[::1]", "[::1]:18000"),
+        ("::1", "[::1]:18000"),
+        ("unix:///run/xds.sock", "unix:///run/xds.sock"),
+        ("unix:/run/xds.sock", "unix:/run/xds.sock"),
+    ] {
+        assert_eq!(of(given), Ok(want.to_owned()), "{given}");
+    }
+    for bad in [
+        "https://cp:18000",
+        "cp:port",
+        "cp:0",
+        ":18000",
+        "a:b:1",
+        "unix://",
+        "appmesh-envoy-management.us-west-2.amazonaws.com:443",
+    ] {
+        let error = of(bad).unwrap_err();
+        assert!(error.starts_with("environment variable APPMESH_XDS_ENDPOINT: "), "{bad}: {error}");
+        assert!(error.contains("Outrigger control plane"), "{error}");
+    }
+    let missing = bootstrap_text(&table(&[NODE])).unwrap_err().to_string();
+    assert!(missing.contains("switched off") && missing.contains("Outrigger control plane"), "{missing}");
+}
+
+#[test]
+fn booleans_and_numbers_are_the_agents() {
+    for yes in ["1", "t", "T", "TRUE", "true", "True", " 1 "] {
+        assert_eq!(boolean(&table(&[("X", yes)]), "X"), Ok(Some(true)));
+    }
+    for no in ["0", "f", "F", "FALSE", "false", "False"] {
+        assert_eq!(boolean(&table(&[("X", no)]), "X"), Ok(Some(false)));
+    }
+    assert_eq!(boolean(&table(&[("X", " ")]), "X"), Ok(None));
+    for bad in ["yes", "on", "tRUE", "2"] {
+        assert!(boolean(&table(&[("X", bad)]), "X").is_err(), "{bad}");
+    }
+    for bad in ["0x10", "1.5", "ten"] {
+        assert!(integer(&table(&[("X", bad)]), "X").is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn wrong_values_stop_the_start_by_name() {
+    for (name, value) in [
+        ("ENABLE_ENVOY_XRAY_TRACING", "yes"),
+        ("ENABLE_ENVOY_STATS_TAGS", "yes"),
+        ("ENABLE_ENVOY_DOG_STATSD", "yes"),
+        ("APPMESH_PREVIEW", "maybe"),
+        ("APPMESH_SET_TRACING_DECISION", "no"),
+        ("DISABLE_HOT_RESTART", "no"),
+        ("MAX_REQUESTS_PER_IO_CYCLE", "many"),
+        ("ENVOY_ADMIN_ACCESS_PORT", "99999"),
+        ("ENVOY_ADMIN_ACCESS_PORT", "x"),
+        ("ENVOY_ADMIN_MODE", "both"),
+        ("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "v6"),
+        ("ENVOY_INITIAL_FETCH_TIMEOUT", "-1"),
+        ("ENVOY_INITIAL_FETCH_TIMEOUT", "1s"),
+        ("ENVOY_STATS_FLUSH_INTERVAL", "5"),
+        ("ENVOY_RESOURCES_CONFIG_FILE", "/does/not/exist"),
+        ("ENVOY_CONFIG_FILE", "/does/not/exist"),
+    ] {
+        let error = refused(&[(name, value)]);
+        assert!(error.starts_with(&format!("environment variable {name}: ")), "{name}={value}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_in_effect_is_named() {
+    for (name, value) in [
+        ("ENABLE_ENVOY_XRAY_TRACING", "1"),
+        ("ENABLE_ENVOY_DATADOG_TRACING", "1"),
+        ("ENABLE_ENVOY_JAEGER_TRACING", "1"),
+        ("ENABLE_ENVOY_DOG_STATSD", "1"),
+        ("APPMESH_METRIC_EXTENSION_VERSION", "1"),
+        ("APPMESH_PREVIEW", "1"),
+        ("APPMESH_SIGNING_NAME", "appmesh"),
+        ("APPMESH_SET_TRACING_DECISION", "0"),
+        ("MAX_REQUESTS_PER_IO_CYCLE", "5"),
+        ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", "/dev/stdout"),
+    ] {
+        let (_, warnings) = with(&[(name, value)]);
+        assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
+        assert!(warnings[0].starts_with(&format!("{name} is not in effect")), "{warnings:?}");
+    }
+    assert_eq!(with(&[("APPMESH_METRIC_EXTENSION_VERSION", "2")]).1, Vec::<String>::new());
+}
+
+#[test]
+fn two_tracers_stop_the_start_unless_a_file_replaces_them() {
+    let both = [("ENABLE_ENVOY_XRAY_TRACING", "1"), ("ENABLE_ENVOY_JAEGER_TRACING", "t")];
+    let error = refused(&both);
+    assert!(error.contains("only one tracer") && error.contains("ENABLE_ENVOY_XRAY_TRACING"), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let file = file(&directory, "tracing: {}\n");
+    with(&[&both[..], &[("ENVOY_TRACING_CFG_FILE", file.as_str())]].concat());
+}
+
+#[test]
+fn the_admin_endpoint_is_where_the_variables_say() {
+    let of = |pairs: &[(&'static str, &str)]| admin_bind(&table(pairs)).unwrap();
+    assert_eq!(of(&[]), AdminBind::Tcp(([127, 0, 0, 1], 9901).into()));
+    assert_eq!(of(&[("ENVOY_ADMIN_ACCESS_PORT", "9000")]), AdminBind::Tcp(([127, 0, 0, 1], 9000).into()));
+    let ipv6 = of(&[("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "true")]);
+    assert_eq!(ipv6, AdminBind::Tcp("[::1]:9901".parse().unwrap()));
+    assert_eq!(of(&[("ENVOY_ADMIN_MODE", "uds")]), AdminBind::Unix(PathBuf::from("/tmp/envoy_admin.sock")));
+    let own = |value: &str| {
+        process_settings(&table(&[("OUTRIGGER_ADMIN_ADDRESS", value), ("ENVOY_ADMIN_ACCESS_PORT", "9000")]))
+    };
+    assert_eq!(own("0.0.0.0:1").unwrap().admin_override, Some(([0, 0, 0, 0], 1).into()));
+    assert_eq!(own("0.0.0.0").unwrap().admin_override, Some(([0, 0, 0, 0], 9000).into()));
+    assert_eq!(own("::").unwrap().admin_override, Some("[::]:9000".parse().unwrap()));
+    assert!(own("everywhere").is_err());
+}
+
+#[test]
+fn the_sds_socket_becomes_the_images_cluster() {
+    let (bootstrap, _) = with(&[("APPMESH_SDS_SOCKET_PATH", "/run/spire/sockets/agent.sock")]);
+    let clusters = bootstrap.static_resources.unwrap().clusters;
+    assert_eq!(clusters[0].name, "static_cluster_sds_unix_socket");
+    assert!(with(&[]).0.static_resources.unwrap().clusters.is_empty());
+}
+
+#[test]
+fn statistics_variables_reach_the_bootstrap() {
+    let (bootstrap, _) = with(&[("ENABLE_ENVOY_STATS_TAGS", "1"), ("ENVOY_STATS_FLUSH_INTERVAL", "1m0.5s")]);
+    let interval = bootstrap.stats_flush_interval.unwrap();
+    assert_eq!((interval.seconds, interval.nanos), (60, 500_000_000));
+    let tags: Vec<String> =
+        bootstrap.stats_config.unwrap().stats_tags.into_iter().map(|tag| tag.tag_name).collect();
+    assert_eq!(tags, ["appmesh.mesh", "appmesh.virtual_node"]);
+    let gateway = table(&[
+        XDS,
+        ("APPMESH_RESOURCE_ARN", "arn:aws:appmesh:us-west-2:123456789012:mesh/m/virtualGateway/g"),
+        ("ENABLE_ENVOY_STATS_TAGS", "1"),
+    ]);
+    assert!(bootstrap_text(&gateway).unwrap().text.contains("appmesh.virtual_gateway"));
+}
+
+fn file(directory: &tempfile::TempDir, text: &str) -> String {
+    let path = directory.path().join(format!("{}.yaml", text.len()));
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn files_of_the_users_merge_by_the_images_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let resources = file(
+        &directory,
+        "staticResources: {clusters: [{name: mine}], listeners: [{name: l, address: {pipe: {path: /x}}}]}\nstats_sinks: [{name: a}]\nadmin: {}\n",
+    );
+    let sinks = file(&directory, "stats_sinks: [{name: b}]\n");
+    let stats = file(&directory, "statsConfig: {use_all_default_tags: false}\n");
+    let found = bootstrap_text(&table(&[
+        NODE,
+        XDS,
+        ("APPMESH_SDS_SOCKET_PATH", "/s"),
+        ("ENABLE_ENVOY_STATS_TAGS", "1"),
+        ("ENVOY_RESOURCES_CONFIG_FILE", &resources),
+        ("ENVOY_STATS_SINKS_CFG_FILE", &sinks),
+        ("ENVOY_STATS_CONFIG_FILE", &stats),
+    ]))
+    .unwrap();
+    let bootstrap: Bootstrap = json::Document::parse(&found.text).unwrap().decode().unwrap();
+    let resources = bootstrap.static_resources.unwrap();
+    let names: Vec<&str> = resources.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    assert_eq!(names, ["static_cluster_sds_unix_socket", "mine"]);
+    assert_eq!(resources.listeners.len(), 1);
+    let names: Vec<&str> = bootstrap.stats_sinks.iter().map(|sink| sink.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    // The user's own statistics configuration suppresses every generated tag.
+    assert!(bootstrap.stats_config.unwrap().stats_tags.is_empty() && !found.generated);
+    assert_eq!(found.warnings, ["ENVOY_RESOURCES_CONFIG_FILE: admin replaces the generated one"]);
+}
+
+#[test]
+fn files_that_cannot_be_merged_stop_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let of = |name: &'static str, text: &str| refused(&[(name, file(&directory, text).as_str())]);
+    assert!(
+        of("ENVOY_RESOURCES_CONFIG_FILE", "stats_config: {}\nstatsConfig: {}\n").contains("two spellings")
+    );
+    assert!(of("ENVOY_RESOURCES_CONFIG_FILE", "- a list\n").contains("must be a mapping"));
+    assert!(of("ENVOY_STATS_SINKS_CFG_FILE", "admin: {}\n").contains("must hold stats_sinks"));
+    assert!(of("ENVOY_STATS_SINKS_CFG_FILE", "").contains("must hold stats_sinks"));
+    let one = file(&directory, "stats_config: {}\n");
+    let other = file(&directory, "stats_config: {} # again\n");
+    let error = refused(&[("ENVOY_RESOURCES_CONFIG_FILE", &one), ("ENVOY_STATS_CONFIG_FILE", &other)]);
+    assert!(error.contains("stats_config is already given by ENVOY_RESOURCES_CONFIG_FILE"), "{error}");
+    let (_, warnings) = with(&[("ENVOY_RESOURCES_CONFIG_FILE", file(&directory, "\n").as_str())]);
+    assert!(warnings[0].contains("is empty"), "{warnings:?}");
+}
+
+#[test]
+fn a_complete_file_is_used_untouched_unless_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = file(&directory, "node: {id: mine}\n");
+    let found = bootstrap_text(&table(&[("ENVOY_CONFIG_FILE", &own)])).unwrap();
+    assert_eq!((found.text.as_str(), found.name, found.generated), ("node: {id: mine}\n", own, false));
+    let empty = file(&directory, " \n");
+    assert!(bootstrap_text(&table(&[NODE, XDS, ("ENVOY_CONFIG_FILE", &empty)])).unwrap().generated);
+}
+
+#[test]
+fn unknown_variables_of_ours_name_the_closest() {
+    let error = process_settings(&table(&[("OUTRIGGER_WORKER", "2")])).unwrap_err().to_string();
+    assert!(error.contains("OUTRIGGER_WORKER: is not known; did you mean OUTRIGGER_WORKERS?"), "{error}");
+}
+
+#[test]
+fn process_settings_follow_the_agent() {
+    let of = |pairs: &[(&'static str, &str)]| process_settings(&table(pairs));
+    let settings = of(&[
+        ("ENVOY_CONCURRENCY", " 3 "),
+        ("LISTENER_DRAIN_WAIT_TIME_S", "500"),
+        ("OUTRIGGER_EMF", "stdout"),
+    ])
+    .unwrap();
+    assert_eq!((settings.workers, settings.drain_time), (Some(3), Duration::from_secs(20)));
+    assert_eq!(settings.warnings.len(), 1);
+    assert_eq!(of(&[("ENVOY_CONCURRENCY", "-1")]).unwrap().workers, None);
+    assert_eq!(of(&[("ENVOY_CONCURRENCY", "3"), ("OUTRIGGER_WORKERS", "2")]).unwrap().workers, Some(2));
+    assert_eq!(of(&[("LISTENER_DRAIN_WAIT_TIME_S", "5")]).unwrap().drain_time, Duration::from_secs(5));
+    for bad in [
+        ("ENVOY_CONCURRENCY", "two"),
+        ("ENVOY_CONCURRENCY", "5000"),
+        ("OUTRIGGER_WORKERS", "0"),
+        ("OUTRIGGER_EMF", "maybe"),
+        ("OUTRIGGER_EMF_RESOLUTION", "5"),
+        ("OUTRIGGER_EMF_INTERVAL_S", "0"),
+    ] {
+        assert_eq!(of(&[bad]).unwrap_err().name, bad.0);
+    }
+}

@@ -1,0 +1,33 @@
+//! Our own log: to stderr, text or JSON, with levels that can change at run time.
+
+use std::str::FromStr;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use super::args::LogFormat;
+use crate::admin::logging::{Level, LogLevels};
+
+/// Installs the subscriber. A level that Envoy does not know becomes `info`, with the warning to log.
+pub fn install(level: Option<&str>, format: LogFormat) -> (LogLevels, Option<String>) {
+    let parsed = level.map_or(Some(Level::Info), Level::parse);
+    let unknown =
+        parsed.is_none().then(|| format!("unknown log level {:?}; using info", level.unwrap_or_default()));
+    let level = parsed.unwrap_or(Level::Info);
+    let filter = EnvFilter::new(LogLevels::directives_for(level));
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = match format {
+        LogFormat::Text => {
+            fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).boxed()
+        }
+        LogFormat::Json => fmt::layer().with_writer(std::io::stderr).json().boxed(),
+    };
+    // A second subscriber in one process (tests) keeps the first.
+    let _ = Registry::default().with(filter).with(lines).try_init();
+    let apply = move |directives: &str| {
+        let filter = EnvFilter::from_str(directives).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    };
+    (LogLevels::new(level, Box::new(apply)), unknown)
+}

@@ -1,0 +1,12 @@
+//! Starting and ending the process: arguments, environment and bootstrap become validated settings, then
+//! everything is wired together.
+
+pub mod args;
+pub mod bootstrap;
+mod config_view;
+pub mod environment;
+mod intercept;
+mod logging;
+mod process;
+pub mod ready;
+pub mod run;

@@ -1,0 +1,336 @@
+//! Handle bundles: every statistic of one listener, connection manager, cluster or TCP proxy,
+//! resolved once when configuration is compiled. Names are Envoy's (stat tree of the admin endpoint).
+//!
+//! A bundle also owns its names: the statistics disappear with its last clone. Bundles of one scope
+//! share their cells, so a cluster that is updated in place goes on counting.
+
+mod process;
+
+use std::net::SocketAddr;
+
+use super::registry::{Counter, Gauge, Histogram, Registry, Shard, StatusCodes};
+
+pub use process::{
+    AccessLogStats, ClusterManagerStats, ControlPlaneStats, ListenerManagerStats, ServerStats,
+    SubscriptionStats,
+};
+
+/// Declares a bundle. Groups are `name: home(prefix argument) { fields }`, where `home` says who writes:
+/// `workers`, `each_worker` (also shown per worker) or `main`. A field's name is the last part of the
+/// statistic's name unless `as` gives another.
+macro_rules! bundle {
+    ($(#[$doc:meta])* $name:ident($($prefix:ident),+) {
+        $($group:ident: $home:ident($below:ident) {
+            $($field:ident $(as $path:literal)?: $kind:ident,)*
+        })+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[allow(missing_docs, reason = "the field name is the statistic's documented Envoy name")]
+        pub struct $name {
+            $($(pub $field: $kind,)*)+
+            /// Keeps the names and cells for as long as a clone of the bundle lives.
+            _sets: std::sync::Arc<[std::sync::Arc<$crate::stats::registry::StatSet>]>,
+        }
+
+        impl $name {
+            /// Resolves every handle below the prefixes (which end in a dot).
+            pub fn new(registry: &Registry, $($prefix: &str),+) -> Self {
+                use $crate::stats::registry::{Cursor, Field, Handle, Layout};
+                $(
+                    let mut cursor = {
+                        static LAYOUT: Layout = Layout {
+                            name: concat!(stringify!($name), ".", stringify!($group)),
+                            fields: &[$(Field {
+                                name: bundle!(@name $field $($path)?),
+                                kind: <$kind as Handle>::KIND,
+                            },)*],
+                            home: bundle!(@home $home),
+                            per_worker: bundle!(@each $home),
+                        };
+                        Cursor::new(registry.set($below, &LAYOUT))
+                    };
+                    $(let $field = <$kind as Handle>::take(&mut cursor);)*
+                    let $group = cursor.into_set();
+                )+
+                Self { $($($field,)*)+ _sets: [$($group),+].into() }
+            }
+        }
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $path:literal) => { $path };
+    (@home main) => { $crate::stats::registry::Home::Main };
+    (@home $other:ident) => { $crate::stats::registry::Home::Workers };
+    (@each each_worker) => { true };
+    (@each $other:ident) => { false };
+}
+pub(crate) use bundle;
+
+bundle! {
+    /// `listener.<address>.*`
+    ListenerStats(prefix) {
+        accepted: each_worker(prefix) {
+            downstream_cx_total: Counter,
+            downstream_cx_active: Gauge,
+        }
+        rest: workers(prefix) {
+            downstream_cx_destroy: Counter,
+            downstream_cx_length_ms: Histogram,
+            downstream_cx_overflow: Counter,
+            downstream_cx_overload_reject: Counter,
+            downstream_global_cx_overflow: Counter,
+            downstream_pre_cx_active: Gauge,
+            downstream_pre_cx_timeout: Counter,
+            downstream_cx_transport_socket_connect_timeout: Counter,
+            downstream_listener_filter_error: Counter,
+            downstream_listener_filter_remote_close: Counter,
+            no_filter_chain_match: Counter,
+        }
+    }
+}
+
+impl ListenerStats {
+    /// Of the listener at this address.
+    pub fn for_address(registry: &Registry, address: SocketAddr) -> Self {
+        Self::new(registry, &listener_prefix(address))
+    }
+}
+
+bundle! {
+    /// `http.<stat_prefix>.*` and `listener.<address>.http.<stat_prefix>.*`
+    HttpStats(prefix, per_listener) {
+        manager: workers(prefix) {
+            downstream_cx_total: Counter,
+            downstream_cx_active: Gauge,
+            downstream_cx_http1_total: Counter,
+            downstream_cx_http1_active: Gauge,
+            downstream_cx_http2_total: Counter,
+            downstream_cx_http2_active: Gauge,
+            downstream_cx_ssl_total: Counter,
+            downstream_cx_ssl_active: Gauge,
+            downstream_cx_upgrades_total: Counter,
+            downstream_cx_upgrades_active: Gauge,
+            downstream_cx_destroy: Counter,
+            downstream_cx_destroy_local: Counter,
+            downstream_cx_destroy_remote: Counter,
+            downstream_cx_destroy_active_rq: Counter,
+            downstream_cx_destroy_local_active_rq: Counter,
+            downstream_cx_destroy_remote_active_rq: Counter,
+            downstream_cx_length_ms: Histogram,
+            downstream_cx_rx_bytes_total: Counter,
+            downstream_cx_tx_bytes_total: Counter,
+            downstream_cx_drain_close: Counter,
+            downstream_cx_idle_timeout: Counter,
+            downstream_cx_max_duration_reached: Counter,
+            downstream_cx_max_requests_reached: Counter,
+            downstream_cx_protocol_error: Counter,
+            downstream_cx_delayed_close_timeout: Counter,
+            downstream_rq_total: Counter,
+            downstream_rq_active: Gauge,
+            downstream_rq_completed: Counter,
+            downstream_rq_http1_total: Counter,
+            downstream_rq_http2_total: Counter,
+            downstream_rq_1xx: Counter,
+            downstream_rq_2xx: Counter,
+            downstream_rq_3xx: Counter,
+            downstream_rq_4xx: Counter,
+            downstream_rq_5xx: Counter,
+            downstream_rq_time: Histogram,
+            downstream_rq_rx_reset: Counter,
+            downstream_rq_tx_reset: Counter,
+            downstream_rq_timeout: Counter,
+            downstream_rq_idle_timeout: Counter,
+            downstream_rq_header_timeout: Counter,
+            downstream_rq_max_duration_reached: Counter,
+            downstream_rq_too_large: Counter,
+            downstream_rq_too_many_premature_resets: Counter,
+            downstream_rq_non_relative_path: Counter,
+            downstream_rq_ws_on_non_ws_route: Counter,
+            downstream_rq_response_before_rq_complete: Counter,
+            downstream_rq_failed_path_normalization: Counter,
+            downstream_rq_redirected_with_normalized_path: Counter,
+            no_route: Counter,
+            no_cluster: Counter,
+            rq_redirect: Counter,
+            rq_direct_response: Counter,
+            rq_total: Counter,
+            rq_reset_after_downstream_response_started: Counter,
+        }
+        listener: workers(per_listener) {
+            listener_rq_1xx as "downstream_rq_1xx": Counter,
+            listener_rq_2xx as "downstream_rq_2xx": Counter,
+            listener_rq_3xx as "downstream_rq_3xx": Counter,
+            listener_rq_4xx as "downstream_rq_4xx": Counter,
+            listener_rq_5xx as "downstream_rq_5xx": Counter,
+            listener_rq_completed as "downstream_rq_completed": Counter,
+        }
+    }
+}
+
+impl HttpStats {
+    /// Of the connection manager with this `stat_prefix` on the listener at `address`. Managers of one
+    /// prefix share their statistics, as in Envoy.
+    pub fn for_manager(registry: &Registry, stat_prefix: &str, address: SocketAddr) -> Self {
+        let manager = format!("http.{}.", sanitize(stat_prefix));
+        let listener = format!("{}{manager}", listener_prefix(address));
+        Self::new(registry, &manager, &listener)
+    }
+
+    /// What one response sent downstream counts in: total and class, of the manager and its listener.
+    #[inline]
+    pub fn response_counters(&self, status: u16) -> [Counter; 4] {
+        let (manager, listener) = match status / 100 {
+            1 => (self.downstream_rq_1xx, self.listener_rq_1xx),
+            2 => (self.downstream_rq_2xx, self.listener_rq_2xx),
+            3 => (self.downstream_rq_3xx, self.listener_rq_3xx),
+            4 => (self.downstream_rq_4xx, self.listener_rq_4xx),
+            _ => (self.downstream_rq_5xx, self.listener_rq_5xx),
+        };
+        [self.downstream_rq_completed, self.listener_rq_completed, manager, listener]
+    }
+
+    /// Counts one response sent downstream.
+    #[inline]
+    pub fn count_response(&self, shard: &Shard, status: u16) {
+        self.response_counters(status).iter().for_each(|counter| shard.inc(*counter));
+    }
+}
+
+bundle! {
+    /// `cluster.<name>.*`
+    ClusterStats(prefix) {
+        traffic: workers(prefix) {
+            upstream_cx_total: Counter,
+            upstream_cx_active: Gauge,
+            upstream_cx_http1_total: Counter,
+            upstream_cx_http2_total: Counter,
+            upstream_cx_connect_fail: Counter,
+            upstream_cx_connect_timeout: Counter,
+            upstream_cx_connect_attempts_exceeded: Counter,
+            upstream_cx_idle_timeout: Counter,
+            upstream_cx_max_duration_reached: Counter,
+            upstream_cx_max_requests: Counter,
+            upstream_cx_overflow: Counter,
+            upstream_cx_none_healthy: Counter,
+            upstream_cx_destroy: Counter,
+            upstream_cx_destroy_local: Counter,
+            upstream_cx_destroy_remote: Counter,
+            upstream_cx_destroy_with_active_rq: Counter,
+            upstream_cx_destroy_local_with_active_rq: Counter,
+            upstream_cx_destroy_remote_with_active_rq: Counter,
+            upstream_cx_close_notify: Counter,
+            upstream_cx_protocol_error: Counter,
+            upstream_cx_connect_ms: Histogram,
+            upstream_cx_length_ms: Histogram,
+            upstream_cx_rx_bytes_total: Counter,
+            upstream_cx_tx_bytes_total: Counter,
+            upstream_rq_total: Counter,
+            upstream_rq_active: Gauge,
+            upstream_rq_pending_total: Counter,
+            upstream_rq_pending_active: Gauge,
+            upstream_rq_pending_overflow: Counter,
+            upstream_rq_active_overflow: Counter,
+            upstream_rq_pending_failure_eject: Counter,
+            upstream_rq_cancelled: Counter,
+            upstream_rq_timeout: Counter,
+            upstream_rq_per_try_timeout: Counter,
+            upstream_rq_max_duration_reached: Counter,
+            upstream_rq_rx_reset: Counter,
+            upstream_rq_tx_reset: Counter,
+            upstream_rq_retry: Counter,
+            upstream_rq_retry_backoff_exponential: Counter,
+            upstream_rq_retry_limit_exceeded: Counter,
+            upstream_rq_retry_success: Counter,
+            upstream_rq_retry_overflow: Counter,
+            upstream_rq_time: Histogram,
+            upstream_rq: StatusCodes,
+            internal_upstream_rq as "internal.upstream_rq": StatusCodes,
+            external_upstream_rq as "external.upstream_rq": StatusCodes,
+            retry_upstream_rq as "retry.upstream_rq": StatusCodes,
+            lb_healthy_panic: Counter,
+            bind_errors: Counter,
+            original_dst_host_invalid: Counter,
+        }
+        membership: main(prefix) {
+            membership_change: Counter,
+            membership_total: Gauge,
+            membership_healthy: Gauge,
+            membership_degraded: Gauge,
+            membership_excluded: Gauge,
+            max_host_weight: Gauge,
+            update_attempt: Counter,
+            update_success: Counter,
+            update_failure: Counter,
+            update_rejected: Counter,
+            update_empty: Counter,
+            update_no_rebuild: Counter,
+            init_fetch_timeout: Counter,
+            assignment_stale: Counter,
+            warming_state: Gauge,
+            default_cx_open as "circuit_breakers.default.cx_open": Gauge,
+            default_rq_open as "circuit_breakers.default.rq_open": Gauge,
+            default_rq_pending_open as "circuit_breakers.default.rq_pending_open": Gauge,
+            default_rq_retry_open as "circuit_breakers.default.rq_retry_open": Gauge,
+            high_cx_open as "circuit_breakers.high.cx_open": Gauge,
+            high_rq_open as "circuit_breakers.high.rq_open": Gauge,
+            high_rq_pending_open as "circuit_breakers.high.rq_pending_open": Gauge,
+            high_rq_retry_open as "circuit_breakers.high.rq_retry_open": Gauge,
+        }
+    }
+}
+
+impl ClusterStats {
+    /// Of the cluster called `name` (its `alt_stat_name` when it has one).
+    pub fn for_cluster(registry: &Registry, name: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.", sanitize(name)))
+    }
+
+    /// Counts one response of this cluster (or a local reply in its stead): its code, its class and the
+    /// total, and the same for requests from inside (`x-envoy-internal`) or outside the mesh.
+    #[inline]
+    pub fn count_response(&self, shard: &Shard, status: u16, internal: bool) {
+        shard.status(self.upstream_rq, status);
+        shard.status(if internal { self.internal_upstream_rq } else { self.external_upstream_rq }, status);
+    }
+
+    /// Counts the response of an attempt that is going to be retried.
+    #[inline]
+    pub fn count_retried_response(&self, shard: &Shard, status: u16) {
+        shard.status(self.retry_upstream_rq, status);
+    }
+}
+
+bundle! {
+    /// `tcp.<stat_prefix>.*`
+    TcpStats(prefix) {
+        proxy: workers(prefix) {
+            downstream_cx_total: Counter,
+            downstream_cx_no_route: Counter,
+            downstream_cx_rx_bytes_total: Counter,
+            downstream_cx_tx_bytes_total: Counter,
+            idle_timeout: Counter,
+            max_downstream_connection_duration: Counter,
+        }
+    }
+}
+
+impl TcpStats {
+    /// Of the TCP proxy with this `stat_prefix`.
+    pub fn for_proxy(registry: &Registry, stat_prefix: &str) -> Self {
+        Self::new(registry, &format!("tcp.{}.", sanitize(stat_prefix)))
+    }
+}
+
+/// `listener.0.0.0.0_15000.`, `listener.[__]_15000.`
+fn listener_prefix(address: SocketAddr) -> String {
+    format!("listener.{}.", sanitize(&address.to_string()))
+}
+
+/// A name as part of a statistic's name: `:` becomes `_` as in Envoy, and so does what would break a
+/// line of the text output.
+pub fn sanitize(name: &str) -> String {
+    name.replace(|c: char| c == ':' || c.is_control(), "_")
+}
+
+#[cfg(test)]
+mod tests;

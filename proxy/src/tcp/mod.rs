@@ -1,0 +1,3 @@
+//! Raw TCP.
+
+pub mod proxy;

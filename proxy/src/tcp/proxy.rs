@@ -1,0 +1,198 @@
+//! `tcp_proxy`: pick a cluster and a host, dial, copy both ways, log.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use crate::base::drain::{Drain, DrainPhase};
+use crate::base::error::{ConnectFailure, ResponseFlags};
+use crate::config::listener::TcpSettings;
+use crate::net::copy::{CopyEnd, copy_both};
+use crate::net::stream::Stream;
+use crate::observe::record::{Record, Timing};
+use crate::upstream::connect::dial;
+use crate::upstream::lb::PickContext;
+use crate::upstream::local::Local;
+use crate::upstream::pool::{ConnectionGuard, HostPool};
+use crate::upstream::view::ClusterState;
+
+/// One downstream connection under a TCP proxy.
+#[derive(Debug)]
+pub struct TcpConn {
+    /// Worker state.
+    pub local: Rc<Local>,
+    /// Settings.
+    pub settings: Arc<TcpSettings>,
+    /// Connection number.
+    pub id: u64,
+    /// Peer.
+    pub peer: SocketAddr,
+    /// Restored original destination, else our own address.
+    pub destination: SocketAddr,
+    /// The restored original destination, when there was one.
+    pub original_destination: Option<SocketAddr>,
+    /// SNI, empty without.
+    pub server_name: Box<str>,
+    /// Name of the filter chain.
+    pub filter_chain: Box<str>,
+    /// Drain signal of the listener.
+    pub drain: Drain,
+}
+
+/// What happened, for the log.
+struct Story {
+    started_at: SystemTime,
+    started: Instant,
+    flags: ResponseFlags,
+    details: &'static str,
+    failure: String,
+    received: u64,
+    sent: u64,
+    attempts: u32,
+    cluster: Option<Rc<ClusterState>>,
+    host: Option<Rc<HostPool>>,
+}
+
+/// Proxies a connection to its end.
+pub async fn serve(conn: TcpConn, io: Stream) {
+    conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
+    let mut story = Story::begin();
+    run(&conn, io, &mut story).await;
+    story.log(&conn);
+}
+
+async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
+    let Some((mut up, _guard)) = connect(conn, story).await else { return };
+    let cluster = story.cluster.clone();
+    let count = |received: u64, sent: u64| {
+        let stats = &conn.settings.stats;
+        conn.local.stats.add(stats.downstream_cx_rx_bytes_total, received);
+        conn.local.stats.add(stats.downstream_cx_tx_bytes_total, sent);
+        if let Some(cluster) = &cluster {
+            conn.local.stats.add(cluster.config().stats.upstream_cx_tx_bytes_total, received);
+            conn.local.stats.add(cluster.config().stats.upstream_cx_rx_bytes_total, sent);
+        }
+    };
+    let idle = conn.settings.idle_timeout;
+    let copied = tokio::select! {
+        copied = copy_both(&mut down, &mut up, &conn.local.bufs, idle, count) => copied,
+        () = conn.drain.reached(DrainPhase::Terminating) => return,
+    };
+    (story.received, story.sent) = (copied.forward, copied.backward);
+    match copied.end {
+        CopyEnd::Finished => {}
+        CopyEnd::Idle => conn.local.stats.inc(conn.settings.stats.idle_timeout),
+        CopyEnd::FirstFailed(_) => story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),
+        CopyEnd::SecondFailed(_) => story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION),
+    }
+}
+
+/// Dials until a host answers or the attempts are used up.
+async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, ConnectionGuard)> {
+    let view = conn.local.view();
+    let random = conn.local.random(|rng| rng.u64(..));
+    let target = crate::config::route::choose_cluster(&conn.settings.clusters, random);
+    let Some(cluster) = target.and_then(|id| view.cluster(id)) else {
+        conn.local.stats.inc(conn.settings.stats.downstream_cx_no_route);
+        story.end(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found");
+        return None;
+    };
+    story.cluster = Some(cluster.clone());
+    let settings = cluster.config();
+    for _ in 0..conn.settings.max_connect_attempts.max(1) {
+        let destination = conn.original_destination.filter(|to| !view.is_own_listener(*to));
+        let Some(pool) = cluster.pick(&conn.local, PickContext::default(), destination) else {
+            conn.local.stats.inc(settings.stats.upstream_cx_none_healthy);
+            story.end(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
+            return None;
+        };
+        story.attempts += 1;
+        story.host = Some(pool.clone());
+        let Some(guard) = ConnectionGuard::begin(&conn.local, settings, &pool.host, false) else {
+            story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
+            return None;
+        };
+        match dial(&conn.local, settings, &pool.host).await {
+            Ok(up) => {
+                pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
+                return Some((up, guard));
+            }
+            Err(failure) => story.connect_failed(failure),
+        }
+    }
+    conn.local.stats.inc(settings.stats.upstream_cx_connect_attempts_exceeded);
+    None
+}
+
+impl Story {
+    fn begin() -> Self {
+        Self {
+            started_at: SystemTime::now(),
+            started: Instant::now(),
+            flags: ResponseFlags::NONE,
+            details: "",
+            failure: String::new(),
+            received: 0,
+            sent: 0,
+            attempts: 0,
+            cluster: None,
+            host: None,
+        }
+    }
+
+    fn end(&mut self, flags: ResponseFlags, details: &'static str) {
+        self.flags.insert(flags);
+        self.details = details;
+    }
+
+    fn connect_failed(&mut self, failure: ConnectFailure) {
+        self.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+        self.failure = match failure {
+            ConnectFailure::Remote(text) | ConnectFailure::Local(text) => text,
+            ConnectFailure::Timeout => "connection timeout".to_owned(),
+        };
+    }
+
+    fn log(&self, conn: &TcpConn) {
+        let record = Record {
+            request: None,
+            original_path: None,
+            response: None,
+            trailers: None,
+            status: 0,
+            flags: self.flags,
+            details: self.details,
+            upstream_failure: &self.failure,
+            protocol: None,
+            upstream_protocol: None,
+            bytes_received: self.received,
+            bytes_sent: self.sent,
+            timing: Timing {
+                started_at: self.started_at,
+                started: self.started,
+                request_complete: None,
+                upstream_sent: None,
+                upstream_first_byte: None,
+                finished: Some(Instant::now()),
+            },
+            upstream_host: self.host.as_ref().map(|pool| &*pool.host),
+            upstream_local_address: None,
+            cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
+            route_name: "",
+            virtual_host: "",
+            filter_chain: &conn.filter_chain,
+            attempts: self.attempts,
+            downstream_direct_remote: conn.peer,
+            downstream_remote: conn.peer,
+            downstream_local: conn.destination,
+            server_name: &conn.server_name,
+            connection_id: conn.id,
+            local_reply_body: b"",
+        };
+        for log in &conn.settings.access_logs {
+            log.log(&record, &mut conn.local.logs.borrow_mut());
+        }
+    }
+}

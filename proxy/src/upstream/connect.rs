@@ -1,0 +1,103 @@
+//! Making one connection to one host: TCP or Unix socket, options, TLS, all within the cluster's
+//! `connect_timeout`. Counts what Envoy counts.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::local::Local;
+use crate::base::error::ConnectFailure;
+use crate::config::cluster::{HostAddress, Keepalive};
+use crate::config::secret::ClientTls;
+use crate::config::{Cluster, Host};
+use crate::net::stream::Stream;
+
+/// Connects to `host` and counts the outcome.
+pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<Stream, ConnectFailure> {
+    let started = Instant::now();
+    let outcome = tokio::time::timeout(cluster.connect_timeout, open(cluster, host)).await;
+    let failure = match outcome {
+        Ok(Ok(stream)) => {
+            local.stats.record(cluster.stats.upstream_cx_connect_ms, millis(started.elapsed()));
+            return Ok(stream);
+        }
+        Ok(Err(error)) => classify(&error),
+        Err(_) => ConnectFailure::Timeout,
+    };
+    local.stats.inc(cluster.stats.upstream_cx_connect_fail);
+    host.live.cx_connect_fail.fetch_add(1, Ordering::Relaxed);
+    if failure == ConnectFailure::Timeout {
+        local.stats.inc(cluster.stats.upstream_cx_connect_timeout);
+    }
+    Err(failure)
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    duration.as_millis().min(u128::from(u64::MAX)) as u64
+}
+
+async fn open(cluster: &Cluster, host: &Host) -> io::Result<Stream> {
+    match &host.address {
+        HostAddress::Pipe(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        HostAddress::Ip(address) => {
+            let tcp = TcpStream::connect(address).await?;
+            tcp.set_nodelay(true)?;
+            if let Some(keepalive) = &cluster.keepalive {
+                SockRef::from(&tcp).set_tcp_keepalive(&keepalive_options(keepalive))?;
+            }
+            secure(cluster.tls.as_deref(), host, tcp).await
+        }
+    }
+}
+
+/// TLS when the cluster says so. Without a configured SNI the host's own name is sent, else none.
+async fn secure(tls: Option<&ClientTls>, host: &Host, tcp: TcpStream) -> io::Result<Stream> {
+    let Some(tls) = tls else { return Ok(Stream::Tcp(tcp)) };
+    let name = match &tls.sni {
+        Some(name) => name.clone(),
+        None => address_name(host, &tcp)?,
+    };
+    let connected = TlsConnector::from(tls.config.clone()).connect(name, tcp).await?;
+    Ok(Stream::TlsClient(Box::new(connected)))
+}
+
+/// rustls wants some name to verify against; an IP address is never sent as SNI (RFC 6066, 3).
+fn address_name(host: &Host, tcp: &TcpStream) -> io::Result<rustls_pki_types::ServerName<'static>> {
+    match &host.address {
+        HostAddress::Ip(address) => Ok(address.ip().into()),
+        HostAddress::Pipe(_) => Ok(tcp.peer_addr()?.ip().into()),
+    }
+}
+
+fn keepalive_options(keepalive: &Keepalive) -> TcpKeepalive {
+    let mut options = TcpKeepalive::new();
+    if let Some(time) = keepalive.time {
+        options = options.with_time(time);
+    }
+    if let Some(interval) = keepalive.interval {
+        options = options.with_interval(interval);
+    }
+    if let Some(probes) = keepalive.probes {
+        options = options.with_retries(probes);
+    }
+    options
+}
+
+/// No socket at all is our own trouble; everything else is the peer's.
+fn classify(error: &io::Error) -> ConnectFailure {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const EADDRNOTAVAIL: i32 = 99;
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(200));
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE | EADDRNOTAVAIL) => ConnectFailure::Local(text),
+        _ => ConnectFailure::Remote(text),
+    }
+}

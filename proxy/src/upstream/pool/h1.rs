@@ -1,0 +1,126 @@
+//! Pooled HTTP/1 connections: one request at a time each.
+
+use std::rc::Rc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use super::guard::ConnectionGuard;
+use super::{HostPool, Lease};
+use crate::base::error::ProxyError;
+use crate::config::Cluster;
+use crate::http::codec::{Upstream, h1};
+use crate::net::stream::Stream;
+use crate::upstream::connect;
+use crate::upstream::local::Local;
+use crate::upstream::view::ClusterState;
+
+/// How long a request looks again for a free connection while `max_connections` is reached.
+const RECHECK: Duration = Duration::from_millis(2);
+
+/// What the pool knows of a connection.
+#[derive(Debug)]
+pub struct Meta {
+    guard: ConnectionGuard,
+    requests: u32,
+    tls_generation: u64,
+}
+
+/// A connection between requests.
+#[derive(Debug)]
+pub struct Idle {
+    conn: Box<h1::ClientConn>,
+    meta: Meta,
+    since: Instant,
+}
+
+/// The most recently used connection that is still good.
+pub fn reuse(pool: &Rc<HostPool>, local: &Local, cluster: &Cluster) -> Option<Lease> {
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        let mut idle = pool.idle.borrow_mut().pop()?;
+        if idle.conn.is_quiet(&mut cx) && tls_generation(cluster) == idle.meta.tls_generation {
+            return Some(lease(pool, idle.conn, idle.meta));
+        }
+        local.stats.inc(cluster.stats.upstream_cx_destroy_remote);
+    }
+}
+
+fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Meta) -> Lease {
+    pool.leased.set(pool.leased.get() + 1);
+    Lease { stream: Upstream::H1(conn), reused: meta.requests > 0, h1: Some(meta), pool: pool.clone() }
+}
+
+/// Opens a connection, or waits for one to come back while the limit is reached.
+pub async fn connect(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+) -> Result<Lease, ProxyError> {
+    let settings = cluster.config();
+    loop {
+        let first = pool.open() == 0;
+        if let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, first) {
+            let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+            return Ok(adopt(local, cluster, pool, io, guard));
+        }
+        tokio::time::sleep(RECHECK).await;
+        if let Some(lease) = reuse(pool, local, settings) {
+            return Ok(lease);
+        }
+    }
+}
+
+/// Wraps a connected stream.
+pub fn adopt(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    io: Stream,
+    guard: ConnectionGuard,
+) -> Lease {
+    local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
+    let conn = h1::ClientConn::new(io, cluster.h1_options.clone(), local.heads.clone());
+    let meta = Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) };
+    lease(pool, Box::new(conn), meta)
+}
+
+/// Back to the idle stack when it can serve again.
+pub fn give_back(
+    pool: &HostPool,
+    local: &Local,
+    cluster: &Cluster,
+    mut conn: Box<h1::ClientConn>,
+    mut meta: Meta,
+) {
+    meta.guard.count_bytes(conn.take_wire_bytes());
+    meta.requests += 1;
+    let spent =
+        cluster.max_requests_per_connection > 0 && meta.requests >= cluster.max_requests_per_connection;
+    if spent {
+        local.stats.inc(cluster.stats.upstream_cx_max_requests);
+    }
+    if conn.is_reusable() && !spent && !pool.draining.get() {
+        pool.idle.borrow_mut().push(Idle { conn, meta, since: Instant::now() });
+    }
+}
+
+/// Closes idle connections that outlived their limits or were closed by the peer.
+pub fn sweep(pool: &HostPool, local: &Local, cluster: &Cluster, now: Instant) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let past = |since: Instant, limit: Duration| !limit.is_zero() && now.duration_since(since) >= limit;
+    pool.idle.borrow_mut().retain_mut(|idle| {
+        if past(idle.since, cluster.idle_timeout) {
+            local.stats.inc(cluster.stats.upstream_cx_idle_timeout);
+            return false;
+        }
+        if past(idle.meta.guard.opened(), cluster.max_connection_duration) {
+            local.stats.inc(cluster.stats.upstream_cx_max_duration_reached);
+            return false;
+        }
+        idle.conn.is_quiet(&mut cx)
+    });
+}
+
+fn tls_generation(cluster: &Cluster) -> u64 {
+    cluster.tls.as_ref().map_or(0, |tls| tls.generation)
+}

@@ -1,0 +1,179 @@
+//! Pooled HTTP/2 connections: shared by streams. Requests that find none wait for one connection
+//! attempt together, instead of each opening its own.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::guard::ConnectionGuard;
+use super::{HostPool, Lease, Wanted, h1};
+use crate::base::error::{ConnectFailure, ProxyError};
+use crate::config::Cluster;
+use crate::http::codec::{StreamError, Upstream, h2};
+use crate::upstream::connect::dial;
+use crate::upstream::local::Local;
+use crate::upstream::view::ClusterState;
+
+/// An established connection.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) conn: h2::ClientConn,
+    guard: Rc<ConnectionGuard>,
+    idle_since: Cell<Instant>,
+    streams: Cell<u32>,
+}
+
+/// A connection attempt that requests wait for.
+#[derive(Debug, Default)]
+pub struct Connecting {
+    done: Notify,
+    outcome: RefCell<Option<Result<(), ProxyError>>>,
+}
+
+/// A stream on the first connection with room.
+pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
+    let shared = pool.shared.borrow();
+    let found = shared.iter().find_map(|shared| {
+        let stream = shared.conn.open_stream()?;
+        Some((stream, shared.streams.replace(shared.streams.get() + 1) > 0))
+    });
+    let (stream, reused) = found?;
+    Some(Lease { stream: Upstream::H2(stream), reused, h1: None, pool: pool.clone() })
+}
+
+/// Waits for a connection with room; starts one when none is being opened.
+pub async fn connect(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    wanted: Wanted,
+) -> Result<Lease, ProxyError> {
+    loop {
+        let attempt = current_attempt(local, cluster, pool, wanted);
+        attempt.wait().await?;
+        if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
+            return Ok(lease);
+        }
+    }
+}
+
+/// The attempt under way, or a new one in a task of its own: a request that gives up must not take the
+/// others' connection with it.
+fn current_attempt(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    wanted: Wanted,
+) -> Rc<Connecting> {
+    let mut slot = pool.connecting.borrow_mut();
+    if let Some(attempt) = &*slot {
+        return attempt.clone();
+    }
+    let attempt = Rc::new(Connecting::default());
+    *slot = Some(attempt.clone());
+    let task = (attempt.clone(), local.clone(), cluster.clone(), pool.clone());
+    tokio::task::spawn_local(async move {
+        let (attempt, local, cluster, pool) = task;
+        let outcome = establish(&local, &cluster, &pool, wanted).await;
+        pool.connecting.borrow_mut().take();
+        attempt.finish(outcome);
+    });
+    attempt
+}
+
+impl Connecting {
+    async fn wait(&self) -> Result<(), ProxyError> {
+        loop {
+            let notified = self.done.notified();
+            if let Some(outcome) = &*self.outcome.borrow() {
+                return outcome.clone();
+            }
+            notified.await;
+        }
+    }
+
+    fn finish(&self, outcome: Result<(), ProxyError>) {
+        self.outcome.replace(Some(outcome));
+        self.done.notify_waiters();
+    }
+}
+
+/// Dials, handshakes and puts the connection into the pool. ALPN may have chosen HTTP/1.
+async fn establish(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    wanted: Wanted,
+) -> Result<(), ProxyError> {
+    let settings = cluster.config();
+    let first = pool.open() == 0;
+    let guard = ConnectionGuard::begin(local, settings, &pool.host, first).ok_or(ProxyError::Overflow)?;
+    let io = dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+    if wanted == Wanted::Alpn && io.alpn() != Some(b"h2") {
+        h1::adopt(local, cluster, pool, io, guard).finish(local, settings);
+        return Ok(());
+    }
+    let options = h2::Options {
+        settings: settings.http2.clone(),
+        max_head_bytes: settings.max_head_bytes,
+        max_fields: settings.max_fields,
+        tls: io.is_tls(),
+    };
+    let (conn, driver) =
+        tokio::time::timeout(settings.connect_timeout, h2::ClientConn::handshake(io, options))
+            .await
+            .map_err(|_| ProxyError::ConnectFailure(ConnectFailure::Timeout))?
+            .map_err(|error| ProxyError::ConnectFailure(ConnectFailure::Remote(format!("{error:?}"))))?;
+    local.stats.inc(settings.stats.upstream_cx_http2_total);
+    let now = Instant::now();
+    let guard = Rc::new(guard);
+    let shared = Shared {
+        conn: conn.clone(),
+        guard: guard.clone(),
+        idle_since: Cell::new(now),
+        streams: Cell::new(0),
+    };
+    pool.shared.borrow_mut().push(shared);
+    spawn_driver(pool.clone(), conn, guard, driver);
+    Ok(())
+}
+
+/// Drives the connection until it ends; then the pool forgets it.
+fn spawn_driver(
+    pool: Rc<HostPool>,
+    conn: h2::ClientConn,
+    guard: Rc<ConnectionGuard>,
+    driver: impl Future<Output = StreamError> + 'static,
+) {
+    tokio::task::spawn_local(async move {
+        let _ended = driver.await;
+        guard.count_bytes(conn.take_wire_bytes());
+        pool.shared.borrow_mut().retain(|shared| !shared.conn.is_draining());
+    });
+}
+
+/// Drains connections that were idle or open for too long, forgets those that are going away.
+pub fn sweep(pool: &HostPool, local: &Local, cluster: &Cluster, now: Instant) {
+    let past = |since: Instant, limit: Duration| !limit.is_zero() && now.duration_since(since) >= limit;
+    pool.shared.borrow_mut().retain(|shared| {
+        shared.guard.count_bytes(shared.conn.take_wire_bytes());
+        if shared.conn.active_streams() > 0 {
+            shared.idle_since.set(now);
+        }
+        if past(shared.idle_since.get(), cluster.idle_timeout) {
+            local.stats.inc(cluster.stats.upstream_cx_idle_timeout);
+            shared.conn.drain();
+        } else if past(shared.guard.opened(), cluster.max_connection_duration) {
+            local.stats.inc(cluster.stats.upstream_cx_max_duration_reached);
+            shared.conn.drain();
+        } else if cluster.max_requests_per_connection > 0
+            && shared.streams.get() >= cluster.max_requests_per_connection
+        {
+            local.stats.inc(cluster.stats.upstream_cx_max_requests);
+            shared.conn.drain();
+        }
+        !shared.conn.is_draining()
+    });
+}

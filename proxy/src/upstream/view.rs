@@ -1,0 +1,222 @@
+//! The world as one worker sees it: a snapshot plus this worker's balancers and pools, by cluster id.
+//!
+//! Built by `worker/reconcile` for every generation; unchanged clusters keep their state by pointer.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lb::{Balancer, PickContext};
+use super::local::Local;
+use super::pool::HostPool;
+use crate::base::ids::ClusterId;
+use crate::config::cluster::{Discovery, DiscoveryHealth, Host, HostAddress};
+use crate::config::{Cluster, ClusterSlot, HostSet, Snapshot};
+use crate::http::codec::h1;
+
+/// A snapshot and this worker's state of each cluster.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The published world.
+    pub snapshot: Arc<Snapshot>,
+    clusters: Vec<Option<Rc<ClusterState>>>,
+}
+
+/// This worker's state of one cluster.
+#[derive(Debug)]
+pub struct ClusterState {
+    slot: Arc<ClusterSlot>,
+    balancer: RefCell<Balancer>,
+    pools: Vec<OnceCell<Rc<HostPool>>>,
+    original: RefCell<HashMap<SocketAddr, OriginalHost>>,
+    /// Client codec options of HTTP/1 connections.
+    pub h1_options: Rc<h1::ClientOptions>,
+}
+
+/// A host made on demand by an ORIGINAL_DST cluster.
+#[derive(Debug)]
+struct OriginalHost {
+    pool: Rc<HostPool>,
+    used: Instant,
+}
+
+impl View {
+    /// The next view: state of unchanged clusters is carried over, pools of hosts that stayed are kept.
+    /// Returns the states that are no longer part of it, for draining.
+    pub fn next(previous: &View, snapshot: Arc<Snapshot>, local: &Local) -> (Self, Vec<Rc<ClusterState>>) {
+        let mut retired = Vec::new();
+        let mut clusters = Vec::with_capacity(snapshot.clusters.len());
+        for (index, slot) in snapshot.clusters.iter().enumerate() {
+            let old = previous.clusters.get(index).and_then(Option::as_ref);
+            let (state, gone) = next_state(old, slot.as_ref(), local);
+            retired.extend(gone);
+            clusters.push(state);
+        }
+        (Self { snapshot, clusters }, retired)
+    }
+
+    /// The cluster, when it is there and warm.
+    #[inline]
+    pub fn cluster(&self, id: ClusterId) -> Option<&Rc<ClusterState>> {
+        self.clusters.get(id.index())?.as_ref()
+    }
+
+    /// Whether `address` is one of our own bound listeners: dialling it would be calling ourselves.
+    pub fn is_own_listener(&self, address: SocketAddr) -> bool {
+        let local = address.ip().is_loopback() || address.ip().is_unspecified();
+        let bound = self.snapshot.listeners.iter().flatten().filter_map(|slot| slot.sockets.as_ref());
+        bound.map(|sockets| sockets.address).any(|own| {
+            own.port() == address.port() && (own.ip() == address.ip() || (local && own.ip().is_unspecified()))
+        })
+    }
+
+    /// Every cluster that is there.
+    pub fn clusters(&self) -> impl Iterator<Item = &Rc<ClusterState>> {
+        self.clusters.iter().flatten()
+    }
+}
+
+/// The state for a slot, and the old state when it was replaced or removed.
+fn next_state(
+    old: Option<&Rc<ClusterState>>,
+    slot: Option<&Arc<ClusterSlot>>,
+    local: &Local,
+) -> (Option<Rc<ClusterState>>, Option<Rc<ClusterState>>) {
+    match (old, slot) {
+        (old, None) => (None, old.cloned()),
+        (Some(old), Some(slot)) if Arc::ptr_eq(&old.slot, slot) => (Some(old.clone()), None),
+        (Some(old), Some(slot)) if Arc::ptr_eq(&old.slot.config, &slot.config) => {
+            (Some(Rc::new(ClusterState::with_hosts(old, slot.clone(), local))), Some(old.clone()))
+        }
+        (old, Some(slot)) => (Some(Rc::new(ClusterState::new(slot.clone(), local))), old.cloned()),
+    }
+}
+
+impl ClusterState {
+    /// State of a new or changed cluster, without connections.
+    pub fn new(slot: Arc<ClusterSlot>, local: &Local) -> Self {
+        let balancer = local.random(|rng| Balancer::new(&slot.config, slot.hosts.clone(), rng));
+        let pools = slot.hosts.hosts.iter().map(|_| OnceCell::new()).collect();
+        let options = h1::ClientOptions {
+            max_head_bytes: slot.config.max_head_bytes,
+            max_fields: slot.config.max_fields,
+            trailers: slot.config.http1_trailers,
+            header_case: slot.config.header_case,
+        };
+        Self {
+            slot,
+            balancer: RefCell::new(balancer),
+            pools,
+            original: RefCell::default(),
+            h1_options: Rc::new(options),
+        }
+    }
+
+    /// State after a host update: pools of hosts that are still there move over.
+    fn with_hosts(old: &ClusterState, slot: Arc<ClusterSlot>, local: &Local) -> Self {
+        let mut next = Self::new(slot, local);
+        let kept = old.slot.hosts.hosts.iter().zip(&old.pools);
+        let kept: HashMap<u64, &Rc<HostPool>> =
+            kept.filter_map(|(host, pool)| Some((host.uid, pool.get()?))).collect();
+        for (host, cell) in next.slot.hosts.hosts.iter().zip(&mut next.pools) {
+            if let Some(pool) = kept.get(&host.uid) {
+                *cell = OnceCell::from(Rc::clone(pool));
+            }
+        }
+        next.original = RefCell::new(old.original.take());
+        next
+    }
+
+    /// Settings.
+    #[inline]
+    pub fn config(&self) -> &Arc<Cluster> {
+        &self.slot.config
+    }
+
+    /// Hosts.
+    pub fn hosts(&self) -> &Arc<HostSet> {
+        &self.slot.hosts
+    }
+
+    /// Picks a host: this worker's connections to it. `destination` is the connection's restored original destination.
+    pub fn pick(
+        &self,
+        local: &Local,
+        context: PickContext<'_>,
+        destination: Option<SocketAddr>,
+    ) -> Option<Rc<HostPool>> {
+        if let Discovery::OriginalDst { port_override, .. } = &self.config().discovery {
+            let mut destination = destination?;
+            destination.set_port(port_override.unwrap_or(destination.port()));
+            return Some(self.original_host(destination));
+        }
+        let mut balancer = self.balancer.borrow_mut();
+        if balancer.in_panic() {
+            local.stats.inc(self.config().stats.lb_healthy_panic);
+        }
+        let index = local.random(|rng| balancer.pick(context, rng))?;
+        let host = self.slot.hosts.hosts.get(index)?;
+        Some(self.pools.get(index)?.get_or_init(|| Rc::new(HostPool::new(host.clone()))).clone())
+    }
+
+    /// The host for an original destination, created at first sight.
+    fn original_host(&self, destination: SocketAddr) -> Rc<HostPool> {
+        let mut known = self.original.borrow_mut();
+        let entry = known.entry(destination).or_insert_with(|| OriginalHost {
+            pool: Rc::new(HostPool::new(Arc::new(original_dst_host(destination)))),
+            used: Instant::now(),
+        });
+        entry.used = Instant::now();
+        entry.pool.clone()
+    }
+
+    /// Forgets original-destination hosts that were idle for the cleanup interval, and closes pooled
+    /// connections past their idle timeout. Called by the worker about once a second.
+    pub fn sweep(&self, local: &Rc<Local>, now: Instant) {
+        if let Discovery::OriginalDst { cleanup_interval, .. } = &self.config().discovery {
+            let interval = (*cleanup_interval).max(Duration::from_secs(1));
+            self.original.borrow_mut().retain(|_, entry| {
+                entry.pool.sweep(local, self.config(), now);
+                now.duration_since(entry.used) < interval || !entry.pool.is_unused()
+            });
+        }
+        for pool in self.pools.iter().filter_map(OnceCell::get) {
+            pool.sweep(local, self.config(), now);
+        }
+    }
+
+    /// This state left the view: idle connections to hosts that are not in `successor` close, busy ones
+    /// finish and are not pooled again.
+    pub fn retire(&self, successor: Option<&ClusterState>) {
+        let kept = successor.filter(|next| Arc::ptr_eq(&next.slot.config, &self.slot.config));
+        let staying: HashSet<u64> =
+            kept.iter().flat_map(|next| &next.slot.hosts.hosts).map(|host| host.uid).collect();
+        for (host, pool) in self.slot.hosts.hosts.iter().zip(&self.pools) {
+            if let (false, Some(pool)) = (staying.contains(&host.uid), pool.get()) {
+                pool.drain();
+            }
+        }
+        if kept.is_none() {
+            for entry in self.original.borrow().values() {
+                entry.pool.drain();
+            }
+        }
+    }
+}
+
+fn original_dst_host(destination: SocketAddr) -> Host {
+    Host {
+        uid: 0,
+        address: HostAddress::Ip(destination),
+        display: destination.to_string().into(),
+        hostname: "".into(),
+        weight: 1,
+        priority: 0,
+        locality: 0,
+        health: DiscoveryHealth::Healthy,
+        live: Arc::default(),
+    }
+}

@@ -1,0 +1,257 @@
+//! From an accepted socket to its filter chain: original destination, protocol detection, chain choice,
+//! TLS, then HTTP or TCP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Worker;
+use super::reconcile::ChainDrains;
+use crate::base::drain::Drain;
+use crate::base::ids::ListenerId;
+use crate::config::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter};
+use crate::http::context::ConnContext;
+use crate::net::orig_dst::{canonical, original_destination};
+use crate::net::peek::{Detected, PeekError, detect};
+use crate::net::stream::Stream;
+use crate::tcp::proxy::TcpConn;
+use crate::upstream::connect::millis;
+use crate::upstream::view::View;
+use crate::{http, tcp, tls};
+
+/// Pause after an accept error that repeats at once (no descriptors left): the queue is served when it heals.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Starts accepting on this worker's member of the listener's socket group.
+pub(super) fn start(
+    worker: &Rc<Worker>,
+    id: ListenerId,
+    socket: &std::net::TcpListener,
+    drains: ChainDrains,
+) -> tokio::task::JoinHandle<()> {
+    let worker = worker.clone();
+    let socket = socket.try_clone().and_then(TcpListener::from_std);
+    tokio::task::spawn_local(async move {
+        match socket {
+            Ok(socket) => accept_all(worker, id, socket, drains).await,
+            Err(error) => tracing::error!(%error, listener = id.0, "cannot accept on a bound listener"),
+        }
+    })
+}
+
+async fn accept_all(worker: Rc<Worker>, id: ListenerId, socket: TcpListener, drains: ChainDrains) {
+    loop {
+        match socket.accept().await {
+            Ok((tcp, peer)) => spawn_connection(&worker, id, tcp, peer, &drains),
+            Err(error) if is_per_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accept failed; trying again shortly");
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Errors of the one connection that was being accepted, not of the socket.
+fn is_per_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+}
+
+fn spawn_connection(
+    worker: &Rc<Worker>,
+    id: ListenerId,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    drains: &ChainDrains,
+) {
+    let (worker, drains) = (worker.clone(), drains.clone());
+    let guard = Open::begin(&worker);
+    tokio::task::spawn_local(async move {
+        let _open = guard;
+        handle(&worker, id, tcp, canonical(peer), &drains).await;
+    });
+}
+
+/// Counts a connection as open until dropped.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.progress.connection_opened(worker.local.index);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.progress.connection_closed(self.0.local.index);
+    }
+}
+
+/// An accepted connection before its chain is known.
+struct Arrival {
+    tcp: TcpStream,
+    peer: SocketAddr,
+    destination: SocketAddr,
+    original: Option<SocketAddr>,
+    detected: Detected,
+}
+
+/// Everything the chain's filter needs.
+struct Chosen {
+    chain: Arc<FilterChain>,
+    drain: Drain,
+}
+
+async fn handle(worker: &Rc<Worker>, id: ListenerId, tcp: TcpStream, peer: SocketAddr, drains: &ChainDrains) {
+    let Some(listener) = worker.local.view().snapshot.listener(id).map(|slot| slot.config.clone()) else {
+        return;
+    };
+    let opened = Instant::now();
+    let stats = &listener.stats;
+    worker.local.stats.inc(stats.downstream_cx_total);
+    worker.local.stats.gauge_add(stats.downstream_cx_active, 1);
+    if tcp.set_nodelay(true).is_ok()
+        && let Some((arrival, chosen)) = Box::pin(choose_chain(worker, &listener, tcp, peer, drains)).await
+    {
+        serve(worker, &listener, arrival, chosen).await;
+    }
+    worker.local.stats.gauge_add(stats.downstream_cx_active, -1);
+    worker.local.stats.inc(stats.downstream_cx_destroy);
+    worker.local.stats.record(stats.downstream_cx_length_ms, millis(opened.elapsed()));
+}
+
+/// Runs the listener filters and picks the chain; a connection that may be handed over goes to the listener
+/// that owns its original destination first.
+async fn choose_chain(
+    worker: &Rc<Worker>,
+    accepting: &Arc<Listener>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    drains: &ChainDrains,
+) -> Option<(Arrival, Chosen)> {
+    let wants_original = accepting.original_dst || accepting.use_original_dst;
+    let original = if wants_original { original_destination(&tcp) } else { None };
+    let destination = original.or_else(|| tcp.local_addr().ok().map(canonical))?;
+    let owner = match original.filter(|_| accepting.use_original_dst) {
+        Some(original) => find_owner(&worker.local.view(), original),
+        None => None,
+    };
+    let handed_over = owner.is_some();
+    let listener = owner.unwrap_or_else(|| accepting.clone());
+    let detected = inspect(worker, &listener, &tcp).await?;
+    let arrival = Arrival { tcp, peer, destination, original, detected };
+    let Some(chain) = find_chain(&listener, &arrival) else {
+        worker.local.stats.inc(listener.stats.no_filter_chain_match);
+        return None;
+    };
+    // A listener without a socket has no drain of its own here; its connections follow the accepting one.
+    let drain =
+        if handed_over { drains.of(accepting.chains.first().unwrap_or(&chain)) } else { drains.of(&chain) };
+    Some((arrival, Chosen { chain, drain }))
+}
+
+fn find_chain(listener: &Listener, arrival: &Arrival) -> Option<Arc<FilterChain>> {
+    let facts = ConnectionFacts {
+        destination: arrival.destination,
+        source: arrival.peer,
+        server_name: arrival.detected.server_name.as_deref(),
+        transport: arrival.detected.transport,
+        application_protocols: &arrival.detected.application_protocols,
+    };
+    listener.find_chain(&facts).cloned()
+}
+
+/// The listener (bound or not) whose address is the original destination, else one on the wildcard
+/// address with that port.
+fn find_owner(view: &View, original: SocketAddr) -> Option<Arc<Listener>> {
+    let unbound =
+        || view.snapshot.listeners.iter().flatten().map(|slot| &slot.config).filter(|l| !l.bind_to_port);
+    let exact = unbound().find(|listener| canonical(listener.address) == original);
+    let wildcard = || {
+        unbound().find(|listener| {
+            listener.address.ip().is_unspecified() && listener.address.port() == original.port()
+        })
+    };
+    exact.or_else(wildcard).cloned()
+}
+
+/// Detects the protocol when the listener has inspectors. `None`: the connection is over.
+async fn inspect(worker: &Rc<Worker>, listener: &Listener, tcp: &TcpStream) -> Option<Detected> {
+    if !listener.inspect.tls && !listener.inspect.http {
+        return Some(Detected::opaque());
+    }
+    let stats = &listener.stats;
+    worker.local.stats.gauge_add(stats.downstream_pre_cx_active, 1);
+    let detected = detect(tcp, listener.inspect, listener.listener_filters_timeout).await;
+    worker.local.stats.gauge_add(stats.downstream_pre_cx_active, -1);
+    match detected {
+        Ok(detected) => Some(detected),
+        Err(PeekError::Timeout) => {
+            worker.local.stats.inc(stats.downstream_pre_cx_timeout);
+            // A server-first protocol: say nothing about it and go on.
+            listener.continue_on_timeout.then(Detected::opaque)
+        }
+        Err(PeekError::Closed) => None,
+        Err(PeekError::Io(_)) => {
+            worker.local.stats.inc(stats.downstream_listener_filter_error);
+            None
+        }
+    }
+}
+
+async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chosen: Chosen) {
+    let Arrival { tcp, peer, destination, original, detected } = arrival;
+    let Chosen { chain, drain } = chosen;
+    let io = match &chain.tls {
+        None => Stream::Tcp(tcp),
+        Some(tls) => match Box::pin(tls::accept(tls, tcp, chain.transport_socket_timeout)).await {
+            Ok(io) => io,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    worker.local.stats.inc(listener.stats.downstream_cx_transport_socket_connect_timeout);
+                }
+                tracing::debug!(%error, %peer, "TLS handshake failed");
+                return;
+            }
+        },
+    };
+    let id = worker.local.connection_id();
+    let server_name = detected.server_name.unwrap_or_default();
+    match &chain.filter {
+        NetworkFilter::Http(settings) => {
+            let context = ConnContext {
+                local: worker.local.clone(),
+                settings: settings.clone(),
+                id,
+                peer,
+                destination,
+                original_destination: original,
+                tls: io.is_tls(),
+                server_name,
+                filter_chain: chain.name.clone(),
+                drain,
+            };
+            http::conn::serve(Rc::new(context), io).await;
+        }
+        NetworkFilter::Tcp(settings) => {
+            let conn = TcpConn {
+                local: worker.local.clone(),
+                settings: settings.clone(),
+                id,
+                peer,
+                destination,
+                original_destination: original,
+                server_name,
+                filter_chain: chain.name.clone(),
+                drain,
+            };
+            Box::pin(tcp::proxy::serve(conn, io)).await;
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Workers: one thread per core with a current-thread runtime, its own listeners, pools, balancers and
+//! statistics shard. They share nothing with each other but the snapshot and the live cells it reaches.
+
+mod accept;
+mod reconcile;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use fastrand::Rng;
+use tokio::sync::Notify;
+
+use crate::base::drain::{Drain, DrainPhase};
+use crate::config::publish::Subscriber;
+use crate::stats::registry::Registry;
+use crate::upstream::local::Local;
+
+/// Which generation every worker has applied, and how many downstream connections each serves.
+/// Readiness, admin and tests read these numbers.
+#[derive(Debug)]
+pub struct Progress {
+    workers: Vec<WorkerProgress>,
+    applied: Notify,
+    idle: Notify,
+}
+
+#[derive(Debug, Default)]
+struct WorkerProgress {
+    generation: AtomicU64,
+    connections: AtomicU64,
+}
+
+/// Drain signals of the whole process.
+#[derive(Clone, Debug, Default)]
+pub struct Drains {
+    /// Every listener.
+    pub all: Drain,
+    /// Listeners with `traffic_direction: INBOUND`.
+    pub inbound: Drain,
+}
+
+/// Running workers.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    progress: Arc<Progress>,
+}
+
+impl Workers {
+    /// Starts `count` workers that follow `snapshots`.
+    pub fn start(
+        count: usize,
+        snapshots: &Subscriber,
+        registry: &Registry,
+        drains: &Drains,
+    ) -> io::Result<Self> {
+        let workers = (0..count).map(|_| WorkerProgress::default()).collect();
+        let progress = Arc::new(Progress { workers, applied: Notify::new(), idle: Notify::new() });
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let seat = Seat {
+                index,
+                snapshots: snapshots.clone(),
+                shard: registry.shard(),
+                drains: drains.clone(),
+                progress: progress.clone(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let name = format!("worker-{index}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || seat.run(&runtime))?);
+        }
+        Ok(Self { threads, progress })
+    }
+
+    /// Progress numbers.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Waits until every thread has ended; they end when the drain reaches `Terminating`.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A worker that panicked has already reported it; the others still end in order.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Progress {
+    /// The generation every worker has reached.
+    pub fn applied(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.generation.load(Ordering::Acquire)).min().unwrap_or(0)
+    }
+
+    /// Waits until every worker has applied `generation`.
+    pub async fn reached(&self, generation: u64) {
+        loop {
+            let changed = self.applied.notified();
+            if self.applied() >= generation {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Downstream connections open now.
+    pub fn connections(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Acquire)).sum()
+    }
+
+    /// Waits until no downstream connection is open.
+    pub async fn drained(&self) {
+        loop {
+            let changed = self.idle.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn set_applied(&self, worker: usize, generation: u64) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.generation.store(generation, Ordering::Release);
+        }
+        self.applied.notify_waiters();
+    }
+
+    fn connection_opened(&self, worker: usize) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.connections.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn connection_closed(&self, worker: usize) {
+        let last = self
+            .workers
+            .get(worker)
+            .is_some_and(|worker| worker.connections.fetch_sub(1, Ordering::AcqRel) == 1);
+        if last {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// What a worker thread starts with.
+struct Seat {
+    index: usize,
+    snapshots: Subscriber,
+    shard: crate::stats::registry::Shard,
+    drains: Drains,
+    progress: Arc<Progress>,
+}
+
+impl Seat {
+    fn run(self, runtime: &tokio::runtime::Runtime) {
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(runtime, async move {
+            let local = Rc::new(Local::new(self.index, self.shard, Rng::new()));
+            let worker = Rc::new(Worker { local, drains: self.drains, progress: self.progress });
+            tokio::task::spawn_local(reconcile::follow(worker.clone(), self.snapshots));
+            tokio::task::spawn_local(reconcile::sweep(worker.clone()));
+            worker.drains.all.reached(DrainPhase::Terminating).await;
+            // One last turn, so that connections see the signal and write their logs.
+            tokio::task::yield_now().await;
+        });
+    }
+}
+
+/// One worker.
+#[derive(Debug)]
+struct Worker {
+    local: Rc<Local>,
+    drains: Drains,
+    progress: Arc<Progress>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Applying a new snapshot: cluster state, listeners, drains. Sockets of unchanged listeners stay as they are.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use super::accept;
+use crate::base::drain::{Drain, DrainPhase};
+use crate::base::ids::ListenerId;
+use crate::config::Snapshot;
+use crate::config::listener::{Direction, FilterChain, Listener, ListenerSlot};
+use crate::config::live::ListenerSockets;
+use crate::config::publish::Subscriber;
+use crate::upstream::view::View;
+
+/// How often idle connections and idle hosts are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A listener this worker serves.
+#[derive(Debug)]
+struct Served {
+    slot: Arc<ListenerSlot>,
+    accepting: Option<tokio::task::JoinHandle<()>>,
+    drains: ChainDrains,
+}
+
+/// A chain and the signal its connections follow.
+type ChainDrain = (Arc<FilterChain>, Drain);
+
+/// Drain signals of one listener's chains: a removed chain drains alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChainDrains {
+    chains: Rc<RefCell<Vec<ChainDrain>>>,
+}
+
+impl ChainDrains {
+    /// The signal connections of `chain` follow.
+    pub(super) fn of(&self, chain: &Arc<FilterChain>) -> Drain {
+        let mut chains = self.chains.borrow_mut();
+        if let Some((_, drain)) = chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)) {
+            return drain.clone();
+        }
+        let drain = Drain::new();
+        chains.push((chain.clone(), drain.clone()));
+        drain
+    }
+
+    /// Drains the chains that `next` no longer has.
+    fn retain(&self, next: &Listener) {
+        self.chains.borrow_mut().retain(|(chain, drain)| {
+            let kept = next.chains.iter().chain(&next.default_chain).any(|other| Arc::ptr_eq(other, chain));
+            if !kept {
+                drain.advance(DrainPhase::Draining);
+            }
+            kept
+        });
+    }
+
+    fn advance(&self, phase: DrainPhase) {
+        for (_, drain) in self.chains.borrow().iter() {
+            drain.advance(phase);
+        }
+    }
+}
+
+/// Follows publications until the publisher is gone, and the process-wide drain.
+pub(super) async fn follow(worker: Rc<Worker>, mut snapshots: Subscriber) {
+    let mut served: HashMap<usize, Served> = HashMap::new();
+    apply(&worker, &mut served, snapshots.current());
+    let mut phases = (DrainPhase::Running, DrainPhase::Running);
+    loop {
+        tokio::select! {
+            next = snapshots.changed() => match next {
+                Some(snapshot) => apply(&worker, &mut served, snapshot),
+                // Nothing will change any more; drains still may.
+                None => std::future::pending().await,
+            },
+            () = beyond(&worker.drains.all, phases.0) => phases.0 = worker.drains.all.phase(),
+            () = beyond(&worker.drains.inbound, phases.1) => phases.1 = worker.drains.inbound.phase(),
+        }
+        drain_listeners(&mut served, phases);
+    }
+}
+
+/// Waits until `drain` has left `phase`.
+async fn beyond(drain: &Drain, phase: DrainPhase) {
+    let next = match phase {
+        DrainPhase::Running => DrainPhase::Draining,
+        DrainPhase::Draining => DrainPhase::Closing,
+        DrainPhase::Closing => DrainPhase::Terminating,
+        DrainPhase::Terminating => return std::future::pending().await,
+    };
+    drain.reached(next).await;
+}
+
+/// Switches to `snapshot`.
+fn apply(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, snapshot: Arc<Snapshot>) {
+    let local = &worker.local;
+    let (view, retired) = View::next(&local.view(), snapshot.clone(), local);
+    let view = Rc::new(view);
+    local.set_view(view.clone());
+    for old in retired {
+        let successor = view.clusters().find(|next| next.config().name == old.config().name);
+        old.retire(successor.map(|next| &**next));
+    }
+    apply_listeners(worker, served, &snapshot);
+    worker.progress.set_applied(local.index, snapshot.generation);
+}
+
+fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, snapshot: &Snapshot) {
+    served.retain(|index, old| {
+        let stays = snapshot.listeners.get(*index).is_some_and(Option::is_some);
+        if !stays {
+            old.stop();
+            old.drains.advance(DrainPhase::Draining);
+        }
+        stays
+    });
+    for (index, slot) in snapshot.listeners.iter().enumerate() {
+        let Some(slot) = slot else { continue };
+        match served.get_mut(&index) {
+            Some(old) if Arc::ptr_eq(&old.slot, slot) => {}
+            Some(old) if same_sockets(old.slot.sockets.as_ref(), slot.sockets.as_ref()) => {
+                // In place: the accept loop reads the listener from the view for every connection.
+                old.drains.retain(&slot.config);
+                old.slot = slot.clone();
+            }
+            _ => {
+                if let Some(old) = served.remove(&index) {
+                    old.replaced();
+                }
+                served.insert(index, Served::start(worker, index, slot));
+            }
+        }
+    }
+}
+
+fn same_sockets(one: Option<&Arc<ListenerSockets>>, other: Option<&Arc<ListenerSockets>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn drain_listeners(served: &mut HashMap<usize, Served>, (all, inbound): (DrainPhase, DrainPhase)) {
+    for listener in served.values_mut() {
+        let phase = match listener.slot.config.direction {
+            Direction::Inbound => all.max(inbound),
+            Direction::Outbound | Direction::Unspecified => all,
+        };
+        if phase >= DrainPhase::Closing {
+            listener.stop();
+        }
+        listener.drains.advance(phase);
+    }
+}
+
+impl Served {
+    fn start(worker: &Rc<Worker>, index: usize, slot: &Arc<ListenerSlot>) -> Self {
+        let drains = ChainDrains::default();
+        let id = ListenerId(index as u32);
+        let accepting = slot.sockets.as_ref().and_then(|sockets| {
+            let socket = sockets.sockets.get(worker.local.index)?;
+            Some(accept::start(worker, id, socket, drains.clone()))
+        });
+        Self { slot: slot.clone(), accepting, drains }
+    }
+
+    /// Closes this worker's socket; connections go on.
+    fn stop(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+        }
+    }
+
+    fn replaced(mut self) {
+        self.stop();
+        self.drains.advance(DrainPhase::Draining);
+    }
+}
+
+/// Closes what has been idle for too long, once a second.
+pub(super) async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let view = worker.local.view();
+        let now = Instant::now();
+        for cluster in view.clusters() {
+            cluster.sweep(&worker.local, now);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A one-listener, one-cluster world around real workers, and a scripted HTTP/1 upstream.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::base::drain::DrainPhase;
+use crate::base::ids::ClusterId;
+use crate::config::cluster::{
+    Cluster, ClusterSlot, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, LbPolicy, UpstreamProtocol,
+};
+use crate::config::listener::{
+    ChainMatch, Direction, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter, RouteSource,
+};
+use crate::config::live::{Breakers, Limit};
+use crate::config::outside::Ports;
+use crate::config::route::{
+    ClusterChoice, Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch, RouteTable,
+    VirtualHost,
+};
+use crate::config::{Snapshot, publish};
+use crate::http::test_heads::{forward, settings};
+use crate::net::listener::ReusePort;
+use crate::stats::registry::Registry;
+use crate::stats::scope::{ClusterStats, ListenerStats};
+use crate::worker::{Drains, Workers};
+
+/// Running workers with one listener.
+pub struct World {
+    /// Where the listener is.
+    pub address: SocketAddr,
+    drains: Drains,
+    workers: Option<Workers>,
+    _publisher: publish::Publisher,
+}
+
+impl World {
+    /// Two workers that send everything but host `none` to `upstream`.
+    pub fn start(upstream: &str) -> Self {
+        let registry = Registry::new();
+        let listener = listener(&registry);
+        let ports = ReusePort::new(2);
+        let sockets = ports.bind(&listener).unwrap();
+        ports.listen(&sockets, 128).unwrap();
+        let address = sockets.address;
+        let slot = ListenerSlot { config: Arc::new(listener), sockets: Some(Arc::new(sockets)) };
+        let snapshot = Snapshot {
+            listeners: vec![Some(Arc::new(slot))],
+            clusters: vec![Some(Arc::new(cluster(&registry, upstream.parse().unwrap())))],
+            ..Snapshot::default()
+        };
+        let (publisher, subscriber) = publish::channel();
+        publisher.publish(snapshot);
+        let drains = Drains::default();
+        let workers = Workers::start(2, &subscriber, &registry, &drains).unwrap();
+        Self { address, drains, workers: Some(workers), _publisher: publisher }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.drains.all.advance(DrainPhase::Terminating);
+        if let Some(workers) = self.workers.take() {
+            workers.join();
+        }
+    }
+}
+
+fn listener(registry: &Registry) -> Listener {
+    let mut http = settings();
+    http.routes = RouteSource::Inline(Arc::new(routes()));
+    Listener {
+        name: "test".into(),
+        address: ([127, 0, 0, 1], 0).into(),
+        bind_to_port: true,
+        ipv4_compat: false,
+        use_original_dst: false,
+        original_dst: false,
+        inspect: Inspect::default(),
+        listener_filters_timeout: Duration::from_secs(15),
+        continue_on_timeout: false,
+        direction: Direction::Unspecified,
+        buffer_limit: 1 << 20,
+        backlog: 128,
+        chains: vec![Arc::new(FilterChain {
+            name: "".into(),
+            matches: ChainMatch::default(),
+            tls: None,
+            transport_socket_timeout: Duration::ZERO,
+            filter: NetworkFilter::Http(Arc::new(http)),
+        })],
+        default_chain: None,
+        stats: ListenerStats::for_address(registry, ([127, 0, 0, 1], 0).into()),
+    }
+}
+
+fn routes() -> RouteTable {
+    let route = Route {
+        name: "all".into(),
+        matches: RouteMatch {
+            path: PathMatch::Prefix(Literal { text: b"/".as_slice().into(), ignore_case: false }),
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+            runtime_fraction_ppm: None,
+        },
+        action: RouteAction::Forward(Box::new(Forward {
+            clusters: ClusterChoice::One(ClusterId(0)),
+            ..forward()
+        })),
+        headers: HeaderEdits::default(),
+    };
+    let hosts = vec![
+        VirtualHost { name: "all".into(), routes: vec![route], ..VirtualHost::default() },
+        VirtualHost { name: "none".into(), ..VirtualHost::default() },
+    ];
+    RouteTable {
+        virtual_hosts: hosts,
+        exact: [("none".into(), 1)].into_iter().collect(),
+        any: Some(0),
+        ..RouteTable::default()
+    }
+}
+
+fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
+    let unlimited = || {
+        Arc::new(Breakers {
+            connections: Limit::new(u32::MAX),
+            pending: Limit::new(u32::MAX),
+            requests: Limit::new(u32::MAX),
+            retries: Limit::new(u32::MAX),
+        })
+    };
+    let config = Cluster {
+        name: "up".into(),
+        discovery: Discovery::Static,
+        lb: LbPolicy::RoundRobin,
+        connect_timeout: Duration::from_secs(1),
+        buffer_limit: 1 << 20,
+        protocol: UpstreamProtocol::Http1,
+        header_case: settings().http1.header_case,
+        http1_trailers: false,
+        http2: settings().http2,
+        idle_timeout: Duration::from_secs(60),
+        max_connection_duration: Duration::ZERO,
+        max_requests_per_connection: 0,
+        max_head_bytes: 60 << 10,
+        max_fields: 100,
+        tls: None,
+        keepalive: None,
+        panic_threshold: 50,
+        close_connections_on_host_set_change: false,
+        breakers: [unlimited(), unlimited()],
+        stats: ClusterStats::for_cluster(registry, "up"),
+    };
+    let host = Host {
+        uid: 1,
+        address: HostAddress::Ip(upstream),
+        display: upstream.to_string().into(),
+        hostname: "".into(),
+        weight: 1,
+        priority: 0,
+        locality: 0,
+        health: DiscoveryHealth::Healthy,
+        live: Arc::default(),
+    };
+    ClusterSlot {
+        config: Arc::new(config),
+        hosts: Arc::new(HostSet { hosts: vec![Arc::new(host)], localities: Vec::new() }),
+    }
+}
+
+/// An upstream that answers each request with what a function says.
+pub struct Upstream {
+    /// Where it is.
+    pub address: String,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// Keeps connections open.
+    pub fn start(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::spawn(answer, usize::MAX)
+    }
+
+    /// Closes each connection after one answer.
+    pub fn start_once(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::spawn(answer, 1)
+    }
+
+    /// Connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    fn spawn(answer: impl Fn(&str) -> String + Send + Sync + 'static, limit: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counter, answer) = (connections.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let answer = answer.clone();
+                std::thread::spawn(move || serve(stream, &*answer, limit));
+            }
+        });
+        Self { address, connections }
+    }
+}
+
+/// Reads whole requests (head and content-length body) and answers them.
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&str) -> String, limit: usize) {
+    let mut seen = Vec::new();
+    let mut buf = [0; 4096];
+    let mut served = 0;
+    while served < limit {
+        if let Some(length) = complete(&seen) {
+            let request: Vec<u8> = seen.drain(..length).collect();
+            served += 1;
+            if stream.write_all(answer(&String::from_utf8_lossy(&request)).as_bytes()).is_err() {
+                return;
+            }
+            continue;
+        }
+        match stream.read(&mut buf) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => seen.extend_from_slice(&buf[..count]),
+        }
+    }
+}
+
+/// Length of the first whole request.
+fn complete(bytes: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(bytes);
+    let head = text.find("\r\n\r\n")? + 4;
+    let length =
+        text[..head].lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let whole = head + length.unwrap_or(0);
+    (bytes.len() >= whole).then_some(whole)
+}

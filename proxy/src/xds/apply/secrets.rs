@@ -1,0 +1,78 @@
+//! Secrets: a new one changes every listener and cluster that refers to it.
+//!
+//! TLS settings are ready rustls configurations inside the compiled listener or cluster, so a rotation translates
+//! its users again from the bytes that are held. Source: Envoy SDS.
+
+use std::sync::Arc;
+
+use outrigger_xds_protos::any::Typed;
+use outrigger_xds_protos::v3;
+
+use super::{Intake, Tally, fresh, text};
+use crate::xds::resource::{Incoming, ResourceType};
+use crate::xds::store::Record;
+use crate::xds::translate::{self, ResourceRef};
+
+impl Intake<'_> {
+    pub(super) fn secret(&mut self, incoming: &Incoming, tally: &mut Tally) -> Result<(), String> {
+        self.store.answered(ResourceType::Secret, &incoming.name);
+        let Some(known) = fresh(&mut self.store.secrets, incoming, self.origin) else { return Ok(()) };
+        let message: v3::tls::Secret = self.decode(incoming)?;
+        let secret = translate::secret(&message, self.context).map_err(text)?.secret;
+        self.context.secrets.insert(incoming.name.to_string(), secret.clone());
+        let held = self.held(incoming, secret);
+        self.store.put_secret(&incoming.name, self.origin, held);
+        self.renew_users(&incoming.name);
+        tally.count(known);
+        Ok(())
+    }
+
+    /// Translates every user of a secret again. Those that fail keep what they have: the secret is valid in
+    /// itself, and the refusal of its user would hit a resource that nobody sent.
+    fn renew_users(&mut self, secret: &str) {
+        let clusters: Vec<Arc<str>> = users(&self.store.clusters, |one| &one.secret_refs, secret);
+        for name in clusters {
+            self.renew_cluster(&name);
+        }
+        let listeners = users(&self.store.listeners, |one| &one.translated.secret_refs, secret);
+        for name in listeners {
+            self.renew_listener(&name);
+        }
+    }
+
+    fn renew_cluster(&mut self, name: &Arc<str>) {
+        let Some(record) = self.store.clusters.get_mut(name) else { return };
+        for held in record.versions_mut() {
+            let message = v3::cluster::Cluster::from_wire(&held.body.0).map_err(text);
+            match message.and_then(|message| translate::cluster(&message, self.context).map_err(text)) {
+                Ok(renewed) => held.value = renewed,
+                Err(reason) => tracing::warn!("cluster {name:?} keeps its old TLS settings: {reason}"),
+            }
+        }
+        self.store.touch_cluster(name);
+    }
+
+    fn renew_listener(&mut self, name: &Arc<str>) {
+        let Some(record) = self.store.listeners.get_mut(name) else { return };
+        for held in record.versions_mut() {
+            let message = v3::listener::Listener::from_wire(&held.body.0).map_err(text);
+            match message.and_then(|message| translate::listener(&message, self.context).map_err(text)) {
+                Ok(renewed) => held.value.translated = renewed,
+                Err(reason) => tracing::warn!("listener {name:?} keeps its old TLS settings: {reason}"),
+            }
+        }
+        self.store.touch_listener(name);
+    }
+}
+
+/// Names of the records that refer to a secret.
+fn users<T>(
+    records: &std::collections::BTreeMap<Arc<str>, Record<T>>,
+    refs: impl Fn(&T) -> &Vec<ResourceRef>,
+    secret: &str,
+) -> Vec<Arc<str>> {
+    let uses = |record: &Record<T>| {
+        record.versions().any(|held| refs(&held.value).iter().any(|reference| reference.name == secret))
+    };
+    records.iter().filter(|(_, record)| uses(record)).map(|(name, _)| name.clone()).collect()
+}

@@ -1,0 +1,237 @@
+//! The life of the stream to the control plane: dial, open, read, back off, again.
+//!
+//! Owns the connection and nothing of the configuration: what arrives goes to the engine's driver as [`Event`]s, what
+//! is to be sent comes back through the channel that [`Event::Opened`] carries. Invariants: attempts are spaced by
+//! full-jitter back-off that only a received message resets; both directions are bounded, so a server that floods is
+//! slowed by flow control and one that does not read is given up. Source: Envoy `GrpcMux`, gRFC A57.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use outrigger_xds_protos::v3::AdsClient;
+use tokio::sync::{mpsc, watch};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::protocol::{Request, Response, Variant};
+use super::settings::{AdsSettings, Metadata};
+use crate::config::cluster::HostAddress;
+use crate::config::secret::ClientTls;
+
+mod backoff;
+mod connect;
+
+#[cfg(test)]
+mod tests;
+
+pub use backoff::Backoff;
+
+/// Requests that may wait for the server to read them. It answers each before it gets the next, so more than a
+/// few means that it stopped reading.
+const OUTGOING: usize = 256;
+
+/// HTTP/2 PING interval when the cluster sets none: a peer that vanished without a FIN is noticed within a minute.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// The PING must be answered within.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where to connect, as of now. Empty addresses: wait.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Tried in turn.
+    pub addresses: Vec<HostAddress>,
+    /// TLS of the cluster.
+    pub tls: Option<Arc<ClientTls>>,
+    /// Connect and handshake; zero is the default of five seconds.
+    pub connect_timeout: Duration,
+    /// PING interval and timeout of the cluster; zero is ours.
+    pub ping: (Duration, Duration),
+}
+
+/// What happens to the stream.
+#[derive(Debug)]
+pub enum Event {
+    /// A stream is being opened; the first requests go into this channel.
+    Opened(mpsc::Sender<Request>),
+    /// The server accepted the stream.
+    Accepted,
+    /// A response.
+    Response(Response),
+    /// The stream ended, or could not be opened.
+    Closed,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The receiver of events is gone: stop.
+    Abandoned,
+    /// Anything else.
+    Lost {
+        /// For the log.
+        reason: String,
+        /// A message had been received, so this may be routine (maximum connection age).
+        spoke: bool,
+        /// The server found our PINGs too frequent.
+        calm: bool,
+    },
+}
+
+/// The client.
+pub struct Client {
+    settings: AdsSettings,
+    reach: watch::Receiver<Reach>,
+    events: mpsc::Sender<Event>,
+    backoff: Backoff,
+    ping_interval: Duration,
+    turn: usize,
+}
+
+impl Client {
+    /// A client that reports to `events` and connects to what `reach` says.
+    pub fn new(settings: AdsSettings, reach: watch::Receiver<Reach>, events: mpsc::Sender<Event>) -> Self {
+        let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
+        Self { settings, reach, events, backoff, ping_interval: PING_INTERVAL, turn: 0 }
+    }
+
+    /// Runs until the receiver of events or the source of addresses is gone.
+    pub async fn run(mut self) {
+        loop {
+            let Ok(reach) =
+                self.reach.wait_for(|reach| !reach.addresses.is_empty()).await.map(|reach| reach.clone())
+            else {
+                return;
+            };
+            let address = reach.addresses[self.turn % reach.addresses.len()].clone();
+            match self.stream(&reach, &address).await {
+                End::Abandoned => return,
+                End::Lost { reason, spoke, calm } => self.lost(&address, &reason, spoke, calm),
+            }
+            if self.events.send(Event::Closed).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(self.backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    fn lost(&mut self, address: &HostAddress, reason: &str, spoke: bool, calm: bool) {
+        self.turn = self.turn.wrapping_add(1);
+        if spoke {
+            tracing::info!("stream to control plane {address:?} ended, reconnecting: {reason}");
+        } else {
+            tracing::warn!("no configuration from control plane {address:?}: {reason}");
+        }
+        if calm {
+            self.ping_interval = self.ping_interval.saturating_mul(2);
+            tracing::info!("control plane asks for fewer PINGs: now every {:?}", self.ping_interval);
+        }
+    }
+
+    /// One stream from dialling to its end.
+    async fn stream(&mut self, reach: &Reach, address: &HostAddress) -> End {
+        let ping_interval = if reach.ping.0.is_zero() { self.ping_interval } else { reach.ping.0 };
+        let dial = connect::Dial { reach, address, authority: &self.settings.authority, ping_interval };
+        let channel = match dial.channel().await {
+            Ok(channel) => channel,
+            Err(reason) => return End::Lost { reason, spoke: false, calm: false },
+        };
+        let (sender, receiver) = mpsc::channel(OUTGOING);
+        // Before the call: many servers send their response headers only with the first answer.
+        if self.events.send(Event::Opened(sender)).await.is_err() {
+            return End::Abandoned;
+        }
+        match self.settings.variant {
+            Variant::StateOfTheWorld => self.speak_sotw(channel, receiver).await,
+            Variant::Delta => self.speak_delta(channel, receiver).await,
+        }
+    }
+
+    async fn speak_sotw(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
+        let call = self.call(requests, |request| match request {
+            Request::Sotw(request) => Some(request),
+            Request::Delta(_) => None,
+        });
+        let mut client = AdsClient::new(channel).max_decoding_message_size(self.settings.max_response);
+        match client.stream_aggregated_resources(call).await {
+            Ok(stream) => self.read(stream.into_inner(), Response::Sotw).await,
+            Err(status) => ended(&status, false),
+        }
+    }
+
+    async fn speak_delta(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
+        let call = self.call(requests, |request| match request {
+            Request::Delta(request) => Some(request),
+            Request::Sotw(_) => None,
+        });
+        let mut client = AdsClient::new(channel).max_decoding_message_size(self.settings.max_response);
+        match client.delta_aggregated_resources(call).await {
+            Ok(stream) => self.read(stream.into_inner(), Response::Delta).await,
+            Err(status) => ended(&status, false),
+        }
+    }
+
+    /// The call: requests of this variant as they come, and the configured metadata.
+    fn call<M>(
+        &self,
+        mut requests: mpsc::Receiver<Request>,
+        unwrap: fn(Request) -> Option<M>,
+    ) -> tonic::Request<impl Stream<Item = M> + use<M>> {
+        let requests = stream::poll_fn(move |context| requests.poll_recv(context));
+        let mut call =
+            tonic::Request::new(requests.filter_map(move |request| std::future::ready(unwrap(request))));
+        *call.metadata_mut() = metadata(&self.settings.metadata);
+        call
+    }
+
+    async fn read<M>(&mut self, mut stream: Streaming<M>, wrap: fn(M) -> Response) -> End {
+        if self.events.send(Event::Accepted).await.is_err() {
+            return End::Abandoned;
+        }
+        let mut spoke = false;
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => {
+                    spoke = true;
+                    self.backoff.reset();
+                    if self.events.send(Event::Response(wrap(message))).await.is_err() {
+                        return End::Abandoned;
+                    }
+                }
+                Ok(None) => {
+                    return End::Lost { reason: "closed by the server".to_owned(), spoke, calm: false };
+                }
+                Err(status) => return ended(&status, spoke),
+            }
+        }
+    }
+}
+
+fn ended(status: &Status, spoke: bool) -> End {
+    let calm = status.code() == Code::ResourceExhausted && asks_for_calm(status);
+    End::Lost { reason: format!("{:?}: {}", status.code(), status.message()), spoke, calm }
+}
+
+/// Whether the connection ended with HTTP/2 ENHANCE_YOUR_CALM, which gRPC servers send for too many PINGs.
+fn asks_for_calm(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn metadata(entries: &Metadata) -> MetadataMap {
+    let mut map = MetadataMap::new();
+    for (name, value) in &entries.0 {
+        // Checked when the settings were read.
+        if let (Ok(name), Ok(value)) = (name.parse::<AsciiMetadataKey>(), value.parse::<AsciiMetadataValue>())
+        {
+            map.append(name, value);
+        }
+    }
+    map
+}

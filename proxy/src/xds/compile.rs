@@ -1,0 +1,162 @@
+//! The store and the last snapshot into the next snapshot.
+//!
+//! Owns the tables that snapshots are copied from, the ids of listeners and the identities of hosts. Invariants:
+//! whatever did not change keeps its `Arc`; ids are never reused; a host keeps its uid and counters for as long as
+//! its cluster has it. Cost is that of what changed plus one pointer per resource.
+
+use std::sync::Arc;
+
+use super::store::{Changes, Store};
+use super::translate::TranslateContext;
+use crate::base::ids::{ClusterId, Interner, ListenerId};
+use crate::config::cluster::Discovery;
+use crate::config::{Cluster, ClusterSlot, HostSet, ListenerSlot, RouteTable, Snapshot};
+
+mod hosts;
+
+#[cfg(test)]
+mod tests;
+
+pub use hosts::Identities;
+
+/// The compiler.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    listeners: Interner<ListenerId>,
+    identities: Identities,
+    tables: Snapshot,
+    names_are_stale: bool,
+}
+
+/// A cluster whose host set was replaced, for statistics.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    /// Its hosts now.
+    pub hosts: Arc<HostSet>,
+    /// Whether hosts came or went, and not only their weight or health.
+    pub changed: bool,
+}
+
+/// A compiled world.
+#[derive(Debug)]
+pub struct Compiled {
+    /// To be published.
+    pub snapshot: Snapshot,
+    /// Clusters with another host set than before.
+    pub memberships: Vec<Membership>,
+}
+
+impl Compiler {
+    /// Brings the tables up to date with `changes`. `None` when nothing is different in the end.
+    pub fn compile(
+        &mut self,
+        store: &Store,
+        context: &mut TranslateContext,
+        changes: &Changes,
+    ) -> Option<Compiled> {
+        let mut memberships = Vec::new();
+        let mut different = false;
+        for name in &changes.clusters {
+            let id = context.clusters.intern(name);
+            different |= self.cluster(store, name, id, &mut memberships);
+        }
+        for name in &changes.routes {
+            let id = context.route_tables.intern(name);
+            let active = store.routes.get(name).and_then(|record| record.active.as_ref());
+            let table: Option<Arc<RouteTable>> = active.map(|held| held.value.table.clone());
+            different |= replace(&mut self.tables.route_tables, id.index(), table, Arc::ptr_eq);
+        }
+        for name in &changes.listeners {
+            let id = self.listeners.intern(name);
+            different |=
+                replace(&mut self.tables.listeners, id.index(), listener(store, name), same_listener);
+        }
+        self.name_clusters(store, context);
+        different.then(|| Compiled { snapshot: self.copy(), memberships })
+    }
+
+    fn cluster(
+        &mut self,
+        store: &Store,
+        name: &Arc<str>,
+        id: ClusterId,
+        memberships: &mut Vec<Membership>,
+    ) -> bool {
+        let before = self.tables.clusters.get(id.index()).and_then(Option::as_ref);
+        let active = store.clusters.get(name).and_then(|record| record.active.as_ref());
+        let slot = active.map(|held| {
+            let cluster = &held.value.config;
+            let old = before.map(|slot| &slot.hosts);
+            let logical = matches!(cluster.discovery, Discovery::LogicalDns(_));
+            let hosts = self.identities.host_set(store.hosts(name, &held.value), old, logical);
+            if old.is_none_or(|old| !Arc::ptr_eq(old, &hosts)) {
+                let changed = old.is_none_or(|old| hosts::membership_differs(old, &hosts));
+                memberships.push(Membership { cluster: cluster.clone(), hosts: hosts.clone(), changed });
+            }
+            Arc::new(ClusterSlot { config: cluster.clone(), hosts })
+        });
+        self.names_are_stale |= before.is_some() != slot.is_some();
+        replace(&mut self.tables.clusters, id.index(), slot, same_cluster)
+    }
+
+    /// Rebuilds the name table when clusters came or went.
+    fn name_clusters(&mut self, store: &Store, context: &TranslateContext) {
+        if !std::mem::take(&mut self.names_are_stale) {
+            return;
+        }
+        let active = store.clusters.iter().filter(|(_, record)| record.active.is_some());
+        let ids = active.filter_map(|(name, _)| Some((name.as_ref().into(), context.clusters.get(name)?)));
+        self.tables.cluster_names = Arc::new(ids.collect());
+    }
+
+    /// The snapshot of the tables; the publisher stamps its generation.
+    fn copy(&self) -> Snapshot {
+        Snapshot {
+            generation: 0,
+            listeners: self.tables.listeners.clone(),
+            route_tables: self.tables.route_tables.clone(),
+            clusters: self.tables.clusters.clone(),
+            cluster_names: self.tables.cluster_names.clone(),
+        }
+    }
+}
+
+fn listener(store: &Store, name: &str) -> Option<Arc<ListenerSlot>> {
+    let held = store.listeners.get(name)?.active.as_ref()?;
+    let config = held.value.translated.config.clone();
+    Some(Arc::new(ListenerSlot { config, sockets: held.value.sockets.clone() }))
+}
+
+fn same_cluster(a: &Arc<ClusterSlot>, b: &Arc<ClusterSlot>) -> bool {
+    Arc::ptr_eq(&a.config, &b.config) && Arc::ptr_eq(&a.hosts, &b.hosts)
+}
+
+fn same_listener(a: &Arc<ListenerSlot>, b: &Arc<ListenerSlot>) -> bool {
+    let same_sockets = match (&a.sockets, &b.sockets) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    same_sockets && Arc::ptr_eq(&a.config, &b.config)
+}
+
+/// Puts `next` at `index` unless what is there is the same; true when it was not.
+fn replace<T>(
+    table: &mut Vec<Option<Arc<T>>>,
+    index: usize,
+    next: Option<Arc<T>>,
+    same: impl Fn(&Arc<T>, &Arc<T>) -> bool,
+) -> bool {
+    if table.len() <= index {
+        table.resize_with(index + 1, || None);
+    }
+    let unchanged = match (&table[index], &next) {
+        (Some(old), Some(new)) => same(old, new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    if !unchanged {
+        table[index] = next;
+    }
+    !unchanged
+}

@@ -1,0 +1,294 @@
+//! The configuration task of the main runtime: one owner for engine, stream, resolutions and snapshots.
+//!
+//! Everything that changes configuration arrives here as an event, one at a time, so nothing is locked. A burst of
+//! events is merged for some milliseconds and becomes one snapshot. Invariant: nothing that happens to the control
+//! plane, the resolver or a resource takes the published snapshot away.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use outrigger_xds_protos::v3::admin::UnreadyTargetsDumps;
+use outrigger_xds_protos::v3::bootstrap::bootstrap::StaticResources;
+use outrigger_xds_protos::v3::core::Node;
+use outrigger_xds_protos::v3::wkt::Any;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::client::{Client, Event, Reach};
+use super::dump;
+use super::engine::{Engine, InitPhase};
+use super::node;
+use super::protocol::{Protocol, Request};
+use super::resource::{Fault, ResourceType};
+use super::settings::{DynamicSettings, Target};
+use super::store::Now;
+use crate::config::outside::{Ports, Resolution, ResolveCommand};
+use crate::config::publish::Publisher;
+use crate::observe::access_log::sink::Sinks;
+use crate::stats::registry::Registry;
+
+mod merge;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use merge::Merge;
+
+/// Responses that may wait here; the rest waits in the server, by flow control.
+const EVENTS: usize = 2;
+/// Questions of admin that may wait.
+const QUESTIONS: usize = 16;
+
+/// What the driver is built from.
+pub struct Parts {
+    /// Control plane and lists, out of the bootstrap.
+    pub dynamic: DynamicSettings,
+    /// Who we are.
+    pub node: Node,
+    /// Binds listeners.
+    pub ports: Box<dyn Ports>,
+    /// Where snapshots go.
+    pub publisher: Publisher,
+    /// Statistics.
+    pub stats: Registry,
+    /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
+    pub sinks: Option<Arc<Sinks>>,
+    /// To the resolver. Unbounded, because the resolver answers through `resolutions` and two bounded queues could
+    /// block each other; what waits in it is bounded by the DNS clusters that the configuration names.
+    pub resolve: mpsc::UnboundedSender<ResolveCommand>,
+    /// From the resolver.
+    pub resolutions: mpsc::Receiver<Resolution>,
+}
+
+/// How far the proxy has come, and the snapshot that got it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Phase.
+    pub phase: InitPhase,
+    /// Generation published when the phase was reached: the proxy is ready once every worker has applied that of
+    /// [`InitPhase::Done`].
+    pub generation: u64,
+}
+
+/// Asks the driver from elsewhere. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    questions: mpsc::Sender<Question>,
+    progress: watch::Receiver<Progress>,
+}
+
+#[derive(Debug)]
+enum Question {
+    Sections { include_eds: bool, answer: oneshot::Sender<Vec<Any>> },
+    Unready(oneshot::Sender<UnreadyTargetsDumps>),
+}
+
+impl Handle {
+    /// The sections of `/config_dump` about resources, in Envoy's order. Empty when the driver is gone.
+    pub async fn config_dump(&self, include_eds: bool) -> Vec<Any> {
+        let (answer, dump) = oneshot::channel();
+        // A closed channel shows as the missing answer.
+        let _ = self.questions.send(Question::Sections { include_eds, answer }).await;
+        dump.await.unwrap_or_default()
+    }
+
+    /// `/init_dump`: what is waited for.
+    pub async fn init_dump(&self) -> UnreadyTargetsDumps {
+        let (answer, dump) = oneshot::channel();
+        let _ = self.questions.send(Question::Unready(answer)).await;
+        dump.await.unwrap_or_default()
+    }
+
+    /// Follows the start.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+}
+
+/// The driver.
+pub struct Driver {
+    engine: Engine,
+    ads: Option<Ads>,
+    publisher: Publisher,
+    resolve: mpsc::UnboundedSender<ResolveCommand>,
+    resolutions: mpsc::Receiver<Resolution>,
+    questions: mpsc::Receiver<Question>,
+    progress: watch::Sender<Progress>,
+    merge: Merge,
+}
+
+/// The stream to the control plane as the driver sees it.
+struct Ads {
+    target: Target,
+    reach: watch::Sender<Reach>,
+    events: mpsc::Receiver<Event>,
+    /// Into the open stream.
+    requests: Option<mpsc::Sender<Request>>,
+    /// Until [`Driver::run`] starts it.
+    client: Option<Client>,
+}
+
+impl Driver {
+    /// A driver that has taken the resources of the bootstrap and published them. Any fault is a start failure.
+    pub fn new(
+        parts: Parts,
+        resources: &StaticResources,
+    ) -> Result<(Self, Handle), Vec<(ResourceType, Fault)>> {
+        let Parts { dynamic, node, ports, publisher, stats, sinks, resolve, resolutions } = parts;
+        known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
+        let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node::complete(node)));
+        let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
+        engine.load_static(resources, now())?;
+        engine.start(Instant::now());
+        let (asking, questions) = mpsc::channel(QUESTIONS);
+        let (progress, watching) = watch::channel(Progress { phase: InitPhase::Clusters, generation: 0 });
+        let ads = dynamic.ads.map(Ads::new);
+        let merge = Merge::default();
+        let mut driver = Self { engine, ads, publisher, resolve, resolutions, questions, progress, merge };
+        driver.settle();
+        Ok((driver, Handle { questions: asking, progress: watching }))
+    }
+
+    /// Runs for as long as the process; dropping the future ends it and leaves the snapshot in place.
+    pub async fn run(mut self) {
+        self.follow_target();
+        if let Some(client) = self.ads.as_mut().and_then(|ads| ads.client.take()) {
+            tokio::spawn(client.run());
+        }
+        loop {
+            self.flush();
+            let due = earliest(self.merge.due(), self.engine.next_deadline());
+            tokio::select! {
+                event = next_event(&mut self.ads) => self.event(event),
+                Some(answer) = self.resolutions.recv() => self.resolution(&answer),
+                Some(question) = self.questions.recv() => self.answer(question),
+                () = until(due) => {}
+            }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.settle();
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Opened(requests) => {
+                self.engine.opened();
+                if let Some(ads) = &mut self.ads {
+                    ads.requests = Some(requests);
+                }
+            }
+            Event::Accepted => self.engine.connected(),
+            Event::Response(response) => {
+                self.engine.response(response, now());
+                self.merge.note(Instant::now());
+            }
+            Event::Closed => {
+                self.engine.closed();
+                if let Some(ads) = &mut self.ads {
+                    ads.requests = None;
+                }
+            }
+        }
+    }
+
+    fn resolution(&mut self, answer: &Resolution) {
+        if answer.id == target::QUERY {
+            return self.reach_name(answer);
+        }
+        self.engine.resolved(answer);
+        self.merge.note(Instant::now());
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may have gone.
+        match question {
+            Question::Sections { include_eds, answer } => {
+                let _ = answer.send(dump::sections(self.engine.store(), include_eds));
+            }
+            Question::Unready(answer) => {
+                let _ = answer.send(dump::unready(self.engine.store()));
+            }
+        }
+    }
+
+    /// Lets serve what is warm and publishes when anything is different.
+    fn settle(&mut self) {
+        self.merge.clear();
+        if let Some(snapshot) = self.engine.settle(now()) {
+            self.reach_cluster(&snapshot);
+            self.publisher.publish(snapshot);
+        }
+        let reached = Progress { phase: self.engine.phase(), generation: self.publisher.generation() };
+        self.progress.send_if_modified(|progress| {
+            let further = progress.phase != reached.phase;
+            if further {
+                *progress = reached;
+            }
+            further
+        });
+        self.flush();
+    }
+
+    /// Sends what the engine wants sent.
+    fn flush(&mut self) {
+        let outbox = self.engine.take_outbox();
+        for command in outbox.resolve {
+            // Without a resolver nothing resolves; the clusters stay empty.
+            let _ = self.resolve.send(command);
+        }
+        let Some(ads) = &mut self.ads else { return };
+        for request in outbox.requests {
+            if ads.requests.as_ref().is_some_and(|stream| stream.try_send(request).is_err()) {
+                // The stream is gone already, or the server does not read: either way it ends here, and the next
+                // one starts from what is known.
+                ads.requests = None;
+            }
+        }
+    }
+}
+
+/// The cluster that leads to the control plane cannot come from the control plane.
+fn known_target(
+    target: Option<&Target>,
+    resources: &StaticResources,
+) -> Result<(), Vec<(ResourceType, Fault)>> {
+    match target {
+        Some(Target::Cluster(name)) if resources.clusters.iter().all(|cluster| cluster.name != *name) => {
+            let reason =
+                "ads_config leads to this cluster, and static_resources.clusters has none of that name";
+            Err(vec![(
+                ResourceType::Cluster,
+                Fault { name: name.as_str().into(), reason: reason.to_owned() },
+            )])
+        }
+        _ => Ok(()),
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), wall: SystemTime::now() }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_event(ads: &mut Option<Ads>) -> Event {
+    let event = match ads {
+        Some(ads) => ads.events.recv().await,
+        None => None,
+    };
+    match event {
+        Some(event) => event,
+        // Purely static, or the client has ended with the process.
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,379 @@
+//! Everything that happens to configuration, without I/O and without a clock: protocol, intake, references,
+//! warming, compilation, and the order in which a proxy comes up.
+//!
+//! Owns the protocol machine, the store and the compiler. What it wants sent or resolved collects in an
+//! [`Outbox`] that its driver empties after every call. Source: Envoy "Initialization", xDS transport protocol.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrigger_xds_protos::any::Typed;
+use outrigger_xds_protos::v3;
+
+use super::apply::Intake;
+use super::compile::Compiler;
+use super::counters::Counters;
+use super::protocol::{Protocol, Request, Response};
+use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
+use super::store::{Now, Origin, Refused, Store};
+use super::translate::TranslateContext;
+use crate::config::Snapshot;
+use crate::config::outside::{Ports, Resolution, ResolveCommand};
+use crate::observe::access_log::sink::Sinks;
+use crate::stats::registry::Registry;
+
+#[cfg(test)]
+mod tests;
+
+/// Faults of one response that are logged one by one.
+const LOGGED_FAULTS: usize = 16;
+
+/// Which lists come over xDS, each with its `initial_fetch_timeout` (zero waits for ever).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roots {
+    /// `cds_config`.
+    pub clusters: Option<Duration>,
+    /// `lds_config`.
+    pub listeners: Option<Duration>,
+}
+
+/// How far the proxy has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InitPhase {
+    /// Clusters are being fetched or warm (`PRE_INITIALIZING`).
+    Clusters,
+    /// Listeners are being fetched or warm (`INITIALIZING`).
+    Listeners,
+    /// Whatever was to be had has arrived or was given up.
+    Done,
+}
+
+/// What the engine wants done.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// For the control plane, in this order.
+    pub requests: Vec<Request>,
+    /// For the resolver.
+    pub resolve: Vec<ResolveCommand>,
+}
+
+/// The engine.
+pub struct Engine {
+    roots: Roots,
+    protocol: Option<Protocol>,
+    store: Store,
+    context: TranslateContext,
+    compiler: Compiler,
+    ports: Box<dyn Ports>,
+    phase: InitPhase,
+    outbox: Outbox,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine that holds nothing. Without `protocol` the configuration is purely static; without `sinks`
+    /// access logs are checked and not opened.
+    pub fn new(
+        roots: Roots,
+        protocol: Option<Protocol>,
+        ports: Box<dyn Ports>,
+        stats: &Registry,
+        sinks: Option<Arc<Sinks>>,
+    ) -> Self {
+        Self {
+            roots,
+            protocol,
+            store: Store::default(),
+            context: TranslateContext::new(stats.clone(), sinks),
+            compiler: Compiler::default(),
+            ports,
+            phase: InitPhase::Clusters,
+            outbox: Outbox::default(),
+            counters: Counters::new(stats),
+        }
+    }
+
+    /// Takes the resources of the bootstrap. Any fault is a start failure.
+    pub fn load_static(
+        &mut self,
+        resources: &v3::bootstrap::bootstrap::StaticResources,
+        now: Now,
+    ) -> Result<(), Vec<(ResourceType, Fault)>> {
+        let lists = [
+            (ResourceType::Secret, encode(&resources.secrets, |one| one.name.clone())),
+            (ResourceType::Cluster, encode(&resources.clusters, |one| one.name.clone())),
+            (ResourceType::Listener, named_listeners(&resources.listeners)),
+        ];
+        let mut all = Vec::new();
+        for (kind, list) in lists {
+            let (resources, mut faults) = distinct(list);
+            let update = Update {
+                kind,
+                version: "".into(),
+                nonce: String::new(),
+                complete: false,
+                resources,
+                removed: Vec::new(),
+                faults: Vec::new(),
+            };
+            let (refused, tally) = self.intake(Origin::Static, now, |intake| intake.apply(&update));
+            self.counters.listed(kind, &tally);
+            faults.extend(refused);
+            all.extend(faults.into_iter().map(|fault| (kind, fault)));
+        }
+        if all.is_empty() { Ok(()) } else { Err(all) }
+    }
+
+    /// Begins: asks for clusters and follows what the bootstrap refers to.
+    pub fn start(&mut self, now: Instant) {
+        if let Some(timeout) = self.roots.clusters {
+            self.ask(ResourceType::Cluster, timeout, now);
+        }
+        self.follow(now);
+    }
+
+    /// A stream to the control plane was opened.
+    pub fn opened(&mut self) {
+        if let Some(protocol) = &mut self.protocol {
+            self.outbox.requests.extend(protocol.opened());
+        }
+    }
+
+    /// The server answered on the stream for the first time.
+    pub fn connected(&mut self) {
+        self.counters.connected(true);
+    }
+
+    /// The stream ended or could not be opened. What is held stays.
+    pub fn closed(&mut self) {
+        if let Some(protocol) = &mut self.protocol {
+            protocol.closed();
+        }
+        self.counters.connected(false);
+        self.counters.stream_failed();
+    }
+
+    /// The control plane sent a response.
+    pub fn response(&mut self, response: Response, now: Now) {
+        self.counters.control_plane(response.control_plane());
+        let Some(update) = self.protocol.as_mut().and_then(|protocol| protocol.received(response)) else {
+            return;
+        };
+        let (faults, tally) = self.intake(Origin::Dynamic, now, |intake| intake.apply(&update));
+        self.counters.updated(&update, &faults, &tally, &self.store, now.wall);
+        log_faults(update.kind, &faults);
+        if update.kind.is_root() {
+            self.store.answered(update.kind, WILDCARD);
+        }
+        if faults.is_empty() {
+            self.store.set_list_version(update.kind, update.version.clone());
+        }
+        if let Some(protocol) = &mut self.protocol {
+            self.outbox.requests.push(protocol.answer(&update, &faults));
+        }
+        if update.kind.is_root() && tally.is_change() {
+            self.follow(now.instant);
+        }
+    }
+
+    /// The resolver answered.
+    pub fn resolved(&mut self, answer: &Resolution) {
+        if let Some((cluster, changed)) = self.store.resolved(answer) {
+            self.counters.resolved(&self.store, &cluster, answer, changed);
+        }
+    }
+
+    /// Gives up what is overdue, lets serve what is warm, moves on in the start order, and compiles the next
+    /// snapshot when anything is different.
+    pub fn settle(&mut self, now: Now) -> Option<Snapshot> {
+        for (kind, name) in self.store.expire(now.instant) {
+            tracing::warn!("{} {name:?} did not arrive in time; going on without it", kind.label());
+            self.counters.fetch_timed_out(kind, &name, &self.store);
+        }
+        let ids = &self.context.clusters;
+        let clusters = self.store.promote(|name| ids.get(name), now.instant);
+        let listeners = self.activate_listeners(now);
+        if !clusters.is_empty() || listeners {
+            self.follow(now.instant);
+        }
+        self.advance(now.instant);
+        for warning in self.context.warnings.take() {
+            tracing::warn!("{warning}");
+        }
+        let changes = self.store.take_changes();
+        let compiled = self.compiler.compile(&self.store, &mut self.context, &changes);
+        self.counters.settled(&self.store, &changes);
+        compiled.map(|compiled| {
+            self.counters.memberships(&compiled.memberships);
+            compiled.snapshot
+        })
+    }
+
+    /// Lets warm listeners serve; true when there were any.
+    fn activate_listeners(&mut self, now: Now) -> bool {
+        let warm = self.store.warm_listeners();
+        for name in &warm {
+            match self.listen(name) {
+                Ok(workers) => {
+                    self.store.activate_listener(name);
+                    self.counters.listener_started(workers);
+                }
+                Err(reason) => self.give_up_listener(name, reason, now),
+            }
+        }
+        !warm.is_empty()
+    }
+
+    /// Makes the sockets of a warm listener listen, unless they do; how many there are.
+    fn listen(&self, name: &str) -> Result<usize, String> {
+        let Some(record) = self.store.listeners.get(name) else { return Ok(0) };
+        let Some(warm) = &record.warming else { return Ok(0) };
+        let Some(sockets) = &warm.value.sockets else { return Ok(0) };
+        let serving = record.active.as_ref().and_then(|active| active.value.sockets.as_ref());
+        if serving.is_some_and(|serving| Arc::ptr_eq(serving, sockets)) {
+            return Ok(0);
+        }
+        let backlog = warm.value.translated.config.backlog;
+        let listening = self.ports.listen(sockets, backlog);
+        listening
+            .map(|()| sockets.sockets.len())
+            .map_err(|error| format!("{}: cannot listen: {error}", sockets.address))
+    }
+
+    /// A listener that was accepted cannot listen after all. Nothing can be NACKed any more, so it is said in the
+    /// log and in `/config_dump`.
+    fn give_up_listener(&mut self, name: &Arc<str>, reason: String, now: Now) {
+        tracing::error!("listener {name:?}: {reason}");
+        self.counters.listener_failed();
+        let Some(record) = self.store.listeners.get_mut(name) else { return };
+        let Some(held) = record.warming.take() else { return };
+        let refused = Refused { body: held.body, version: held.version, at: now.wall, details: reason };
+        self.store.refuse(ResourceType::Listener, name, refused);
+    }
+
+    /// The start order: clusters first; listeners once no cluster warms; then done.
+    fn advance(&mut self, now: Instant) {
+        let answered = |roots: Option<Duration>, kind| roots.is_none() || self.store.root_is_answered(kind);
+        if self.phase == InitPhase::Clusters
+            && answered(self.roots.clusters, ResourceType::Cluster)
+            && self.store.clusters_are_initialised()
+        {
+            self.phase = InitPhase::Listeners;
+            if let Some(timeout) = self.roots.listeners {
+                self.ask(ResourceType::Listener, timeout, now);
+            }
+        }
+        if self.phase == InitPhase::Listeners
+            && (self.roots.listeners.is_none() || self.store.root_is_answered(ResourceType::Listener))
+            && self.store.listeners_are_initialised()
+        {
+            self.phase = InitPhase::Done;
+        }
+    }
+
+    /// How far the proxy has come, as of the last [`Engine::settle`].
+    pub fn phase(&self) -> InitPhase {
+        self.phase
+    }
+
+    /// When [`Engine::settle`] has something to do by the passing of time alone.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.store.next_deadline()
+    }
+
+    /// Everything that is to be sent and resolved since the last call.
+    pub fn take_outbox(&mut self) -> Outbox {
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Whether anything is to be sent.
+    #[cfg(test)]
+    pub(super) fn has_requests(&self) -> bool {
+        !self.outbox.requests.is_empty()
+    }
+
+    /// What is held, for dumps.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Subscribes to everything of a root type.
+    fn ask(&mut self, kind: ResourceType, timeout: Duration, now: Instant) {
+        self.store.want_root(kind, timeout, now);
+        self.want(kind, Interest::everything());
+    }
+
+    fn want(&mut self, kind: ResourceType, interest: Interest) {
+        if let Some(protocol) = &mut self.protocol {
+            self.outbox.requests.extend(protocol.want(kind, interest));
+        }
+    }
+
+    /// Brings subscriptions and resolutions in line with what is held. One request per type, however many
+    /// references changed.
+    fn follow(&mut self, now: Instant) {
+        let wants = self.store.follow(now);
+        for (kind, interest) in wants.interests {
+            self.want(kind, interest);
+        }
+        for secret in wants.dropped_secrets {
+            self.context.secrets.remove(&*secret);
+        }
+        self.outbox.resolve.extend(wants.resolve);
+        self.counters.follow(&self.store);
+    }
+
+    fn intake<T>(&mut self, origin: Origin, now: Now, work: impl FnOnce(&mut Intake<'_>) -> T) -> T {
+        let mut intake = Intake {
+            store: &mut self.store,
+            context: &mut self.context,
+            ports: &*self.ports,
+            now,
+            origin,
+            unknown_fields: 0,
+        };
+        let done = work(&mut intake);
+        let unknown_fields = intake.unknown_fields;
+        self.counters.unknown_fields(origin, unknown_fields);
+        done
+    }
+}
+
+fn log_faults(kind: ResourceType, faults: &[Fault]) {
+    for fault in faults.iter().take(LOGGED_FAULTS) {
+        tracing::warn!("refused {} {fault}", kind.label());
+    }
+    if faults.len() > LOGGED_FAULTS {
+        tracing::warn!("refused {} more of type {}", faults.len() - LOGGED_FAULTS, kind.label());
+    }
+}
+
+/// Resources of the bootstrap as if they had been received.
+fn encode<M: Typed>(messages: &[M], name: impl Fn(&M) -> String) -> Vec<Incoming> {
+    let one = |message: &M| Incoming {
+        name: name(message).into(),
+        version: "".into(),
+        body: Body(message.to_wire().into()),
+    };
+    messages.iter().map(one).collect()
+}
+
+/// Listeners of a bootstrap need no name: they get one from their position.
+fn named_listeners(listeners: &[v3::listener::Listener]) -> Vec<Incoming> {
+    let mut listeners = listeners.to_vec();
+    for (index, listener) in listeners.iter_mut().enumerate() {
+        if listener.name.is_empty() {
+            listener.name = format!("static_listener_{index}");
+        }
+    }
+    encode(&listeners, |one| one.name.clone())
+}
+
+/// The first resource of every name, and a fault for each further one.
+fn distinct(list: Vec<Incoming>) -> (Vec<Incoming>, Vec<Fault>) {
+    let mut seen = HashSet::new();
+    let (first, again): (Vec<_>, Vec<_>) = list.into_iter().partition(|one| seen.insert(one.name.clone()));
+    let twice = |one: Incoming| Fault { name: one.name, reason: "occurs twice in the bootstrap".to_owned() };
+    (first, again.into_iter().map(twice).collect())
+}

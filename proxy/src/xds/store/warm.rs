@@ -1,0 +1,139 @@
+//! Warming: which accepted versions may serve now.
+//!
+//! Clusters wait for endpoints and secrets, listeners for routes and secrets. Beyond Envoy, a route table waits a
+//! moment for clusters it names that just arrived and never served: a control plane that sends cluster and route
+//! back to back would otherwise cause a burst of 503 while the endpoints are on their way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{BoundListener, Record, Store, dns};
+use crate::base::ids::ClusterId;
+use crate::config::route::{ClusterChoice, RouteAction, RouteTable};
+use crate::xds::resource::{ResourceType, WILDCARD};
+use crate::xds::translate::{ResourceRef, TranslatedCluster};
+
+/// Longest wait of a route table for clusters that warm: a few round trips to the control plane.
+pub const ROUTE_HOLD: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Lets every cluster and route table that is warm serve; the clusters that began to.
+    pub fn promote(&mut self, id_of: impl Fn(&str) -> Option<ClusterId>, now: Instant) -> Vec<Arc<str>> {
+        let warm = self.clusters.iter().filter(|(name, record)| {
+            record.warming.as_ref().is_some_and(|held| self.cluster_is_warm(name, &held.value))
+        });
+        let clusters: Vec<Arc<str>> = warm.map(|(name, _)| name.clone()).collect();
+        for name in &clusters {
+            activate(self.clusters.get_mut(name));
+            self.changes.clusters.insert(name.clone());
+        }
+        self.promote_routes(id_of, now);
+        clusters
+    }
+
+    fn promote_routes(&mut self, id_of: impl Fn(&str) -> Option<ClusterId>, now: Instant) {
+        if self.routes.values().all(|record| record.warming.is_none()) {
+            return;
+        }
+        let cold = self.clusters.iter().filter(|(_, record)| record.is_first_warming());
+        let cold: HashSet<ClusterId> = cold.filter_map(|(name, _)| id_of(name)).collect();
+        for (name, record) in &mut self.routes {
+            let Some(held) = &record.warming else { continue };
+            let overdue = held.value.since + ROUTE_HOLD <= now;
+            if overdue || cold.is_empty() || !names_any(&held.value.table, &cold) {
+                activate(Some(record));
+                self.changes.routes.insert(name.clone());
+            }
+        }
+    }
+
+    /// The listeners that are warm. The caller makes their sockets listen, then calls
+    /// [`Store::activate_listener`].
+    pub fn warm_listeners(&self) -> Vec<Arc<str>> {
+        let warm = self.listeners.iter().filter(|(_, record)| {
+            record.warming.as_ref().is_some_and(|held| self.listener_is_warm(&held.value))
+        });
+        warm.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Lets the warming version of a listener serve.
+    pub fn activate_listener(&mut self, name: &Arc<str>) {
+        activate(self.listeners.get_mut(name));
+        self.changes.listeners.insert(name.clone());
+    }
+
+    fn cluster_is_warm(&self, name: &str, cluster: &TranslatedCluster) -> bool {
+        let resolved = dns(cluster)
+            .is_none_or(|(logical, settings)| self.names.hosts(name, logical, settings).is_some());
+        let endpoints =
+            cluster.eds.as_ref().is_none_or(|eds| self.fetches.is_done(ResourceType::Endpoints, &eds.name));
+        resolved && endpoints && self.secrets_are_here(&cluster.secret_refs)
+    }
+
+    fn listener_is_warm(&self, listener: &BoundListener) -> bool {
+        let routes = listener.translated.route_refs.iter().all(|route| self.route_is_here(&route.name));
+        routes && self.secrets_are_here(&listener.translated.secret_refs)
+    }
+
+    /// Serving, or answered with nothing that could serve soon.
+    fn route_is_here(&self, name: &str) -> bool {
+        match self.routes.get(name) {
+            Some(record) if record.active.is_some() => true,
+            Some(record) if record.warming.is_some() => false,
+            _ => self.fetches.is_done(ResourceType::Routes, name),
+        }
+    }
+
+    fn secrets_are_here(&self, refs: &[ResourceRef]) -> bool {
+        refs.iter().all(|secret| {
+            self.secrets.get(&*secret.name).is_some_and(|record| record.active.is_some())
+                || self.fetches.is_done(ResourceType::Secret, &secret.name)
+        })
+    }
+
+    /// Whether the clusters are as far as they get before listeners are asked for: none warms for the first time.
+    pub fn clusters_are_initialised(&self) -> bool {
+        !self.clusters.values().any(Record::is_first_warming)
+    }
+
+    /// The same for listeners.
+    pub fn listeners_are_initialised(&self) -> bool {
+        !self.listeners.values().any(Record::is_first_warming)
+    }
+
+    /// Whether a root type was answered or given up.
+    pub fn root_is_answered(&self, kind: ResourceType) -> bool {
+        self.fetches.is_done(kind, WILDCARD)
+    }
+
+    /// When something warms by the passing of time alone.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let held = self.routes.values().filter_map(|record| record.warming.as_ref());
+        held.map(|held| held.value.since + ROUTE_HOLD).chain(self.fetches.next_deadline()).min()
+    }
+}
+
+fn activate<T>(record: Option<&mut Record<T>>) {
+    if let Some(record) = record
+        && let Some(warm) = record.warming.take()
+    {
+        record.active = Some(warm);
+    }
+}
+
+/// Whether the table sends anything to one of `clusters`.
+fn names_any(table: &RouteTable, clusters: &HashSet<ClusterId>) -> bool {
+    let routes = table.virtual_hosts.iter().flat_map(|host| &host.routes);
+    let mut choices = routes.filter_map(|route| match &route.action {
+        RouteAction::Forward(forward) => Some(&forward.clusters),
+        RouteAction::Redirect(_) | RouteAction::Direct(_) => None,
+    });
+    choices.any(|choice| match choice {
+        ClusterChoice::One(id) => clusters.contains(id),
+        ClusterChoice::Weighted(weighted) => {
+            weighted.entries.iter().any(|entry| clusters.contains(&entry.cluster))
+        }
+        ClusterChoice::Header { .. } => false,
+    })
+}

@@ -1,0 +1,276 @@
+//! Clusters. Source: `envoy.config.cluster.v3.Cluster`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_xds_protos::v3::cluster::circuit_breakers::Thresholds;
+use outrigger_xds_protos::v3::cluster::cluster::{CommonLbConfig, LbSubsetConfig, common_lb_config};
+use outrigger_xds_protos::v3::cluster::{
+    CircuitBreakers, Cluster as ClusterMessage, UpstreamConnectionOptions,
+};
+use outrigger_xds_protos::v3::core::TcpKeepalive;
+
+use super::discovery::{self, Found};
+use super::fields;
+use super::fields::{refuse, warn_set};
+use super::path::{Path, Rejection};
+use super::protocol::{self, ProtocolFields};
+use super::scope::Scope;
+use super::{TranslatedCluster, lb, route_action, tls};
+use crate::config::cluster::{Cluster, Keepalive};
+use crate::config::live::{Breakers, Limit};
+use crate::stats::scope::ClusterStats;
+
+/// Envoy's default `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Envoy's default `per_connection_buffer_limit_bytes`.
+pub(super) const BUFFER_LIMIT: u32 = 1 << 20;
+/// Share of healthy hosts below which Envoy stops trusting health.
+const PANIC_THRESHOLD: u32 = 50;
+
+/// Compiles a cluster.
+#[allow(deprecated, reason = "deprecated fields are decided on like the others")]
+pub(super) fn compile(
+    message: &ClusterMessage,
+    mut scope: Scope<'_>,
+    path: &Path<'_>,
+) -> Result<TranslatedCluster, Rejection> {
+    let ClusterMessage {
+        transport_socket_matches,
+        transport_socket_matcher,
+        name,
+        alt_stat_name,
+        stats_matcher,
+        eds_cluster_config: _, // `discovery` reads it, like every field that says where hosts come from.
+        connect_timeout,
+        per_connection_buffer_limit_bytes,
+        per_connection_buffer_high_watermark_timeout,
+        lb_policy: _, // `lb`
+        load_assignment: _,
+        health_checks,
+        max_requests_per_connection,
+        circuit_breakers,
+        upstream_http_protocol_options,
+        common_http_protocol_options,
+        http_protocol_options,
+        http2_protocol_options,
+        typed_extension_protocol_options,
+        dns_refresh_rate: _,
+        dns_jitter: _,
+        dns_failure_refresh_rate: _,
+        respect_dns_ttl: _,
+        dns_lookup_family: _,
+        dns_resolvers: _,
+        use_tcp_for_dns_lookups: _,
+        dns_resolution_config: _,
+        typed_dns_resolver_config: _,
+        wait_for_warm_on_init: _, // A cluster that is not warm is never used; waiting at start is all there is.
+        outlier_detection,
+        cleanup_interval: _,
+        upstream_bind_config,
+        lb_subset_config,
+        common_lb_config,
+        transport_socket,
+        metadata: _, // Only filters and access-log operators that we refuse read it.
+        protocol_selection,
+        upstream_connection_options,
+        close_connections_on_host_health_failure,
+        ignore_health_on_host_removal: _, // Removed hosts always leave at once.
+        filters,
+        load_balancing_policy: _, // `lb`
+        lrs_server,
+        lrs_report_endpoint_metrics,
+        track_timeout_budgets,
+        upstream_config,
+        track_cluster_stats,
+        preconnect_policy,
+        connection_pool_per_downstream_connection,
+        queuing_policies,
+        cluster_discovery_type: _,
+        lb_config: _, // `lb`
+    } = message;
+    refuse!(path; transport_socket_matches, transport_socket_matcher,
+        per_connection_buffer_high_watermark_timeout, upstream_bind_config, filters, upstream_config,
+        connection_pool_per_downstream_connection, queuing_policies);
+    warn_set!(scope, path, "is not in effect: hosts are taken as discovery reports them, without checks";
+        health_checks, close_connections_on_host_health_failure);
+    warn_set!(scope, path, "is not in effect: failing hosts are not ejected"; outlier_detection);
+    warn_set!(scope, path, "is not in effect: load reports are not sent"; lrs_server, lrs_report_endpoint_metrics);
+    warn_set!(scope, path, "is not in effect: these statistics do not exist";
+        track_timeout_budgets, track_cluster_stats, stats_matcher);
+    warn_set!(scope, path, "is not in effect: connections are opened when needed"; preconnect_policy);
+    check_subsets(lb_subset_config, &path.field("lb_subset_config"))?;
+    let protocol = protocol::compile(
+        ProtocolFields {
+            extensions: typed_extension_protocol_options,
+            common: common_http_protocol_options,
+            upstream: upstream_http_protocol_options,
+            http1: http_protocol_options,
+            http2: http2_protocol_options,
+            selection: *protocol_selection,
+            max_requests_per_connection,
+        },
+        path,
+        &mut scope,
+    )?;
+    let Found { discovery, static_hosts, eds } = discovery::compile(message, path, &mut scope)?;
+    let common_lb = common_lb(common_lb_config, &path.field("common_lb_config"), &mut scope)?;
+    let tls = tls::upstream(transport_socket, protocol.protocol, path, &mut scope)?;
+    let name = fields::required(name, &path.field("name"))?;
+    let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
+    let connect_path = path.field("connect_timeout");
+    let config = Cluster {
+        name: name.into(),
+        lb: lb::compile(message, &discovery, path, &mut scope)?,
+        discovery,
+        connect_timeout: fields::positive_duration(connect_timeout, &connect_path)?
+            .unwrap_or(CONNECT_TIMEOUT),
+        buffer_limit: fields::count(per_connection_buffer_limit_bytes).unwrap_or(BUFFER_LIMIT) as usize,
+        protocol: protocol.protocol,
+        header_case: protocol.header_case,
+        http1_trailers: protocol.http1_trailers,
+        http2: protocol.http2,
+        idle_timeout: protocol.idle_timeout,
+        max_connection_duration: protocol.max_connection_duration,
+        max_requests_per_connection: protocol.max_requests_per_connection,
+        max_head_bytes: protocol.max_head_bytes,
+        max_fields: protocol.max_fields,
+        tls,
+        keepalive: keepalive(
+            upstream_connection_options,
+            &path.field("upstream_connection_options"),
+            &mut scope,
+        )?,
+        panic_threshold: common_lb.panic_threshold,
+        close_connections_on_host_set_change: common_lb.close_on_change,
+        breakers: breakers(circuit_breakers, &path.field("circuit_breakers"), &mut scope)?,
+        stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
+    };
+    Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })
+}
+
+/// Subsets change which hosts a route may use, so an active configuration cannot be left out.
+fn check_subsets(config: &Option<LbSubsetConfig>, path: &Path<'_>) -> Result<(), Rejection> {
+    match config {
+        Some(config) if !config.subset_selectors.is_empty() => {
+            Err(path.field("subset_selectors").unsupported())
+        }
+        _ => Ok(()),
+    }
+}
+
+struct CommonLb {
+    panic_threshold: u32,
+    close_on_change: bool,
+}
+
+fn common_lb(
+    message: &Option<CommonLbConfig>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<CommonLb, Rejection> {
+    let Some(message) = message else {
+        return Ok(CommonLb { panic_threshold: PANIC_THRESHOLD, close_on_change: false });
+    };
+    let CommonLbConfig {
+        healthy_panic_threshold,
+        update_merge_window: _, // Merges bursts of updates in Envoy; ours are merged before compiling.
+        ignore_new_hosts_until_first_hc,
+        close_connections_on_host_set_change,
+        consistent_hashing_lb_config: _, // Read by hash policies only, which are refused.
+        override_host_status: _,         // Read by stateful sessions only, which are refused.
+        locality_config_specifier,
+    } = message;
+    warn_set!(scope, path, "is not in effect: hosts are not checked"; ignore_new_hosts_until_first_hc);
+    match locality_config_specifier {
+        Some(common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
+            return Err(path.field("locality_weighted_lb_config").unsupported());
+        }
+        Some(common_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {
+            scope.warn(&path.field("zone_aware_lb_config"), "is not in effect: all zones are used alike");
+        }
+        None => {}
+    }
+    let threshold_path = path.field("healthy_panic_threshold");
+    let threshold = healthy_panic_threshold.as_ref().map(|p| fields::whole_percent(p, &threshold_path));
+    Ok(CommonLb {
+        panic_threshold: threshold.transpose()?.unwrap_or(PANIC_THRESHOLD),
+        close_on_change: *close_connections_on_host_set_change,
+    })
+}
+
+fn keepalive(
+    options: &Option<UpstreamConnectionOptions>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<Keepalive>, Rejection> {
+    let Some(options) = options else { return Ok(None) };
+    let UpstreamConnectionOptions {
+        tcp_keepalive,
+        set_local_interface_name_on_upstream_connections,
+        happy_eyeballs_config,
+    } = options;
+    refuse!(path; set_local_interface_name_on_upstream_connections);
+    warn_set!(scope, path, "is not in effect: addresses are tried in order"; happy_eyeballs_config);
+    let Some(TcpKeepalive { keepalive_probes, keepalive_time, keepalive_interval }) = tcp_keepalive else {
+        return Ok(None);
+    };
+    let seconds = |value| fields::count(value).map(|seconds| Duration::from_secs(seconds.into()));
+    Ok(Some(Keepalive {
+        probes: fields::count(keepalive_probes),
+        time: seconds(keepalive_time),
+        interval: seconds(keepalive_interval),
+    }))
+}
+
+/// Default and high priority; the first entry of a priority wins.
+fn breakers(
+    message: &Option<CircuitBreakers>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<[Arc<Breakers>; 2], Rejection> {
+    let mut found: [Option<Breakers>; 2] = [None, None];
+    if let Some(CircuitBreakers { thresholds, per_host_thresholds }) = message {
+        refuse!(path; per_host_thresholds);
+        let list_path = path.field("thresholds");
+        for (i, thresholds) in thresholds.iter().enumerate() {
+            let (high, breakers) = threshold(thresholds, &list_path.index(i), scope)?;
+            found[usize::from(high)].get_or_insert(breakers);
+        }
+    }
+    Ok(found.map(|breakers| Arc::new(breakers.unwrap_or_else(|| limits([None; 4])))))
+}
+
+fn threshold(
+    message: &Thresholds,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<(bool, Breakers), Rejection> {
+    let Thresholds {
+        priority,
+        max_connections,
+        max_pending_requests,
+        max_requests,
+        max_retries,
+        retry_budget,
+        track_remaining,
+        max_connection_pools,
+    } = message;
+    refuse!(path; retry_budget);
+    warn_set!(scope, path, "is not in effect: these gauges do not exist"; track_remaining);
+    if fields::count(max_connection_pools).is_some_and(|pools| pools < Limit::UNLIMITED) {
+        return Err(path.field("max_connection_pools").unsupported());
+    }
+    let values = [max_connections, max_pending_requests, max_requests, max_retries].map(fields::count);
+    Ok((route_action::is_high(*priority, &path.field("priority"))?, limits(values)))
+}
+
+/// Connections, pending requests, requests, retries; Envoy's defaults for what is absent.
+fn limits([connections, pending, requests, retries]: [Option<u32>; 4]) -> Breakers {
+    Breakers {
+        connections: Limit::new(connections.unwrap_or(1024)),
+        pending: Limit::new(pending.unwrap_or(1024)),
+        requests: Limit::new(requests.unwrap_or(1024)),
+        retries: Limit::new(retries.unwrap_or(3)),
+    }
+}

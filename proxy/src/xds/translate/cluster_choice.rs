@@ -1,0 +1,154 @@
+//! Which cluster takes a request or a connection: one, by weight, or by header.
+//! Source: `RouteAction.cluster_specifier`, `envoy.config.route.v3.WeightedCluster`, `TcpProxy.WeightedCluster`.
+
+use outrigger_xds_protos::v3::route::WeightedCluster as WeightedMessage;
+use outrigger_xds_protos::v3::route::route_action::ClusterSpecifier;
+use outrigger_xds_protos::v3::route::weighted_cluster::ClusterWeight;
+use outrigger_xds_protos::v3::route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+use outrigger_xds_protos::v3::tcp_proxy::tcp_proxy;
+
+use super::fields;
+use super::fields::refuse;
+use super::headers::{self, Lists};
+use super::matchers;
+use super::path::{Path, Rejection};
+use super::route::{Inherited, per_filter_config, require_cluster};
+use super::scope::Scope;
+use crate::config::route::{ClusterChoice, HeaderEdits, WeightedCluster, WeightedClusters};
+
+/// The choice of a route; `path` is the route action.
+pub(super) fn for_route(
+    specifier: &Option<ClusterSpecifier>,
+    inherited: &Inherited<'_>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<ClusterChoice, Rejection> {
+    let Some(specifier) = specifier else {
+        return Err(path.reject("needs one of cluster, cluster_header, weighted_clusters"));
+    };
+    match specifier {
+        ClusterSpecifier::Cluster(name) => {
+            let path = path.field("cluster");
+            require_cluster(name, inherited, &path, scope);
+            scope.cluster(name, &path).map(ClusterChoice::One)
+        }
+        ClusterSpecifier::ClusterHeader(name) => {
+            let name = matchers::header_name(name, &path.field("cluster_header"))?;
+            Ok(ClusterChoice::Header { name })
+        }
+        ClusterSpecifier::WeightedClusters(message) => {
+            weighted(message, inherited, &path.field("weighted_clusters"), scope).map(ClusterChoice::Weighted)
+        }
+        ClusterSpecifier::ClusterSpecifierPlugin(_) => {
+            Err(path.field("cluster_specifier_plugin").unsupported())
+        }
+        ClusterSpecifier::InlineClusterSpecifierPlugin(_) => {
+            Err(path.field("inline_cluster_specifier_plugin").unsupported())
+        }
+    }
+}
+
+#[allow(deprecated, reason = "total_weight is still sent; the sum of the weights has replaced it")]
+fn weighted(
+    message: &WeightedMessage,
+    inherited: &Inherited<'_>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<WeightedClusters, Rejection> {
+    let WeightedMessage {
+        clusters,
+        total_weight: _,
+        runtime_key_prefix: _, // There is no runtime, so the weights below hold.
+        random_value_specifier,
+    } = message;
+    if random_value_specifier.is_some() {
+        return Err(
+            path.reject("header_name and use_hash_policy are not supported by Outrigger; remove them")
+        );
+    }
+    let list_path = path.field("clusters");
+    let entry = |(i, message)| weighted_entry(message, inherited, &list_path.index(i), scope);
+    summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)
+}
+
+fn weighted_entry(
+    message: &ClusterWeight,
+    inherited: &Inherited<'_>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<WeightedCluster, Rejection> {
+    let ClusterWeight {
+        name,
+        cluster_header,
+        weight,
+        metadata_match: _, // Selects subsets; no cluster has any (`lb_subset_config` is refused).
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        typed_per_filter_config,
+        host_rewrite_specifier,
+    } = message;
+    refuse!(path; cluster_header);
+    per_filter_config(typed_per_filter_config, path, scope)?;
+    let lists = Lists {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+    };
+    let name_path = path.field("name");
+    require_cluster(name, inherited, &name_path, scope);
+    Ok(WeightedCluster {
+        cluster: scope.cluster(name, &name_path)?,
+        weight: fields::count(weight).ok_or_else(|| path.field("weight").missing())?,
+        headers: headers::edits(lists, path)?,
+        host_rewrite: host_rewrite_specifier
+            .as_ref()
+            .map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host.as_str().into()),
+    })
+}
+
+/// The choice of a `tcp_proxy`; `path` is its message.
+pub(super) fn for_tcp(
+    specifier: &Option<tcp_proxy::ClusterSpecifier>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<ClusterChoice, Rejection> {
+    let Some(specifier) = specifier else {
+        return Err(path.reject("needs one of cluster, weighted_clusters"));
+    };
+    let tcp_proxy::WeightedCluster { clusters } = match specifier {
+        tcp_proxy::ClusterSpecifier::Cluster(name) => {
+            return scope.cluster(name, &path.field("cluster")).map(ClusterChoice::One);
+        }
+        tcp_proxy::ClusterSpecifier::WeightedClusters(message) => message,
+    };
+    let path = path.field("weighted_clusters");
+    let path = path.field("clusters");
+    let mut entries = Vec::with_capacity(clusters.len());
+    for (i, message) in clusters.iter().enumerate() {
+        let path = path.index(i);
+        let tcp_proxy::weighted_cluster::ClusterWeight { name, weight, metadata_match: _ } = message;
+        if *weight == 0 {
+            return Err(path.field("weight").reject("must be at least 1"));
+        }
+        entries.push(WeightedCluster {
+            cluster: scope.cluster(name, &path.field("name"))?,
+            weight: *weight,
+            headers: HeaderEdits::default(),
+            host_rewrite: None,
+        });
+    }
+    summed(entries, &path).map(ClusterChoice::Weighted)
+}
+
+/// Checks the sum of the weights: 1 to 2^32-1.
+fn summed(entries: Vec<WeightedCluster>, path: &Path<'_>) -> Result<WeightedClusters, Rejection> {
+    let total = entries.iter().try_fold(0u32, |sum, entry| sum.checked_add(entry.weight));
+    match total {
+        None => Err(path.reject("the sum of the weights is above 4294967295")),
+        Some(0) => Err(path.reject("the sum of the weights must be at least 1")),
+        Some(total) => Ok(WeightedClusters { entries, total }),
+    }
+}

@@ -1,0 +1,225 @@
+//! Hosts: load assignments as addresses (STATIC, EDS) or as names to resolve (DNS clusters).
+//! Source: `envoy.config.endpoint.v3.ClusterLoadAssignment`.
+
+use std::collections::{HashMap, HashSet};
+
+use outrigger_xds_protos::v3::core::{Address, HealthStatus, Locality as LocalityMessage, address};
+use outrigger_xds_protos::v3::endpoint::cluster_load_assignment::Policy;
+use outrigger_xds_protos::v3::endpoint::lb_endpoint::HostIdentifier;
+use outrigger_xds_protos::v3::endpoint::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
+
+use super::fields;
+use super::fields::{refuse, warn_set};
+use super::path::{Path, Rejection};
+use super::scope::Scope;
+use super::{Assignment, HostSpec};
+use crate::config::cluster::{DiscoveryHealth, DnsName, HostAddress, Locality};
+
+/// Highest `priority` that Envoy accepts.
+const MAX_PRIORITY: u32 = 128;
+/// Overprovisioning factor the balancer uses, percent.
+const OVERPROVISIONING: u32 = 140;
+
+/// An endpoint with what its locality says about it.
+struct Entry<'m> {
+    endpoint: &'m Endpoint,
+    weight: u32,
+    priority: u32,
+    locality: &'m Option<LocalityMessage>,
+    health: DiscoveryHealth,
+}
+
+/// The hosts of a STATIC or EDS assignment. Of hosts with the same address the first one counts.
+pub(super) fn hosts(
+    message: &ClusterLoadAssignment,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Assignment, Rejection> {
+    let mut assignment = Assignment { name: message.cluster_name.clone(), ..Assignment::default() };
+    let mut localities = HashMap::new();
+    let mut seen = HashSet::new();
+    visit(message, path, scope, |entry, path| {
+        let address = host_address(&entry.endpoint.address, &path.field("address"))?;
+        if !seen.insert(address.clone()) {
+            return Ok(());
+        }
+        let next = localities.len() as u32;
+        let locality = *localities.entry(locality(entry.locality)).or_insert(next);
+        assignment.hosts.push(HostSpec {
+            address,
+            hostname: entry.endpoint.hostname.as_str().into(),
+            weight: entry.weight,
+            priority: entry.priority,
+            locality,
+            health: entry.health,
+        });
+        Ok(())
+    })?;
+    assignment.localities = in_index_order(localities);
+    Ok(assignment)
+}
+
+fn in_index_order(localities: HashMap<Locality, u32>) -> Vec<Locality> {
+    let mut indexed: Vec<(Locality, u32)> = localities.into_iter().collect();
+    indexed.sort_by_key(|(_, index)| *index);
+    indexed.into_iter().map(|(locality, _)| locality).collect()
+}
+
+/// The names of a DNS cluster. Host rewrites send the endpoint's `hostname`, else the name itself.
+pub(super) fn names(
+    message: &ClusterLoadAssignment,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<DnsName>, Rejection> {
+    let mut names = Vec::new();
+    visit(message, path, scope, |entry, path| {
+        let path = path.field("address");
+        let socket = fields::socket_address(&entry.endpoint.address, &path)?;
+        let (hostname, port) = fields::host_port(socket, &path.field("socket_address"))?;
+        if entry.health != DiscoveryHealth::Healthy {
+            return Err(path.reject("health_status is not supported for names; remove the endpoint instead"));
+        }
+        names.push(DnsName {
+            hostname: hostname.into(),
+            authority: match entry.endpoint.hostname.as_str() {
+                "" => hostname.into(),
+                authority => authority.into(),
+            },
+            port,
+            weight: entry.weight,
+            priority: entry.priority,
+        });
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// Walks the endpoints in order. `each` gets the place of the endpoint message.
+fn visit<'m>(
+    message: &'m ClusterLoadAssignment,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+    mut each: impl FnMut(Entry<'m>, &Path<'_>) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    let ClusterLoadAssignment { cluster_name: _, endpoints, named_endpoints, policy } = message;
+    refuse!(path; named_endpoints);
+    check_policy(policy, &path.field("policy"), scope)?;
+    let list_path = path.field("endpoints");
+    for (i, group) in endpoints.iter().enumerate() {
+        let path = list_path.index(i);
+        let LocalityLbEndpoints {
+            locality,
+            metadata: _, // Only subsets and filters that we refuse read it.
+            lb_endpoints,
+            load_balancing_weight: _, // Read by locality-weighted balancing only, which is refused.
+            priority,
+            proximity: _, // Never used by Envoy.
+            lb_config,
+        } = group;
+        if lb_config.is_some() {
+            return Err(
+                path.reject("leds_cluster_locality_config and load_balancer_endpoints are not supported")
+            );
+        }
+        if *priority > MAX_PRIORITY {
+            return Err(path
+                .field("priority")
+                .reject(format_args!("is {priority}, must be 0 to {MAX_PRIORITY}")));
+        }
+        let endpoints_path = path.field("lb_endpoints");
+        let mut total = 0u32;
+        for (i, endpoint) in lb_endpoints.iter().enumerate() {
+            let path = endpoints_path.index(i);
+            let entry = entry(endpoint, *priority, locality, &path, scope)?;
+            total = total.checked_add(entry.weight).ok_or_else(|| {
+                path.field("load_balancing_weight")
+                    .reject("the weights of a locality add up to more than 4294967295")
+            })?;
+            each(entry, &path.field("endpoint"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_policy(policy: &Option<Policy>, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<(), Rejection> {
+    let Some(Policy {
+        drop_overloads,
+        overprovisioning_factor,
+        endpoint_stale_after,
+        weighted_priority_health,
+    }) = policy
+    else {
+        return Ok(());
+    };
+    refuse!(path; drop_overloads);
+    warn_set!(scope, path, "is not in effect"; endpoint_stale_after, weighted_priority_health);
+    if fields::count(overprovisioning_factor).is_some_and(|factor| factor != OVERPROVISIONING) {
+        scope.warn(&path.field("overprovisioning_factor"), "is not in effect: 140 is used");
+    }
+    Ok(())
+}
+
+fn entry<'m>(
+    message: &'m LbEndpoint,
+    priority: u32,
+    locality: &'m Option<LocalityMessage>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Entry<'m>, Rejection> {
+    let LbEndpoint {
+        health_status,
+        metadata: _, // Only subsets, hash policies and filters that we refuse read it.
+        load_balancing_weight,
+        host_identifier,
+    } = message;
+    let endpoint = match host_identifier {
+        Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
+        Some(HostIdentifier::EndpointName(_)) => return Err(path.field("endpoint_name").unsupported()),
+        None => return Err(path.field("endpoint").missing()),
+    };
+    let Endpoint {
+        address: _,
+        health_check_config: _, // Without health checks, which are warned about at the cluster, it means nothing.
+        hostname: _,
+        additional_addresses,
+        observability_name: _, // Names the host in Envoy's per-endpoint statistics only.
+    } = endpoint;
+    warn_set!(scope, path.field("endpoint"), "is not in effect: only `address` is connected to";
+        additional_addresses);
+    let weight_path = path.field("load_balancing_weight");
+    let weight = fields::count_in(load_balancing_weight, 1..=u32::MAX, &weight_path)?.unwrap_or(1);
+    let health = health(*health_status, &path.field("health_status"))?;
+    Ok(Entry { endpoint, weight, priority, locality, health })
+}
+
+fn health(number: i32, path: &Path<'_>) -> Result<DiscoveryHealth, Rejection> {
+    Ok(match HealthStatus::try_from(number) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => DiscoveryHealth::Healthy,
+        Ok(HealthStatus::Degraded) => DiscoveryHealth::Degraded,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => {
+            DiscoveryHealth::Unhealthy
+        }
+        Err(_) => return Err(path.reject(fields::unknown_enum(number))),
+    })
+}
+
+fn locality(message: &Option<LocalityMessage>) -> Locality {
+    message.as_ref().map_or_else(Locality::default, |LocalityMessage { region, zone, sub_zone }| Locality {
+        region: region.as_str().into(),
+        zone: zone.as_str().into(),
+        sub_zone: sub_zone.as_str().into(),
+    })
+}
+
+fn host_address(message: &Option<Address>, path: &Path<'_>) -> Result<HostAddress, Rejection> {
+    match message.as_ref().and_then(|message| message.address.as_ref()) {
+        Some(address::Address::Pipe(pipe)) => {
+            let path = path.field("pipe");
+            Ok(HostAddress::Pipe(fields::required(&pipe.path, &path.field("path"))?.into()))
+        }
+        _ => {
+            let socket = fields::socket_address(message, path)?;
+            fields::ip_port(socket, &path.field("socket_address")).map(HostAddress::Ip)
+        }
+    }
+}

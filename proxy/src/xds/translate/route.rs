@@ -1,0 +1,313 @@
+//! Route configurations: virtual hosts and their lookup tables.
+//! Source: `envoy.config.route.v3.RouteConfiguration`, `VirtualHost`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outrigger_xds_protos::pb::google::protobuf::Any;
+use outrigger_xds_protos::v3::route::virtual_host::TlsRequirementType;
+use outrigger_xds_protos::v3::route::{FilterConfig, HedgePolicy, Route as RouteMessage};
+use outrigger_xds_protos::v3::route::{
+    RetryPolicy as RetryMessage, RouteConfiguration, VirtualHost as HostMessage,
+};
+use outrigger_xds_protos::{any, v3};
+
+use super::fields;
+use super::fields::{refuse, warn_set};
+use super::headers::{self, Lists};
+use super::path::{Path, Rejection};
+use super::scope::Scope;
+use super::{RequiredCluster, matchers, route_action, route_match};
+use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
+
+/// Largest direct response body unless the table says otherwise.
+const MAX_DIRECT_BODY: u32 = 4096;
+
+/// What routes inherit from the messages around them.
+pub(super) struct Inherited<'m> {
+    pub(super) max_direct_body: usize,
+    /// Check that named clusters exist.
+    pub(super) validate_clusters: bool,
+    pub(super) retry_policy: Option<(&'m RetryMessage, &'m Path<'m>)>,
+}
+
+/// Compiles a table. `validate_default` is Envoy's: true for tables inside a listener, false over RDS.
+pub(super) fn table(
+    message: &RouteConfiguration,
+    validate_default: bool,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Arc<RouteTable>, Rejection> {
+    let RouteConfiguration {
+        name,
+        virtual_hosts,
+        vhds,
+        internal_only_headers,
+        response_headers_to_add,
+        response_headers_to_remove,
+        request_headers_to_add,
+        request_headers_to_remove,
+        most_specific_header_mutations_wins,
+        validate_clusters,
+        max_direct_response_body_size_bytes,
+        cluster_specifier_plugins,
+        request_mirror_policies,
+        ignore_port_in_host_matching,
+        vhost_header,
+        ignore_path_parameters_in_path_matching,
+        typed_per_filter_config,
+        metadata: _, // Only filters and access-log operators that we refuse read it.
+        route_specifiers,
+    } = message;
+    refuse!(path; vhds, cluster_specifier_plugins, request_mirror_policies, vhost_header,
+        ignore_path_parameters_in_path_matching, route_specifiers);
+    per_filter_config(typed_per_filter_config, path, scope)?;
+    let lists = Lists {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+    };
+    let inherited = Inherited {
+        max_direct_body: fields::count(max_direct_response_body_size_bytes).unwrap_or(MAX_DIRECT_BODY)
+            as usize,
+        validate_clusters: fields::flag(validate_clusters, validate_default),
+        retry_policy: None,
+    };
+    let mut table = RouteTable {
+        name: name.as_str().into(),
+        ignore_port: *ignore_port_in_host_matching,
+        headers: headers::edits(lists, path)?,
+        most_specific_wins: *most_specific_header_mutations_wins,
+        internal_only_headers: header_names(internal_only_headers, &path.field("internal_only_headers"))?,
+        ..RouteTable::default()
+    };
+    let hosts_path = path.field("virtual_hosts");
+    for (index, host) in virtual_hosts.iter().enumerate() {
+        let path = hosts_path.index(index);
+        add_domains(&mut table, &host.domains, index, &path.field("domains"))?;
+        table.virtual_hosts.push(virtual_host(host, &inherited, &path, scope)?);
+    }
+    sort_wildcards(&mut table);
+    Ok(Arc::new(table))
+}
+
+fn header_names(names: &[String], path: &Path<'_>) -> Result<Vec<Box<str>>, Rejection> {
+    names.iter().enumerate().map(|(i, name)| matchers::header_name(name, &path.index(i))).collect()
+}
+
+/// Enters the domains of virtual host `index` into the lookup tables. A domain may occur once per table.
+fn add_domains(
+    table: &mut RouteTable,
+    domains: &[String],
+    index: usize,
+    path: &Path<'_>,
+) -> Result<(), Rejection> {
+    if domains.is_empty() {
+        return Err(path.missing());
+    }
+    for (i, domain) in domains.iter().enumerate() {
+        let domain = domain.to_ascii_lowercase();
+        if add_domain(table, &domain, index).is_err() {
+            return Err(path.index(i).reject(bad_domain(&domain)));
+        }
+    }
+    Ok(())
+}
+
+/// Enters one lower-case domain; an error when it is malformed or already there.
+fn add_domain(table: &mut RouteTable, domain: &str, index: usize) -> Result<(), ()> {
+    let (list, part) = match (domain, domain.strip_prefix('*'), domain.strip_suffix('*')) {
+        ("*", ..) => return table.any.replace(index).map_or(Ok(()), |_| Err(())),
+        (_, Some(part), _) => (&mut table.suffix, part),
+        (_, _, Some(part)) => (&mut table.prefix, part),
+        (exact, ..) if exact.is_empty() || exact.contains('*') => return Err(()),
+        (exact, ..) => return table.exact.insert(exact.into(), index).map_or(Ok(()), |_| Err(())),
+    };
+    if part.contains('*') || list.iter().any(|(known, _)| &**known == part) {
+        return Err(());
+    }
+    list.push((part.into(), index));
+    Ok(())
+}
+
+fn bad_domain(domain: &str) -> String {
+    let wildcards = domain.matches('*').count();
+    if domain.is_empty()
+        || wildcards > 1
+        || (wildcards == 1 && !domain.starts_with('*') && !domain.ends_with('*'))
+    {
+        format!("{domain:?} is not a domain; a star may only stand at one end")
+    } else {
+        format!("{domain:?} occurs twice in this route configuration")
+    }
+}
+
+/// Longest wildcard first: the first hit is the most specific one.
+fn sort_wildcards(table: &mut RouteTable) {
+    for list in [&mut table.suffix, &mut table.prefix] {
+        list.sort_by_key(|(part, _)| std::cmp::Reverse(part.len()));
+    }
+}
+
+#[allow(deprecated, reason = "deprecated fields are decided on like the others")]
+fn virtual_host(
+    message: &HostMessage,
+    inherited: &Inherited<'_>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<VirtualHost, Rejection> {
+    let HostMessage {
+        name,
+        domains: _, // Entered into the lookup tables by the caller.
+        routes,
+        matcher,
+        require_tls,
+        virtual_clusters,
+        rate_limits,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        cors,
+        typed_per_filter_config,
+        include_request_attempt_count,
+        include_attempt_count_in_response,
+        retry_policy,
+        retry_policy_typed_config,
+        hedge_policy,
+        include_is_timeout_retry_header,
+        per_request_buffer_limit_bytes,
+        request_body_buffer_limit,
+        request_mirror_policies,
+        metadata: _, // Only filters and access-log operators that we refuse read it.
+        route_specifiers,
+    } = message;
+    refuse!(path; matcher, retry_policy_typed_config, include_is_timeout_retry_header, request_mirror_policies,
+        route_specifiers);
+    check_hedging(hedge_policy, &path.field("hedge_policy"))?;
+    warn_set!(scope, path, "has no effect: per-virtual-cluster statistics do not exist"; virtual_clusters);
+    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
+    warn_set!(scope, path, "is not in effect; the listener's buffer limit applies";
+        per_request_buffer_limit_bytes, request_body_buffer_limit);
+    per_filter_config(typed_per_filter_config, path, scope)?;
+    let lists = Lists {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+    };
+    let retry_path = path.field("retry_policy");
+    let inherited =
+        Inherited { retry_policy: retry_policy.as_ref().map(|policy| (policy, &retry_path)), ..*inherited };
+    let routes_path = path.field("routes");
+    let compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
+    Ok(VirtualHost {
+        name: fields::required(name, &path.field("name"))?.into(),
+        headers: headers::edits(lists, path)?,
+        include_request_attempt_count: *include_request_attempt_count,
+        include_attempt_count_in_response: *include_attempt_count_in_response,
+        require_tls: tls_requirement(*require_tls, &path.field("require_tls"))?,
+        routes: routes.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
+    })
+}
+
+fn tls_requirement(number: i32, path: &Path<'_>) -> Result<TlsRequirement, Rejection> {
+    Ok(match TlsRequirementType::try_from(number) {
+        Ok(TlsRequirementType::None) => TlsRequirement::None,
+        Ok(TlsRequirementType::ExternalOnly) => TlsRequirement::External,
+        Ok(TlsRequirementType::All) => TlsRequirement::All,
+        Err(_) => return Err(path.reject(fields::unknown_enum(number))),
+    })
+}
+
+#[allow(deprecated, reason = "deprecated fields are decided on like the others")]
+fn route(
+    message: &RouteMessage,
+    inherited: &Inherited<'_>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Route, Rejection> {
+    let RouteMessage {
+        name,
+        r#match,
+        metadata: _,  // Only filters and access-log operators that we refuse read it.
+        decorator: _, // Names spans; without a tracer it means nothing.
+        typed_per_filter_config,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        tracing: _, // Overrides sampling; without a tracer it means nothing.
+        per_request_buffer_limit_bytes,
+        stat_prefix,
+        request_body_buffer_limit,
+        route_specifiers,
+        action,
+    } = message;
+    refuse!(path; route_specifiers);
+    warn_set!(scope, path, "has no effect: per-route statistics do not exist"; stat_prefix);
+    warn_set!(scope, path, "is not in effect; the listener's buffer limit applies";
+        per_request_buffer_limit_bytes, request_body_buffer_limit);
+    per_filter_config(typed_per_filter_config, path, scope)?;
+    let lists = Lists {
+        request_add: request_headers_to_add,
+        request_remove: request_headers_to_remove,
+        response_add: response_headers_to_add,
+        response_remove: response_headers_to_remove,
+    };
+    let matches = route_match::compile(r#match, &path.field("match"))?;
+    let action =
+        action.as_ref().ok_or_else(|| path.reject("needs one of route, redirect, direct_response"))?;
+    Ok(Route {
+        name: name.as_str().into(),
+        matches,
+        action: route_action::compile(action, inherited, path, scope)?,
+        headers: headers::edits(lists, path)?,
+    })
+}
+
+/// Hedging must be off.
+pub(super) fn check_hedging(policy: &Option<HedgePolicy>, path: &Path<'_>) -> Result<(), Rejection> {
+    let Some(HedgePolicy { initial_requests, additional_request_chance, hedge_on_per_try_timeout }) = policy
+    else {
+        return Ok(());
+    };
+    if fields::count(initial_requests).is_some_and(|requests| requests > 1) {
+        return Err(path.field("initial_requests").unsupported());
+    }
+    refuse!(path; additional_request_chance, hedge_on_per_try_timeout);
+    Ok(())
+}
+
+/// Per-route settings of filters. None of our filters has any, so each entry must be one that may be left out.
+pub(super) fn per_filter_config(
+    configs: &HashMap<String, Any>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<(), Rejection> {
+    let map_path = path.field("typed_per_filter_config");
+    for (filter, config) in configs {
+        let path = map_path.key(filter);
+        if !any::is::<FilterConfig>(config) {
+            return Err(path.reject(format_args!("{} is not supported", config.type_url)));
+        }
+        let FilterConfig { config: inner, is_optional, disabled } =
+            any::unpack::<v3::route::FilterConfig>(config).map_err(|error| path.reject(error))?;
+        // Switching a filter off that is not there changes nothing.
+        let switched_off = disabled && inner.is_none();
+        if !is_optional && !switched_off {
+            let inner = inner.map_or_else(String::new, |inner| inner.type_url);
+            return Err(path.field("config").reject(format_args!("{inner} is not supported")));
+        }
+        scope.warn(&path, "has no effect: the filter is not supported and its settings are optional");
+    }
+    Ok(())
+}
+
+/// Notes that `name` must exist, when the table validates.
+pub(super) fn require_cluster(name: &str, inherited: &Inherited<'_>, path: &Path<'_>, scope: &mut Scope<'_>) {
+    if inherited.validate_clusters {
+        scope.required_clusters.push(RequiredCluster { path: path.to_string(), name: name.to_owned() });
+    }
+}

@@ -1,0 +1,97 @@
+//! Secrets: certificates with their keys, and validation contexts.
+//! Source: `envoy.extensions.transport_sockets.tls.v3.Secret`. Private keys never reach a log or an error text.
+
+use std::sync::Arc;
+
+use outrigger_xds_protos::v3::tls::secret::Type;
+use outrigger_xds_protos::v3::tls::{CertificateValidationContext, Secret as SecretMessage, TlsCertificate};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::TranslatedSecret;
+use super::fields;
+use super::fields::{refuse, warn_set};
+use super::path::{Path, Rejection};
+use super::scope::Scope;
+use super::{data_source, tls};
+
+/// Validated secret material, for [`super::TranslateContext::secrets`].
+pub enum Secret {
+    /// A certificate chain with its key.
+    Certificate(Arc<CertifiedKey>),
+    /// A validation context, already checked; merged and compiled where it is used.
+    Validation(Box<CertificateValidationContext>),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Secret::Certificate(_) => "Secret::Certificate",
+            Secret::Validation(_) => "Secret::Validation",
+        })
+    }
+}
+
+/// Validates a secret.
+pub(super) fn compile(
+    message: &SecretMessage,
+    mut scope: Scope<'_>,
+    path: &Path<'_>,
+) -> Result<TranslatedSecret, Rejection> {
+    let SecretMessage { name, r#type } = message;
+    let name = fields::required(name, &path.field("name"))?.to_owned();
+    let secret = match r#type {
+        None => return Err(path.reject("needs one of tls_certificate, validation_context")),
+        Some(Type::TlsCertificate(message)) => {
+            Secret::Certificate(certificate(message, &path.field("tls_certificate"), &mut scope)?)
+        }
+        Some(Type::ValidationContext(message)) => {
+            let path = path.field("validation_context");
+            let (trusted_ca, _) = tls::check_validation(message, &path, &mut scope)?;
+            if let Some(source) = trusted_ca {
+                tls::read_roots(source, &path.field("trusted_ca"))?;
+            }
+            Secret::Validation(Box::new(message.clone()))
+        }
+        Some(Type::SessionTicketKeys(_)) => return Err(path.field("session_ticket_keys").unsupported()),
+        Some(Type::GenericSecret(_)) => return Err(path.field("generic_secret").unsupported()),
+    };
+    Ok(TranslatedSecret { name, secret: Arc::new(secret) })
+}
+
+/// Reads a certificate and its key, and checks that they belong together.
+pub(super) fn certificate(
+    message: &TlsCertificate,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Arc<CertifiedKey>, Rejection> {
+    let TlsCertificate {
+        certificate_chain,
+        private_key,
+        pkcs12,
+        watched_directory,
+        private_key_provider,
+        password,
+        ocsp_staple,
+        signed_certificate_timestamp: _, // Never sent by Envoy either.
+        tls_params,
+    } = message;
+    refuse!(path; pkcs12, private_key_provider, password, ocsp_staple, tls_params);
+    warn_set!(scope, path, "is not in effect: files are read when the configuration arrives"; watched_directory);
+    let chain_path = path.field("certificate_chain");
+    let pem = data_source::read(fields::message(certificate_chain, &chain_path)?, &chain_path)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| chain_path.reject(format_args!("not valid PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(chain_path.reject("holds no PEM certificate"));
+    }
+    let key_path = path.field("private_key");
+    let pem = data_source::read(fields::message(private_key, &key_path)?, &key_path)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| key_path.reject("holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)"))?;
+    let certified = CertifiedKey::from_der(chain, key, &scope.context.crypto)
+        .map_err(|error| path.reject(format_args!("certificate and key do not work together: {error}")))?;
+    Ok(Arc::new(certified))
+}

@@ -1,0 +1,106 @@
+//! What is accepted without effect is said by name.
+
+use super::*;
+
+fn cluster_warnings(yaml: &str) -> Vec<String> {
+    let mut context = context();
+    cluster(&message(&format!("name: c\n{yaml}")), &mut context).unwrap();
+    context.warnings.take().into_iter().map(|warning| warning.path).collect()
+}
+
+#[test]
+fn cluster_settings_without_effect() {
+    let cases = [
+        (
+            "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]",
+            "health_checks",
+        ),
+        ("outlier_detection: {}", "outlier_detection"),
+        ("preconnect_policy: {}", "preconnect_policy"),
+        ("track_cluster_stats: {}", "track_cluster_stats"),
+        ("lrs_server: {self: {}}", "lrs_server"),
+        ("common_lb_config: {zone_aware_lb_config: {}}", "common_lb_config.zone_aware_lb_config"),
+        ("round_robin_lb_config: {slow_start_config: {}}", "round_robin_lb_config.slow_start_config"),
+        (
+            "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {active_request_bias: {default_value: 2}}",
+            "least_request_lb_config.active_request_bias",
+        ),
+        ("http2_protocol_options: {max_outbound_frames: 5}", "http2_protocol_options.max_outbound_frames"),
+        (
+            "circuit_breakers: {thresholds: [{track_remaining: true}]}",
+            "circuit_breakers.thresholds[0].track_remaining",
+        ),
+        (
+            "load_assignment: {cluster_name: c, policy: {overprovisioning_factor: 200}}",
+            "load_assignment.policy.overprovisioning_factor",
+        ),
+    ];
+    for (yaml, path) in cases {
+        assert_eq!(cluster_warnings(yaml), [path], "{yaml}");
+    }
+}
+
+#[test]
+fn route_settings_without_effect() {
+    let warnings = |vhost: &str, action: &str| {
+        let yaml = format!(
+            "name: t\nvirtual_hosts: [{{name: v, domains: ['*'], {vhost} routes: [{{match: {{prefix: /}}, route: {{cluster: c, {action}}}}}]}}]"
+        );
+        let mut context = context();
+        route_table(&message(&yaml), &mut context).unwrap();
+        context.warnings.take().into_iter().map(|warning| warning.path).collect::<Vec<_>>()
+    };
+    let action = "virtual_hosts[0].routes[0].route";
+    let policy = |tokens: &str| format!("retry_policy: {{retry_on: '{tokens}'}}");
+    assert_eq!(warnings("", "hash_policy: [{header: {header_name: x}}]"), [format!("{action}.hash_policy")]);
+    assert_eq!(warnings("", "max_grpc_timeout: 1s"), [format!("{action}.max_grpc_timeout")]);
+    assert_eq!(warnings("", &policy("5xx,envoy-ratelimited")), [format!("{action}.retry_policy.retry_on")]);
+    assert_eq!(warnings("", &policy("made-up")), [format!("{action}.retry_policy.retry_on")]);
+    assert_eq!(warnings("cors: {},", ""), ["virtual_hosts[0].cors"]);
+    let optional = r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true}},"#;
+    assert_eq!(warnings(optional, ""), ["virtual_hosts[0].typed_per_filter_config[\"f\"]"]);
+}
+
+#[test]
+fn listener_settings_without_effect() {
+    let yaml = r#"
+name: l
+address: {socket_address: {address: 0.0.0.0, port_value: 80}}
+enable_reuse_port: false
+drain_type: MODIFY_ONLY
+filter_chains:
+- filter_chain_match: {server_names: [a.example]}
+  filters:
+  - name: http
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+      stat_prefix: p
+      route_config: {}
+      tracing: {random_sampling: {value: 5}, provider: {name: x}}
+      http_filters:
+      - name: envoy.filters.http.grpc_stats
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig}
+      - name: mine
+        is_optional: true
+        typed_config: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}
+      - name: router
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+"#;
+    let mut context = context();
+    listener(&message(yaml), &mut context).unwrap();
+    let texts: Vec<String> = context.warnings.take().iter().map(ToString::to_string).collect();
+    let manager = "filter_chains[0].filters[0].typed_config";
+    let expected = [
+        "enable_reuse_port: ".to_owned(),
+        "drain_type: ".to_owned(),
+        format!("{manager}.tracing.random_sampling: "),
+        format!("{manager}.tracing.provider: "),
+        format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),
+        format!("{manager}.http_filters[1]: \"mine\""),
+        "filter_chains[0]: never matches".to_owned(),
+    ];
+    for (text, expected) in texts.iter().zip(&expected) {
+        assert!(text.starts_with(&format!("listener \"l\": {expected}")), "{text} / {expected}");
+    }
+    assert_eq!(texts.len(), expected.len(), "{texts:#?}");
+}

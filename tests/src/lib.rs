@@ -1,0 +1,25 @@
+//! Harness of the end-to-end tests and of the load tests: what a scenario needs around a data plane.
+//!
+//! It owns processes, ports, upstreams, clients, network namespaces, a scripted xDS server and the answer to
+//! "can this machine run that". It does not know what is right: the tests in `tests/` do.
+//! Everything started here ends when its value is dropped, and every wait has a bound.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod binaries;
+pub mod bootstrap;
+pub mod client;
+pub mod data_plane;
+pub mod envoy;
+pub mod netns;
+pub mod ports;
+pub mod process;
+pub mod requirement;
+pub mod tls;
+pub mod upstream;
+pub mod wait;
+pub mod workspace;
+pub mod xds;
+
+/// What a harness step returns: tests propagate it with `?`, and its text is the failure's explanation.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -1,0 +1,3 @@
+mod errors;
+mod forms;
+mod oracle;
