@@ -13,9 +13,9 @@ pub const CONTROL_PLANE: &str = "outrigger";
 
 /// The path of one of our programs, built with the profile this executable was built with.
 ///
-/// `OUTRIGGER_TEST_BIN_DIR` names a directory with programs to test in place of those; nothing is built then.
+/// `PROGRAMS_UNDER_TEST` names a directory with programs to test in place of those; nothing is built then.
 pub fn path(program: &str) -> Result<PathBuf> {
-    let directory = match std::env::var_os("OUTRIGGER_TEST_BIN_DIR") {
+    let directory = match std::env::var_os("PROGRAMS_UNDER_TEST") {
         Some(directory) => directory.into(),
         None => built()?,
     };

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Result;
@@ -66,6 +67,7 @@ pub struct Sidecar {
     pub node: String,
     child: Child,
     log: Arc<Mutex<VecDeque<String>>>,
+    readers: JoinSet<()>,
     admin_file: PathBuf,
     admin: Option<SocketAddr>,
 }
@@ -90,10 +92,10 @@ impl Sidecar {
         // Its own group: an interrupt from the terminal is for the demo, which then stops it.
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|e| format!("cannot start {}: {e}", program.display()))?;
-        let log = Arc::default();
-        keep(child.stdout.take(), &log);
-        keep(child.stderr.take(), &log);
-        Ok(Self { node: node.to_owned(), child, log, admin_file, admin: None })
+        let (log, mut readers) = (Arc::default(), JoinSet::new());
+        keep(child.stdout.take(), &log, &mut readers);
+        keep(child.stderr.take(), &log, &mut readers);
+        Ok(Self { node: node.to_owned(), child, log, readers, admin_file, admin: None })
     }
 
     /// Where its admin endpoint is, once it is live.
@@ -108,6 +110,7 @@ impl Sidecar {
     pub async fn live(&mut self, deadline: Instant) -> Result<()> {
         loop {
             if let Some(status) = self.ended()? {
+                self.hear_out().await;
                 return Err(self.failure(&format!("ended with {status}")));
             }
             if self.state().await.as_deref() == Some("LIVE") {
@@ -134,6 +137,12 @@ impl Sidecar {
     /// As the system says.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for what an ended sidecar wrote last; not for a process that it left behind with its outputs open.
+    async fn hear_out(&mut self) {
+        let readers = &mut self.readers;
+        let _ = tokio::time::timeout(STOP, async { while readers.join_next().await.is_some() {} }).await;
     }
 
     /// An error with what the sidecar said last.
@@ -175,9 +184,13 @@ fn requests_of(line: &str) -> Option<(String, u64)> {
 }
 
 /// Keeps the last lines of an output.
-fn keep(output: Option<impl AsyncRead + Unpin + Send + 'static>, log: &Arc<Mutex<VecDeque<String>>>) {
+fn keep(
+    output: Option<impl AsyncRead + Unpin + Send + 'static>,
+    log: &Arc<Mutex<VecDeque<String>>>,
+    readers: &mut JoinSet<()>,
+) {
     let (Some(output), log) = (output, Arc::clone(log)) else { return };
-    tokio::spawn(async move {
+    readers.spawn(async move {
         let mut lines = BufReader::new(output).split(b'\n');
         while let Ok(Some(line)) = lines.next_segment().await {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
