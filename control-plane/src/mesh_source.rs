@@ -1,54 +1,133 @@
 //! The mesh as a source of resources: definitions that were loaded and checked, translated for every proxy they know.
 //!
 //! The joint between what the definitions mean ([`crate::graph`], [`crate::translate`]) and how resources are served
-//! ([`crate::snapshot`]). Translation happens when the source is made, so that definitions which some proxy could not
-//! be given are refused as a whole, before anything of them is served.
+//! ([`crate::snapshot`]). Translation happens when the source is made. A proxy that cannot be given what its
+//! definitions ask for keeps what the state before gave it, or is refused by name; the others are not held back.
+//! What gRPC clients without a proxy are given is translated when the first of a node asks: few nodes have any.
 
 use std::collections::BTreeMap;
 
-use crate::diagnostics::Report;
-use crate::graph::Graph;
+use crate::diagnostics::{Report, Severity};
+use crate::graph::{Graph, Proxy};
 use crate::model::NodeId;
-use crate::snapshot::{NodeResources, ResourceSource, UnknownNode};
-use crate::translate::{Resources, TranslateOptions, translate};
+use crate::snapshot::{Audience, NoResources, NodeResources, ResourceSource, UnknownNode};
+use crate::translate::{GrpcClient, Resources, TranslateOptions, grpc_client, translate};
 
 /// One state of the definitions, ready to be served.
 pub struct MeshSource {
     graph: Graph,
     /// By canonical id.
-    resources: BTreeMap<String, NodeResources>,
+    proxies: BTreeMap<String, Served>,
+    /// Proxies that this state could not be translated for, and why.
+    refused: BTreeMap<String, Refused>,
+}
+
+struct Served {
+    options: TranslateOptions,
+    resources: NodeResources,
+}
+
+/// Why a proxy is not given the current state of its definitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The first error, with its position.
+    pub reason: String,
+    /// Whether the proxy is served what an earlier state gave it.
+    pub kept: bool,
 }
 
 impl MeshSource {
-    /// Translates the whole mesh; `options` says how, proxy by proxy. `None` if some proxy cannot be given what its
-    /// definitions ask for, or if the report had errors before: the report says why.
+    /// Translates the whole mesh; `options` says how, proxy by proxy, `None` leaves a proxy out. What cannot be
+    /// translated is taken from `before`, and named by [`MeshSource::refused`]. `None` if the report had errors
+    /// before: then nobody knows what the definitions mean.
     pub fn new(
         graph: Graph,
-        options: impl Fn(&NodeId) -> TranslateOptions,
+        options: impl Fn(&NodeId) -> Option<TranslateOptions>,
+        before: Option<&Self>,
         report: &mut Report,
     ) -> Option<Self> {
-        let mut resources = BTreeMap::new();
+        if report.has_errors() {
+            return None;
+        }
+        let (mut proxies, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for id in graph.proxies() {
             let proxy = graph.meshes.get(&id.mesh).and_then(|mesh| mesh.proxy(id.kind, &id.name));
-            let translated = proxy.and_then(|proxy| translate(&graph, &proxy, &options(&id), report));
-            resources.extend(translated.map(|r| (id.to_string(), encode(&r))));
+            let (Some(proxy), Some(options), id) = (proxy, options(&id), id.to_string()) else { continue };
+            let mut found = Report::default();
+            let translated = translate(&graph, &proxy, &options, &mut found);
+            let served = match translated {
+                Some(resources) => Some(Served { options, resources: encode(&resources) }),
+                None => {
+                    let kept = before.and_then(|source| source.proxies.get(&id)).map(Served::again);
+                    let why = Refused { reason: first_error(&found), kept: kept.is_some() };
+                    refused.insert(id.clone(), why);
+                    kept
+                }
+            };
+            report.append(found);
+            proxies.extend(served.map(|served| (id, served)));
         }
-        (!report.has_errors()).then_some(Self { graph, resources })
+        Some(Self { graph, proxies, refused })
     }
 
-    /// Canonical ids of all proxies.
+    /// Canonical ids of all proxies that are served.
     pub fn node_ids(&self) -> impl Iterator<Item = &str> {
-        self.resources.keys().map(String::as_str)
+        self.proxies.keys().map(String::as_str)
+    }
+
+    /// Proxies that this state of the definitions could not be translated for, by canonical id.
+    pub fn refused(&self) -> &BTreeMap<String, Refused> {
+        &self.refused
+    }
+
+    fn of_proxy(&self, id: &str) -> Option<Result<NodeResources, NoResources>> {
+        if let Some(served) = self.proxies.get(id) {
+            return Some(Ok(served.resources.clone()));
+        }
+        let Refused { reason, .. } = self.refused.get(id)?;
+        Some(Err(NoResources::Refused { id: id.to_owned(), reason: reason.clone() }))
+    }
+
+    /// What a node's services are to a gRPC client. What it cannot be given is logged.
+    fn of_grpc_client(&self, proxy: &Proxy<'_>, id: &str) -> Option<NodeResources> {
+        let Proxy::Node(mesh, node) = proxy else { return None };
+        let default = TranslateOptions::default();
+        let options = self.proxies.get(id).map_or(&default, |served| &served.options);
+        let GrpcClient { resources, left_out } = grpc_client(&self.graph, mesh, node, options);
+        for what in left_out {
+            tracing::warn!(node = id, "gRPC clients without a proxy do not get {what}");
+        }
+        Some(encode(&resources))
+    }
+}
+
+impl Served {
+    fn again(&self) -> Self {
+        Self { options: self.options.clone(), resources: self.resources.clone() }
     }
 }
 
 impl ResourceSource for MeshSource {
-    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode> {
+    fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources> {
         let unknown = |reason: &str| UnknownNode::new(node_id, reason, self.node_ids());
         let proxy = self.graph.resolve(node_id).map_err(|reason| unknown(&reason))?;
-        let found = self.resources.get(&proxy.id().to_string());
-        found.cloned().ok_or_else(|| unknown("it has no resources"))
+        let id = proxy.id().to_string();
+        match audience {
+            Audience::Proxy => {
+                self.of_proxy(&id).unwrap_or_else(|| Err(unknown("it has no resources").into()))
+            }
+            Audience::GrpcClient => {
+                let resources = self.of_grpc_client(&proxy, &id);
+                resources.ok_or_else(|| unknown("a gRPC client without a proxy is a virtual node").into())
+            }
+        }
     }
+}
+
+fn first_error(report: &Report) -> String {
+    let sorted = report.sorted();
+    let error = sorted.into_iter().find(|finding| finding.severity == Severity::Error);
+    error.map_or_else(|| "its definitions cannot be translated".to_owned(), ToString::to_string)
 }
 
 fn encode(resources: &Resources) -> NodeResources {

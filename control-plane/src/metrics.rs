@@ -16,6 +16,8 @@ const TYPES: [&str; 6] = ["CDS", "EDS", "SDS", "LDS", "RDS", "other"];
 pub enum Refusal {
     /// The definitions do not have the node.
     UnknownNode,
+    /// The definitions ask for something that the node cannot be given.
+    Untranslated,
     /// The request broke the protocol.
     BadRequest,
     /// A limit was reached.
@@ -23,8 +25,28 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::UnknownNode, "unknown_node"),
+        (Self::Untranslated, "untranslated"),
+        (Self::BadRequest, "bad_request"),
+        (Self::Limit, "limit"),
+    ];
+}
+
+/// How an attempt to read the definitions ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// All of them are served.
+    Success,
+    /// They are served but for proxies that cannot be given what they ask for.
+    Partial,
+    /// Nothing of them is served.
+    Failure,
+}
+
+impl Reload {
     const ALL: [(Self, &'static str); 3] =
-        [(Self::UnknownNode, "unknown_node"), (Self::BadRequest, "bad_request"), (Self::Limit, "limit")];
+        [(Self::Success, "success"), (Self::Partial, "partial"), (Self::Failure, "failure")];
 }
 
 type PerType = [AtomicU64; TYPES.len()];
@@ -38,8 +60,7 @@ pub struct Metrics {
     acks: PerType,
     nacks: PerType,
     refusals: [AtomicU64; Refusal::ALL.len()],
-    reloads_ok: AtomicU64,
-    reloads_failed: AtomicU64,
+    reloads: [AtomicU64; Reload::ALL.len()],
     last_success: AtomicU64,
 }
 
@@ -77,12 +98,11 @@ impl Metrics {
     }
 
     /// Counts an attempt to read the definitions.
-    pub fn reloaded(&self, success: bool) {
-        if !success {
-            self.reloads_failed.fetch_add(1, Ordering::Relaxed);
+    pub fn reloaded(&self, outcome: Reload) {
+        self.reloads[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if outcome == Reload::Failure {
             return;
         }
-        self.reloads_ok.fetch_add(1, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.store(now.as_secs(), Ordering::Relaxed);
     }
@@ -113,8 +133,9 @@ impl Metrics {
             page.sample(&[("reason", reason)], load(&self.refusals[refusal as usize]));
         }
         page.family("outrigger_config_reloads_total", "counter", "Attempts to read the definitions.");
-        page.sample(&[("result", "success")], load(&self.reloads_ok));
-        page.sample(&[("result", "failure")], load(&self.reloads_failed));
+        for (outcome, result) in Reload::ALL {
+            page.sample(&[("result", result)], load(&self.reloads[outcome as usize]));
+        }
         page.family(
             "outrigger_config_last_reload_success_timestamp_seconds",
             "gauge",

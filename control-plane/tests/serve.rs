@@ -10,11 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use common::{CDS, LIMIT, Sotw, channel_to};
+use common::{CDS, LIMIT, Names, Sotw, channel_to};
 use outrigger::listen::Address;
 use rustix::process::{Pid, Signal, kill_process};
 
 const NODE: &str = "mesh/cloud-native-mesh/virtualNode/microservice-a";
+
+const EXAMPLE: &str = include_str!("../examples/mesh.yaml");
 
 /// The program, its directory of definitions, and what it says.
 struct Serve {
@@ -28,9 +30,13 @@ struct Serve {
 
 impl Serve {
     fn start(more: &[&str]) -> Self {
+        Self::start_with(EXAMPLE, more)
+    }
+
+    fn start_with(text: &str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let definitions = directory.path().join("mesh.yaml");
-        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/mesh.yaml"), &definitions).unwrap();
+        std::fs::write(&definitions, text).unwrap();
         let addresses = directory.path().join("addresses");
         let mut process = command(&definitions, &addresses, more).spawn().unwrap();
         let stderr = lines(process.stderr.take().unwrap());
@@ -43,8 +49,12 @@ impl Serve {
     fn edit(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(&self.definitions).unwrap();
         assert!(text.contains(from));
+        self.rewrite(&text.replace(from, to));
+    }
+
+    fn rewrite(&self, text: &str) {
         let staged = self.definitions.with_extension("new");
-        std::fs::write(&staged, text.replace(from, to)).unwrap();
+        std::fs::write(&staged, text).unwrap();
         std::fs::rename(staged, &self.definitions).unwrap();
     }
 
@@ -121,7 +131,11 @@ fn wait_for(file: &Path, process: &mut Child, stderr: &Receiver<String>) -> Stri
 }
 
 async fn connect(serve: &Serve) -> Sotw {
-    let mut client = Sotw::open(channel_to(&serve.xds).await, NODE).await;
+    connect_as(serve, NODE).await
+}
+
+async fn connect_as(serve: &Serve, node: &str) -> Sotw {
+    let mut client = Sotw::open(channel_to(&serve.xds).await, node).await;
     client.ask(CDS, &[]).await;
     client
 }
@@ -154,6 +168,59 @@ async fn edits_are_served_and_bad_ones_reported() {
     serve.says("cannot read");
     client.ack(&changed, &[]).await;
     client.silence().await;
+}
+
+const ACM: &str =
+    ", tls: {mode: STRICT, certificate: {acm: {certificateArn: 'arn:aws:acm:r:1:certificate/c'}}}";
+
+/// Two virtual nodes that listen on a port, the first with this beside its port mapping.
+fn two_nodes(port: u16, tls: &str) -> String {
+    let node = |name: &str, tls: &str| {
+        let listener = format!("{{portMapping: {{port: {port}, protocol: http}}{tls}}}");
+        format!(
+            "- meshName: m\n  virtualNodeName: {name}\n  spec:\n    listeners:\n      - {listener}\n    \
+             serviceDiscovery: {{dns: {{hostname: {name}.local}}}}\n"
+        )
+    };
+    node("secure", tls) + &node("plain", "")
+}
+
+/// Accepts what the client is sent until its application is reached at this port.
+async fn listening(client: &mut Sotw, port: u16) {
+    let wanted = format!("_http_{port}");
+    loop {
+        let response = client.next().await;
+        client.ack(&response, &[]).await;
+        if response.names().iter().any(|name| name.ends_with(&wanted)) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_proxy_that_cannot_be_translated_does_not_hold_back_the_others() {
+    let serve = Serve::start_with(&two_nodes(8080, ACM), &[]);
+    let words = serve.says("virtualNode/secure cannot be given");
+    assert!(words.contains("it is refused") && words.contains("mesh.yaml:5:"), "{words}");
+    let mut plain = connect_as(&serve, "mesh/m/virtualNode/plain").await;
+    listening(&mut plain, 8080).await;
+    let refusal = connect_as(&serve, "mesh/m/virtualNode/secure").await.end().await.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::FailedPrecondition);
+    assert!(refusal.message().contains("error[tls-acm]"), "{refusal}");
+    assert!(serve.page("/metrics").await.contains("reloads_total{result=\"partial\"} 1\n"));
+
+    serve.rewrite(&two_nodes(8081, ""));
+    listening(&mut plain, 8081).await;
+    let mut secure = connect_as(&serve, "mesh/m/virtualNode/secure").await;
+    let good = secure.next().await;
+    secure.ack(&good, &[]).await;
+
+    serve.rewrite(&two_nodes(8082, ACM));
+    assert!(serve.says("it keeps its last good state").contains("virtualNode/secure cannot be given"));
+    listening(&mut plain, 8082).await;
+    secure.silence().await;
+    let mut newcomer = connect_as(&serve, "mesh/m/virtualNode/secure").await;
+    assert_eq!(newcomer.next().await.version_info, good.version_info);
 }
 
 #[tokio::test]

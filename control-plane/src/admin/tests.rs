@@ -7,7 +7,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::ads::registry::Client;
 use crate::ads::service::Variant;
-use crate::metrics::Refusal;
+use crate::metrics::{Refusal, Reload};
 use crate::snapshot::{TypeUrl, Version};
 
 async fn get_page(routes: &Router, path: &str) -> (StatusCode, String) {
@@ -83,8 +83,8 @@ async fn metrics_count() {
     stream.sent(&TypeUrl::new("type.googleapis.com/x.Y"), Version::of(b"1"));
     stream.nacked(&TypeUrl::new("type.googleapis.com/x.Y"), "?".into());
     metrics.refused(Refusal::UnknownNode);
-    metrics.reloaded(true);
-    metrics.reloaded(false);
+    metrics.reloaded(Reload::Success);
+    metrics.reloaded(Reload::Failure);
     let (status, page) = get_page(&routes, "/metrics").await;
     assert_eq!(status, 200);
     for line in [
@@ -96,6 +96,7 @@ async fn metrics_count() {
         "outrigger_xds_refused_streams_total{reason=\"unknown_node\"} 1",
         "outrigger_config_reloads_total{result=\"success\"} 1",
         "outrigger_config_reloads_total{result=\"failure\"} 1",
+        "outrigger_config_reloads_total{result=\"partial\"} 0",
         concat!("outrigger_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");

@@ -9,6 +9,7 @@ use super::delta::{Delta, DeltaRequest};
 use super::machine::Machine;
 use super::sotw::{Sotw, SotwRequest};
 use super::wire;
+use crate::snapshot::Audience;
 
 /// ARNs of mesh resources stay below 700 bytes.
 const MAX_NODE_ID: usize = 1024;
@@ -100,6 +101,13 @@ pub fn user_agent(node: &Node) -> String {
     bounded(format!("{} {version}", node.user_agent_name).trim().to_owned(), MAX_USER_AGENT)
 }
 
+/// What kind of client it is: gRPC libraries of every language introduce themselves as `gRPC ...`.
+pub fn audience(node: &Node) -> Audience {
+    let name = node.user_agent_name.as_bytes();
+    let is_grpc = name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"grpc"));
+    if is_grpc { Audience::GrpcClient } else { Audience::Proxy }
+}
+
 /// Cuts a text from outside to so many bytes, at a character.
 fn bounded(mut text: String, max: usize) -> String {
     if text.len() > max {
@@ -107,4 +115,20 @@ fn bounded(mut text: String, max: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_libraries_are_told_from_proxies() {
+        let of = |name: &str| audience(&Node { user_agent_name: name.into(), ..Default::default() });
+        for name in ["gRPC C-core linux", "gRPC Go", "gRPC Java", "grpc-node"] {
+            assert_eq!(of(name), Audience::GrpcClient, "{name}");
+        }
+        for name in ["envoy", "outrigger-proxy", "", "gR"] {
+            assert_eq!(of(name), Audience::Proxy, "{name}");
+        }
+    }
 }

@@ -13,14 +13,14 @@ use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
 use super::machine::{Machine, Push, Received};
-use super::protocol::{Envelope, Protocol, identify, user_agent};
+use super::protocol::{Envelope, Protocol, audience, identify, user_agent};
 use super::registry::{Client, Registration, Registry};
 use super::server::Peer;
 use super::service::Method;
 use super::store::{Generation, NoSnapshot, Store};
 use super::stream::{Next, Policy, Stream};
 use crate::metrics::{Metrics, Refusal};
-use crate::snapshot::{NodeSnapshot, TypeUrl};
+use crate::snapshot::{Audience, NoResources, NodeSnapshot, TypeUrl};
 
 const MAX_TYPE_URL: usize = 256;
 
@@ -76,6 +76,7 @@ struct Session<P: Protocol> {
     context: Arc<Context>,
     method: Method,
     node_id: String,
+    audience: Audience,
     requests: Streaming<P::Wire>,
     generations: watch::Receiver<Arc<Generation>>,
     snapshot: Arc<NodeSnapshot>,
@@ -116,7 +117,8 @@ impl<P: Protocol> Session<P> {
         let node = identify(first.node.as_ref()).map_err(|s| refuse(&context, Refusal::BadRequest, s))?;
         let mut generations = context.store.subscribe();
         let generation = Arc::clone(&generations.borrow_and_update());
-        let snapshot = context.store.snapshot(&generation, &node.id).await;
+        let audience = audience(node);
+        let snapshot = context.store.snapshot(&generation, &node.id, audience).await;
         let snapshot = snapshot.map_err(|e| refuse_node(&context, &e))?;
         let registration = context.registry.register(Client {
             node_id: node.id.clone(),
@@ -129,6 +131,7 @@ impl<P: Protocol> Session<P> {
         let mut session = Self {
             stream: Stream::new(context.policy.clone()),
             node_id: node.id.clone(),
+            audience,
             context,
             method,
             requests,
@@ -236,11 +239,11 @@ impl<P: Protocol> Session<P> {
     /// what it has.
     async fn update(&mut self) -> Result<(), Status> {
         let generation = Arc::clone(&self.generations.borrow_and_update());
-        match self.context.store.snapshot(&generation, &self.node_id).await {
+        match self.context.store.snapshot(&generation, &self.node_id, self.audience).await {
             Ok(snapshot) if snapshot.same_content(&self.snapshot) => {}
             Ok(snapshot) => self.snapshot = snapshot,
             Err(NoSnapshot::Defect(text)) => tracing::error!("{text}; the last good state stays served"),
-            Err(unknown) => return Err(refuse_node(&self.context, &unknown)),
+            Err(reason) => return Err(refuse_node(&self.context, &reason)),
         }
         Ok(())
     }
@@ -253,8 +256,11 @@ fn refuse(context: &Context, refusal: Refusal, status: Status) -> Status {
 
 fn refuse_node(context: &Context, reason: &NoSnapshot) -> Status {
     match reason {
-        NoSnapshot::UnknownNode(unknown) => {
+        NoSnapshot::NoResources(NoResources::Unknown(unknown)) => {
             refuse(context, Refusal::UnknownNode, Status::not_found(unknown.to_string()))
+        }
+        NoSnapshot::NoResources(refused @ NoResources::Refused { .. }) => {
+            refuse(context, Refusal::Untranslated, Status::failed_precondition(refused.to_string()))
         }
         NoSnapshot::Defect(text) => {
             tracing::error!("{text}");

@@ -1,6 +1,6 @@
 //! The current state of the definitions and the snapshots made from it, shared by all streams.
 //!
-//! A published source starts a generation. Snapshots are made on demand, once per node id and generation, on threads
+//! A published source starts a generation. Snapshots are made on demand, once per node id, kind of client and generation, on threads
 //! that may block and never more than a few at a time, so that a thousand clients that reconnect at once wait for
 //! one another and not for a stampede. Holds nothing about streams.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::snapshot::{Builder, NodeSnapshot, ResourceSource, UnknownNode};
+use crate::snapshot::{Audience, Builder, NoResources, NodeSnapshot, ResourceSource};
 
 /// Above this many cached nodes, those that no stream uses are dropped.
 const CACHED_NODES: usize = 4096;
@@ -21,9 +21,9 @@ const BUILDERS: usize = 2;
 /// Why there is no snapshot.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoSnapshot {
-    /// The definitions have no such node.
+    /// The source has none for this node.
     #[error(transparent)]
-    UnknownNode(#[from] UnknownNode),
+    NoResources(#[from] NoResources),
     /// The resources of the node cannot be served: a defect of ours, not of the client.
     #[error("{0}")]
     Defect(String),
@@ -33,7 +33,7 @@ pub enum NoSnapshot {
 pub struct Generation {
     number: u64,
     source: Arc<dyn ResourceSource>,
-    nodes: Mutex<HashMap<String, Arc<OnceCell<Arc<NodeSnapshot>>>>>,
+    nodes: Mutex<HashMap<(Audience, String), Arc<OnceCell<Arc<NodeSnapshot>>>>>,
 }
 
 impl Generation {
@@ -46,16 +46,16 @@ impl Generation {
         self.number
     }
 
-    fn cell(&self, node_id: &str) -> Arc<OnceCell<Arc<NodeSnapshot>>> {
+    fn cell(&self, key: (Audience, String)) -> Arc<OnceCell<Arc<NodeSnapshot>>> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= CACHED_NODES {
             nodes.retain(|_, cell| cell.get().is_some_and(|s| Arc::strong_count(s) > 1));
         }
-        Arc::clone(nodes.entry(node_id.to_owned()).or_default())
+        Arc::clone(nodes.entry(key).or_default())
     }
 
-    fn forget(&self, node_id: &str) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(node_id);
+    fn forget(&self, key: &(Audience, String)) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
@@ -84,7 +84,7 @@ impl Store {
         self.current.subscribe()
     }
 
-    /// The snapshot of a node in a generation.
+    /// The snapshot of a node in a generation, for a kind of client.
     ///
     /// # Errors
     /// When the definitions do not have the node, or its resources cannot be served.
@@ -92,11 +92,13 @@ impl Store {
         &self,
         generation: &Arc<Generation>,
         node_id: &str,
+        audience: Audience,
     ) -> Result<Arc<NodeSnapshot>, NoSnapshot> {
-        let cell = generation.cell(node_id);
-        let result = cell.get_or_try_init(|| self.build(generation, node_id)).await.cloned();
+        let key = (audience, node_id.to_owned());
+        let cell = generation.cell(key.clone());
+        let result = cell.get_or_try_init(|| self.build(generation, node_id, audience)).await.cloned();
         if result.is_err() {
-            generation.forget(node_id);
+            generation.forget(&key);
         }
         result
     }
@@ -105,13 +107,14 @@ impl Store {
         &self,
         generation: &Arc<Generation>,
         node_id: &str,
+        audience: Audience,
     ) -> Result<Arc<NodeSnapshot>, NoSnapshot> {
         let defect = |e: &dyn std::fmt::Display| NoSnapshot::Defect(format!("resources of {node_id:?}: {e}"));
         let _permit = self.permits.acquire().await.map_err(|e| defect(&e))?;
         let (builder, source, id) =
             (Arc::clone(&self.builder), Arc::clone(&generation.source), node_id.to_owned());
         let built = tokio::task::spawn_blocking(move || {
-            let resources = source.resources(&id)?;
+            let resources = source.resources(&id, audience)?;
             builder.build(&resources).map_err(|e| NoSnapshot::Defect(format!("resources of {id:?}: {e}")))
         });
         let snapshot = built.await.map_err(|e| defect(&e))??;

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod demo;
+mod listening;
 pub mod serve;
 pub mod show;
 

@@ -1,6 +1,7 @@
 //! `outrigger serve`: the control plane as a process. Reads definitions, serves them, follows their changes.
 //!
-//! Definitions that cannot be read, or have errors, are reported; what was served before stays served.
+//! Definitions that cannot be read, or have errors, are reported; what was served before stays served. A proxy that
+//! cannot be given what its definitions ask for keeps what it had, or is refused, without holding back the others.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,13 +13,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::SourceArgs;
+use super::listening::ListeningArgs;
 use crate::diagnostics::Severity;
 use crate::graph::Graph;
 use crate::listen::Address;
 use crate::mesh_source::MeshSource;
+use crate::metrics::Reload;
 use crate::server::{Addresses, Config, ControlPlane};
 use crate::source::{files, load};
-use crate::translate::TranslateOptions;
 use crate::watch::{Pace, Watcher};
 
 /// Arguments of `serve`.
@@ -26,6 +28,8 @@ use crate::watch::{Pace, Watcher};
 pub struct ServeArgs {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    listening: ListeningArgs,
     /// Where proxies connect: HOST:PORT or unix:/PATH; may be given several times
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
     xds: Vec<Address>,
@@ -81,16 +85,16 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     // Before anything is slow: a signal at start is a signal.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut watcher = Watcher::new(args.source.paths.clone(), Pace::default()).await;
-    let source = read(&args.source).await?;
+    let mut source = read(args, None).await?;
     let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
     config.insecure_plaintext = args.insecure_plaintext_xds;
-    let plane = ControlPlane::start(config, Arc::new(source)).await?;
-    plane.metrics().reloaded(true);
+    let plane = ControlPlane::start(config, source.clone()).await?;
+    plane.metrics().reloaded(outcome(&source));
     announce(plane.addresses(), args.address_file.as_deref())?;
     loop {
         tokio::select! {
             () = stopped(&mut terminate, &mut interrupt) => break,
-            () = watcher.changed() => reload(args, &plane).await,
+            () = watcher.changed() => reload(args, &plane, &mut source).await,
         }
     }
     tracing::info!("stopping");
@@ -109,34 +113,50 @@ async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn reload(args: &ServeArgs, plane: &ControlPlane) {
-    match read(&args.source).await {
+async fn reload(args: &ServeArgs, plane: &ControlPlane, current: &mut Arc<MeshSource>) {
+    match read(args, Some(Arc::clone(current))).await {
         Ok(source) => {
-            plane.metrics().reloaded(true);
-            plane.update(Arc::new(source));
+            plane.metrics().reloaded(outcome(&source));
+            *current = Arc::clone(&source);
+            plane.update(source);
             tracing::info!("the definitions have changed and are served");
         }
         Err(error) => {
-            plane.metrics().reloaded(false);
+            plane.metrics().reloaded(Reload::Failure);
             tracing::error!("the definitions have changed: {error}; the last good state stays served");
         }
     }
 }
 
-/// Reads, checks and translates the definitions, on a thread that may block. Findings go to stderr.
-async fn read(args: &SourceArgs) -> Result<MeshSource, Failure> {
-    let args = args.clone();
-    tokio::task::spawn_blocking(move || read_blocking(&args)).await?
+fn outcome(source: &MeshSource) -> Reload {
+    if source.refused().is_empty() { Reload::Success } else { Reload::Partial }
 }
 
-fn read_blocking(args: &SourceArgs) -> Result<MeshSource, Failure> {
+/// Reads, checks and translates the definitions, on a thread that may block. Findings go to stderr.
+async fn read(args: &ServeArgs, before: Option<Arc<MeshSource>>) -> Result<Arc<MeshSource>, Failure> {
+    let (source, listening) = (args.source.clone(), args.listening.clone());
+    tokio::task::spawn_blocking(move || read_blocking(&source, &listening, before.as_deref())).await?
+}
+
+fn read_blocking(
+    args: &SourceArgs,
+    listening: &ListeningArgs,
+    before: Option<&MeshSource>,
+) -> Result<Arc<MeshSource>, Failure> {
     let files = files::gather(&args.paths)?;
     let loaded = load(&files, &args.options(Severity::Error));
     let mut report = loaded.report;
     let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
-    let source = MeshSource::new(graph, |_| TranslateOptions::default(), &mut report);
+    let source = MeshSource::new(graph, |_| Some(listening.options()), before, &mut report);
     super::print_findings(&report);
-    source.ok_or_else(|| format!("{} errors in the definitions", report.count(Severity::Error)).into())
+    let Some(source) = source else {
+        return Err(format!("{} errors in the definitions", report.count(Severity::Error)).into());
+    };
+    for (id, refused) in source.refused() {
+        let fate = if refused.kept { "it keeps its last good state" } else { "it is refused" };
+        tracing::error!("{id} cannot be given what its definitions ask for, {fate}: {}", refused.reason);
+    }
+    Ok(Arc::new(source))
 }
 
 /// One line per address, on stdout and, if wanted, in a file that appears complete.

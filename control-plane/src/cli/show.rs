@@ -9,16 +9,19 @@ use outrigger_xds_protos::json::{self, Secrets};
 use serde_json::{Value, json};
 
 use super::SourceArgs;
+use super::listening::ListeningArgs;
 use crate::diagnostics::Severity;
 use crate::graph::Graph;
 use crate::source::{files, load};
-use crate::translate::{Resources, TranslateOptions, translate};
+use crate::translate::{Resources, translate};
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    listening: ListeningArgs,
     /// The proxy: `mesh/<mesh>[@<owner>]/virtualNode/<name>`, `.../virtualGateway/<name>`, an ARN, or a name that only
     /// one of them has
     #[arg(long, value_name = "NODE_ID")]
@@ -65,7 +68,7 @@ fn show(args: &ShowArgs) -> Result<Result<String, String>, Box<dyn std::error::E
         Ok(proxy) => proxy,
         Err(why) => return Ok(Err(why)),
     };
-    let resources = translate(&graph, &proxy, &TranslateOptions::default(), &mut report);
+    let resources = translate(&graph, &proxy, &args.listening.options(), &mut report);
     super::print_findings(&report);
     let Some(resources) = resources else {
         return Ok(Err(format!("{} cannot be given what its definitions ask for", proxy.id())));

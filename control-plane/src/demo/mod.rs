@@ -23,12 +23,12 @@ use tokio::time::Instant;
 use crate::diagnostics::{Report, Severity};
 use crate::graph::Graph;
 use crate::listen::Address;
+use crate::mesh_source::MeshSource;
+use crate::model::NodeId;
 use crate::server::{Config, ControlPlane};
-use crate::snapshot::{NodeResources, StaticSource};
 use crate::source::LoadOptions;
 use crate::source::files::{self, SourceFile};
 use crate::source::load;
-use crate::translate::{Resources, translate};
 
 use check::Checker;
 use plan::{NodePlan, Plan};
@@ -95,7 +95,7 @@ impl Demo {
         for notice in &plan.notices {
             writeln!(out, "  note: {notice}")?;
         }
-        let source = source(&graph, &plan, out)?;
+        let source = source(graph, &plan, out)?;
         let control_plane = ControlPlane::start(Config::ephemeral(), Arc::new(source)).await?;
         let addresses = control_plane.addresses();
         let xds = addresses.xds.first().map(Address::to_string).unwrap_or_default();
@@ -241,29 +241,22 @@ async fn run_checks(checker: &Checker<'_>, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The resources of every node, as they are served.
-fn source(graph: &Graph, plan: &Plan, out: &mut impl Write) -> Result<StaticSource> {
-    let mut source = StaticSource::default();
-    for node in &plan.nodes {
-        let proxy = graph.resolve(&node.id)?;
-        let mut report = Report::default();
-        let translated = translate(graph, &proxy, &node.options, &mut report);
-        print_findings(&report, out)?;
-        let Some(resources) = translated else {
-            return Err(format!("{} cannot be given what its definitions ask for", node.id).into());
-        };
-        source = source.with(node.id.clone(), encoded(&resources));
+/// The nodes of the plan as they are served; what the plan leaves out is not.
+fn source(graph: Graph, plan: &Plan, out: &mut impl Write) -> Result<MeshSource> {
+    let options = |id: &NodeId| {
+        let id = id.to_string();
+        plan.nodes.iter().find(|node| node.id == id).map(|node| node.options.clone())
+    };
+    let mut report = Report::default();
+    let source = MeshSource::new(graph, options, None, &mut report);
+    print_findings(&report, out)?;
+    let source = source.ok_or("the definitions have errors")?;
+    match source.refused().first_key_value() {
+        Some((id, why)) => {
+            Err(format!("{id} cannot be given what its definitions ask for: {}", why.reason).into())
+        }
+        None => Ok(source),
     }
-    Ok(source)
-}
-
-fn encoded(resources: &Resources) -> NodeResources {
-    let mut all = NodeResources::default();
-    resources.listeners.iter().for_each(|(name, message)| all.insert(name, message));
-    resources.routes.iter().for_each(|(name, message)| all.insert(name, message));
-    resources.clusters.iter().for_each(|(name, message)| all.insert(name, message));
-    resources.endpoints.iter().for_each(|(name, message)| all.insert(name, message));
-    all
 }
 
 /// Starts the sample services.

@@ -40,6 +40,19 @@ pub struct ServicePort<'g> {
     pub behind: Behind<'g>,
 }
 
+impl<'g> ServicePort<'g> {
+    /// The listeners that traffic may go to, as far as they are defined.
+    pub fn targets(&self, mesh: &'g MeshGraph) -> Vec<Target<'g>> {
+        match &self.behind {
+            Behind::Node(target) => vec![*target],
+            Behind::Routes(routes) => {
+                let targets = routes.iter().flat_map(|r| r.spec.body.targets());
+                targets.filter_map(|t| Target::of(mesh, t)).collect()
+            }
+        }
+    }
+}
+
 /// What stands behind a port of a service.
 #[derive(Clone, Debug)]
 pub enum Behind<'g> {

@@ -37,13 +37,38 @@ impl NodeResources {
 
 /// Yields what a node is to be served. One value is one state of the definitions; a changed state is a new value.
 ///
-/// Called off the network tasks, on a thread that may block, once per node id and state.
+/// Called off the network tasks, on a thread that may block, once per node id, kind of client and state.
 pub trait ResourceSource: Send + Sync + 'static {
-    /// The resources of the node with this id.
+    /// The resources of the node with this id, as this kind of client reads them.
     ///
     /// # Errors
-    /// When the definitions have no such node.
-    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode>;
+    /// When the definitions have no such node, or it cannot be given what they ask for.
+    fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources>;
+}
+
+/// What kind of client reads the resources of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// A proxy, which listens for its node.
+    Proxy,
+    /// A gRPC library, which dials the services of its node by itself.
+    GrpcClient,
+}
+
+/// Why a node has no resources.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoResources {
+    /// The definitions have no such node.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNode),
+    /// The definitions ask for something that this node cannot be given, and nothing earlier is left to serve.
+    #[error("{id} cannot be given what its definitions ask for: {reason}")]
+    Refused {
+        /// The canonical id.
+        id: String,
+        /// The finding, with its position.
+        reason: String,
+    },
 }
 
 /// A node id that the definitions do not have.
@@ -87,7 +112,7 @@ impl fmt::Display for UnknownNode {
 
 impl std::error::Error for UnknownNode {}
 
-/// A source that was written down: node ids and their resources.
+/// A source that was written down: node ids and their resources, the same for every kind of client.
 #[derive(Debug, Clone, Default)]
 pub struct StaticSource {
     nodes: HashMap<String, NodeResources>,
@@ -102,11 +127,11 @@ impl StaticSource {
 }
 
 impl ResourceSource for StaticSource {
-    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode> {
+    fn resources(&self, node_id: &str, _: Audience) -> Result<NodeResources, NoResources> {
         self.nodes.get(node_id).cloned().ok_or_else(|| {
             let mut known: Vec<&str> = self.nodes.keys().map(String::as_str).collect();
             known.sort_unstable();
-            UnknownNode::new(node_id, "it is not among those served", known)
+            UnknownNode::new(node_id, "it is not among those served", known).into()
         })
     }
 }

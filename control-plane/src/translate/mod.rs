@@ -11,6 +11,7 @@ mod cluster;
 mod endpoint;
 mod gateway;
 mod gateway_route;
+mod grpc_client;
 mod health;
 mod http;
 mod listener;
@@ -25,6 +26,7 @@ mod route;
 
 mod tls;
 
+pub use grpc_client::{GrpcClient, translate as grpc_client};
 pub use options::{Listening, TranslateOptions};
 
 use std::collections::BTreeMap;

@@ -24,6 +24,11 @@ pub fn egress_routes(protocol: Protocol, port: u16) -> String {
     format!("rds_egress_{}_{port}", protocol.name())
 }
 
+/// `rds_grpc_client_<service>_grpc_8080`: ours, App Mesh served proxies only.
+pub fn grpc_client_routes(service: &str, mapping: PortMapping) -> String {
+    format!("rds_grpc_client_{service}_{}_{}", mapping.protocol.name(), mapping.port)
+}
+
 /// `cds_egress_<mesh>_<node>_http_8080`.
 pub fn egress_cluster(mesh: &str, node: &str, mapping: PortMapping) -> String {
     format!("cds_egress_{mesh}_{node}_{}_{}", mapping.protocol.name(), mapping.port)

@@ -61,19 +61,12 @@ impl<'g> Outbound<'g> {
     /// The clusters behind a service's port. The first policy that leads to a target decides about its TLS.
     pub fn add_clusters(
         &self,
-        port: &ServicePort<'_>,
+        port: &ServicePort<'g>,
         policy: Option<&ClientTls>,
         report: &mut Report,
         resources: &mut Resources,
     ) {
-        let targets: Vec<Target<'_>> = match &port.behind {
-            Behind::Node(target) => vec![*target],
-            Behind::Routes(routes) => {
-                let targets = routes.iter().flat_map(|r| r.spec.body.targets());
-                targets.filter_map(|t| Target::of(self.mesh, t)).collect()
-            }
-        };
-        for target in targets {
+        for target in port.targets(self.mesh) {
             let name = route::target_cluster(self.mesh, &target);
             let Ok(socket) = tls::upstream(policy, &target, report) else { continue };
             match resources.clusters.get(&name) {

@@ -2,16 +2,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::snapshot::tests::eds_cluster;
-use crate::snapshot::{NodeResources, TypeUrl};
+use crate::snapshot::{NodeResources, TypeUrl, UnknownNode};
 
 /// Knows every node whose id starts with `n`, and counts how often it is asked.
 struct Counting(AtomicUsize);
 
 impl ResourceSource for Counting {
-    fn resources(&self, node_id: &str) -> Result<NodeResources, UnknownNode> {
+    fn resources(&self, node_id: &str, _: Audience) -> Result<NodeResources, NoResources> {
         self.0.fetch_add(1, Ordering::Relaxed);
         if !node_id.starts_with('n') {
-            return Err(UnknownNode::new(node_id, "no", ["n1"]));
+            return Err(UnknownNode::new(node_id, "no", ["n1"]).into());
         }
         let mut resources = NodeResources::default();
         resources.insert("a", &eds_cluster("a", ""));
@@ -32,7 +32,8 @@ async fn a_snapshot_is_built_once_per_node_and_generation() {
     let (store, source) = store();
     let mut generations = store.subscribe();
     let first = Arc::clone(&generations.borrow_and_update());
-    let all = futures_util::future::join_all((0..50).map(|_| store.snapshot(&first, "n1"))).await;
+    let all =
+        futures_util::future::join_all((0..50).map(|_| store.snapshot(&first, "n1", Audience::Proxy))).await;
     assert!(all.iter().all(|s| Arc::ptr_eq(s.as_ref().unwrap(), all[0].as_ref().unwrap())));
     assert_eq!(source.0.load(Ordering::Relaxed), 1);
 
@@ -40,7 +41,8 @@ async fn a_snapshot_is_built_once_per_node_and_generation() {
     store.publish(next);
     let second = Arc::clone(&generations.borrow_and_update());
     assert_eq!((first.number(), second.number()), (1, 2));
-    let snapshot = store.snapshot(&second, "n1").await.unwrap();
+    let snapshot = store.snapshot(&second, "n1", Audience::Proxy).await.unwrap();
+    store.snapshot(&second, "n1", Audience::GrpcClient).await.unwrap();
     let old = all[0].as_ref().unwrap();
     assert!(snapshot.same_content(old));
     let cluster = |s: &NodeSnapshot| Arc::clone(s.get(&TypeUrl::CLUSTER).get("a").unwrap());
@@ -52,11 +54,11 @@ async fn failures_are_told_and_not_kept() {
     let (store, source) = store();
     let generation = Arc::clone(&store.subscribe().borrow());
     for _ in 0..2 {
-        let error = store.snapshot(&generation, "stranger").await.unwrap_err();
-        assert!(matches!(error, NoSnapshot::UnknownNode(_)));
+        let error = store.snapshot(&generation, "stranger", Audience::Proxy).await.unwrap_err();
+        assert!(matches!(error, NoSnapshot::NoResources(NoResources::Unknown(_))));
     }
     assert_eq!(source.0.load(Ordering::Relaxed), 2);
-    let error = store.snapshot(&generation, "nbroken").await.unwrap_err().to_string();
+    let error = store.snapshot(&generation, "nbroken", Audience::Proxy).await.unwrap_err().to_string();
     assert!(error.contains("nbroken") && error.contains("CDS \"b\""), "{error}");
     assert!(generation.nodes.lock().unwrap().is_empty());
 }
@@ -65,12 +67,12 @@ async fn failures_are_told_and_not_kept() {
 async fn nodes_that_nobody_uses_do_not_pile_up() {
     let (store, _) = store();
     let generation = Arc::clone(&store.subscribe().borrow());
-    let used = store.snapshot(&generation, "n-used").await.unwrap();
+    let used = store.snapshot(&generation, "n-used", Audience::Proxy).await.unwrap();
     for i in 0..CACHED_NODES + 10 {
-        store.snapshot(&generation, &format!("n{i}")).await.unwrap();
+        store.snapshot(&generation, &format!("n{i}"), Audience::Proxy).await.unwrap();
     }
     assert!(generation.nodes.lock().unwrap().len() <= CACHED_NODES);
-    assert!(Arc::ptr_eq(&used, &store.snapshot(&generation, "n-used").await.unwrap()));
+    assert!(Arc::ptr_eq(&used, &store.snapshot(&generation, "n-used", Audience::Proxy).await.unwrap()));
 }
 
 #[tokio::test]
