@@ -19,9 +19,14 @@ pub fn with_static(listeners: &[Value], clusters: &[Value]) -> Value {
 
 /// A bootstrap that takes everything from the aggregated xDS server at `server`.
 pub fn with_ads(server: SocketAddr, api_type: &str) -> Value {
+    with_ads_as("test-node", server, api_type)
+}
+
+/// The same for a node of this id.
+pub fn with_ads_as(id: &str, server: SocketAddr, api_type: &str) -> Value {
     let source = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"});
     json!({
-        "node": {"id": "test-node", "cluster": "test-cluster"},
+        "node": {"id": id, "cluster": "test-cluster"},
         "admin": admin(),
         "dynamic_resources": {
             "lds_config": source,

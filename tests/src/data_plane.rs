@@ -13,7 +13,7 @@ use crate::client::h1::{Connection, Response, get_from};
 use crate::netns::Place;
 use crate::process::Process;
 use crate::requirement::Missing;
-use crate::{Result, binaries, envoy, wait};
+use crate::{Result, binaries, bootstrap, envoy, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -101,13 +101,34 @@ impl Launch {
         Ok(sidecar)
     }
 
+    /// Starts as a proxy of a mesh, and waits until `/ready` says LIVE: ours from the environment that App Mesh's
+    /// image is given, Envoy from a bootstrap. `node` is `mesh/<mesh>/virtualNode/<name>` or that of a gateway.
+    pub async fn start_in_mesh(self, node: &str, control_plane: SocketAddr) -> Result<Sidecar> {
+        if self.plane == DataPlane::Envoy {
+            return self.start(&bootstrap::with_ads_as(node, control_plane, "DELTA_GRPC")).await;
+        }
+        let launch = self.env("APPMESH_RESOURCE_ARN", node);
+        let launch = launch.env("APPMESH_XDS_ENDPOINT", &control_plane.to_string());
+        let launch = launch.env("ENVOY_ADMIN_ACCESS_PORT", "0");
+        let mut sidecar = launch.start_with(tempfile::tempdir()?).await?;
+        sidecar.until_ready(START_LIMIT).await?;
+        Ok(sidecar)
+    }
+
     /// Starts from a bootstrap and waits only until the admin endpoint is known.
     pub async fn start_without_waiting(mut self, bootstrap: &Value) -> Result<Sidecar> {
         let files = tempfile::tempdir()?;
-        let (config, admin) = (files.path().join("bootstrap.json"), files.path().join("admin-address"));
+        let config = files.path().join("bootstrap.json");
         std::fs::write(&config, serde_json::to_string_pretty(bootstrap)?)?;
+        self.command.arg("-c").arg(&config);
+        self.start_with(files).await
+    }
+
+    /// Starts with what is already among the arguments.
+    async fn start_with(mut self, files: tempfile::TempDir) -> Result<Sidecar> {
+        let admin = files.path().join("admin-address");
         open_to_all(files.path())?;
-        self.command.arg("-c").arg(&config).arg("--admin-address-path").arg(&admin);
+        self.command.arg("--admin-address-path").arg(&admin);
         let mut process = self.spawn()?;
         let address =
             wait::until("the admin address", START_LIMIT, || std::future::ready(known(&mut process, &admin)));

@@ -9,8 +9,10 @@
 pub mod binaries;
 pub mod bootstrap;
 pub mod client;
+pub mod control_plane;
 pub mod data_plane;
 pub mod envoy;
+pub mod mesh;
 pub mod netns;
 pub mod ports;
 pub mod process;

@@ -29,11 +29,16 @@ pub enum NoSnapshot {
     Defect(String),
 }
 
+/// Whose resources, and for what kind of client.
+type Key = (Audience, String);
+/// A snapshot, once it has been built.
+type Cell = Arc<OnceCell<Arc<NodeSnapshot>>>;
+
 /// One state of the definitions.
 pub struct Generation {
     number: u64,
     source: Arc<dyn ResourceSource>,
-    nodes: Mutex<HashMap<(Audience, String), Arc<OnceCell<Arc<NodeSnapshot>>>>>,
+    nodes: Mutex<HashMap<Key, Cell>>,
 }
 
 impl Generation {
@@ -46,7 +51,7 @@ impl Generation {
         self.number
     }
 
-    fn cell(&self, key: (Audience, String)) -> Arc<OnceCell<Arc<NodeSnapshot>>> {
+    fn cell(&self, key: Key) -> Cell {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= CACHED_NODES {
             nodes.retain(|_, cell| cell.get().is_some_and(|s| Arc::strong_count(s) > 1));
@@ -54,7 +59,7 @@ impl Generation {
         Arc::clone(nodes.entry(key).or_default())
     }
 
-    fn forget(&self, key: &(Audience, String)) {
+    fn forget(&self, key: &Key) {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
