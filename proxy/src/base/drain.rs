@@ -1,7 +1,9 @@
 //! Drain signal. The server flips it, workers and connections read it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
 
@@ -85,5 +87,35 @@ impl Drain {
             }
             changed.await;
         }
+    }
+}
+
+/// [`Drain::reached`] for a task that wakes for many other reasons: it joins the waiting list once and from
+/// then on only looks at the phase. All polls must come from that one task.
+#[derive(Debug)]
+pub struct DrainWatch<'a, F> {
+    drain: &'a Drain,
+    phase: DrainPhase,
+    reached: Pin<&'a mut F>,
+    waits: bool,
+}
+
+impl<'a, F: Future<Output = ()>> DrainWatch<'a, F> {
+    /// A watch on `drain`, where `reached` is its future for `phase`.
+    pub fn new(drain: &'a Drain, phase: DrainPhase, reached: Pin<&'a mut F>) -> Self {
+        Self { drain, phase, reached, waits: false }
+    }
+
+    /// Ready from the phase on.
+    #[inline]
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.drain.phase() >= self.phase {
+            return Poll::Ready(());
+        }
+        if self.waits {
+            return Poll::Pending;
+        }
+        self.waits = true;
+        self.reached.as_mut().poll(cx)
     }
 }

@@ -94,14 +94,15 @@ impl Attempt {
         }
         let before = self.request.bytes;
         let polled = self.pump_request(cx, down, replay);
+        let now = Instant::now();
         if self.request.bytes != before {
-            timers.touch(Instant::now());
+            timers.touch(now);
         }
-        if replay.is_ended() && !timers.is_request_complete() {
-            timers.request_complete(Instant::now());
+        if replay.is_ended() {
+            timers.request_complete(now);
         }
         match polled {
-            Poll::Ready(Ok(())) => timers.start_try(Instant::now(), per_try),
+            Poll::Ready(Ok(())) => timers.start_try(now, per_try),
             Poll::Ready(Err(PumpError::Sink(_))) => self.upstream_closed_body = true,
             Poll::Ready(Err(PumpError::Source(error))) => return Err(client_failure(error)),
             Poll::Pending => {}

@@ -2,7 +2,7 @@
 //! connection's own limits (idle, head and longest time, request count) and the drain signal.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use super::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead, Version};
 use super::local_reply::reason;
 use super::response_headers;
 use super::timers::after;
-use crate::base::drain::DrainPhase;
+use crate::base::drain::{DrainPhase, DrainWatch};
 use crate::base::error::DownstreamError;
 use crate::config::listener::{CodecType, HttpSettings};
 use crate::net::buffer::Buf;
@@ -104,8 +104,12 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
     let options = Rc::new(h1_options(&ctx.settings));
     let mut conn = h1::ServerConn::new(io, preread, options, ctx.local.heads.clone());
     let mut deadline = Deadline::default();
-    let mut served = 0;
-    while let Some(head) = next_h1(ctx, &mut conn, &mut deadline, opened).await {
+    let draining = pin!(ctx.drain.reached(DrainPhase::Draining));
+    let mut drain = DrainWatch::new(&ctx.drain, DrainPhase::Draining, draining);
+    let (mut served, mut since) = (0, opened);
+    loop {
+        let waiting = Waiting { since, head_since: None, opened };
+        let Some(head) = next_h1(ctx, &mut conn, &mut deadline, &mut drain, waiting).await else { break };
         served += 1;
         let last = is_last(ctx, served);
         // Boxed: an idle connection must not carry the size of a request in flight.
@@ -113,6 +117,7 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
             let mut down = Downstream::H1(&mut conn);
             Box::pin(exchange::run(ctx, &mut down, head, &mut deadline, last)).await
         };
+        since = outcome.ended;
         count_bytes(ctx, conn.take_wire_bytes());
         if !conn.finish_exchange(outcome.head) || outcome.close {
             linger(ctx, &mut conn, &mut deadline).await;
@@ -167,14 +172,12 @@ async fn next_h1(
     ctx: &ConnContext,
     conn: &mut h1::ServerConn,
     deadline: &mut Deadline,
-    opened: Instant,
+    drain: &mut DrainWatch<'_, impl Future<Output = ()>>,
+    mut waiting: Waiting,
 ) -> Option<RequestHead> {
-    // The common case: the next request is here already.
-    let mut waiting = Waiting { since: Instant::now(), head_since: None, opened };
-    let mut drained = pin!(ctx.drain.reached(DrainPhase::Draining));
     let next = poll_fn(|cx| match conn.poll_request(cx) {
         Poll::Ready(next) => Poll::Ready(Ok(next)),
-        Poll::Pending => waiting.poll(ctx, conn.is_idle(), deadline, drained.as_mut(), cx).map(Err),
+        Poll::Pending => waiting.poll(ctx, conn.is_idle(), deadline, drain, cx).map(Err),
     })
     .await;
     let error = match next {
@@ -204,13 +207,13 @@ impl Waiting {
         ctx: &ConnContext,
         idle: bool,
         deadline: &mut Deadline,
-        drained: Pin<&mut impl Future<Output = ()>>,
+        drain: &mut DrainWatch<'_, impl Future<Output = ()>>,
         cx: &mut Context<'_>,
     ) -> Poll<IdleEnd> {
         let (settings, stats) = (&ctx.settings, &ctx.settings.stats);
         let oldest = after(self.opened, settings.max_connection_duration);
         let limit = if idle {
-            if drained.poll(cx).is_ready() {
+            if drain.poll(cx).is_ready() {
                 ctx.local.stats.inc(stats.downstream_cx_drain_close);
                 return Poll::Ready(IdleEnd::Drain);
             }

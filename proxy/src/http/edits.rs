@@ -1,8 +1,6 @@
 //! Configured header edits, level by level: removals first, then all values are computed from the headers
 //! as they were at the start of the level, overwrites are applied, then appends (Envoy header manipulation).
 
-use smallvec::SmallVec;
-
 use super::head::HeaderBlock;
 use super::header_id::HeaderId;
 use super::route::Found;
@@ -19,15 +17,14 @@ pub fn levels<'a>(
     found: Found<'a>,
     entry: Option<&'a WeightedCluster>,
 ) -> impl Iterator<Item = &'a HeaderEdits> {
-    let mut levels: SmallVec<[&HeaderEdits; 4]> = SmallVec::new();
-    levels.extend(entry.map(|entry| &entry.headers));
-    levels.push(&found.route.headers);
-    levels.push(&found.virtual_host.headers);
-    levels.extend(table.map(|table| &table.headers));
-    if table.is_some_and(|table| table.most_specific_wins) {
-        levels.reverse();
-    }
-    levels.into_iter()
+    let levels = [
+        entry.map(|entry| &entry.headers),
+        Some(&found.route.headers),
+        Some(&found.virtual_host.headers),
+        table.map(|table| &table.headers),
+    ];
+    let is_reversed = table.is_some_and(|table| table.most_specific_wins);
+    (0..levels.len()).filter_map(move |at| levels[if is_reversed { levels.len() - 1 - at } else { at }])
 }
 
 /// Values of one level's additions, computed before any of them is applied.

@@ -8,6 +8,7 @@ use super::attempt::{self, Attempt};
 use super::codec::Downstream;
 use super::context::ConnContext;
 use super::head::{BodyLength, Method, RequestHead, ResponseHead};
+use super::header_id::HeaderId;
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
 use super::replay::ReplayBuffer;
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub head: RequestHead,
     /// The connection must not carry another request.
     pub close: bool,
+    /// When it was over.
+    pub ended: Instant,
 }
 
 /// A request being served.
@@ -82,8 +85,8 @@ pub async fn run(
     if let Some(reply) = reply {
         exchange.reply(reply, down, deadline).await;
     }
-    exchange.summary.finish(&exchange.head);
-    Outcome { close: exchange.broken || exchange.last, head: exchange.head }
+    let ended = exchange.summary.finish(&exchange.head);
+    Outcome { close: exchange.broken || exchange.last, head: exchange.head, ended }
 }
 
 impl<'r> Exchange<'r> {
@@ -242,7 +245,7 @@ impl<'r> Exchange<'r> {
         if !forward.timeout.is_zero() && !self.ctx.settings.suppress_envoy_headers {
             let mut text = itoa::Buffer::new();
             let value = text.format(millis(forward.timeout)).as_bytes();
-            self.head.block.set(b"x-envoy-expected-rq-timeout-ms", value);
+            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, value);
         }
     }
 
@@ -302,7 +305,7 @@ impl<'r> Exchange<'r> {
         {
             let mut text = itoa::Buffer::new();
             let count = text.format(self.summary.attempts).as_bytes();
-            self.head.block.set(b"x-envoy-attempt-count", count);
+            self.head.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
         let mut attempt = attempt::begin(self.ctx, cluster, &pool, &self.head, timers).await?;
         self.summary.upstream_protocol = Some(attempt.lease.version());
@@ -395,12 +398,14 @@ impl<'r> Exchange<'r> {
         found: Found<'r>,
         entry: Option<&'r WeightedCluster>,
     ) {
-        let now = Instant::now();
-        let service = millis(now.duration_since(self.summary.timing.started));
+        let timing = &self.summary.timing;
+        let now = timing.upstream_first_byte.unwrap_or(timing.started);
+        let service = millis(now.duration_since(timing.started));
         response_headers::mark_upstream(response, &self.ctx.settings, service);
         if found.virtual_host.include_attempt_count_in_response {
             let mut text = itoa::Buffer::new();
-            response.block.set(b"x-envoy-attempt-count", text.format(self.summary.attempts).as_bytes());
+            let count = text.format(self.summary.attempts).as_bytes();
+            response.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
         self.apply_response_edits(response, found, entry);
         response_headers::finish(response, &self.head, &self.ctx.settings, &self.ctx.local, now);

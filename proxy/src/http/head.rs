@@ -46,6 +46,19 @@ pub struct Field {
     pub name: Span,
     /// Value without surrounding white space.
     pub value: Span,
+    /// How the codec may send it.
+    pub form: Form,
+}
+
+/// What is known of a field's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The whole line stands in the [checked](HeaderBlock::checked) text as `name: value` CR LF.
+    Line,
+    /// Name and value are valid field text: an HTTP/1 parser or we ourselves said so.
+    Sound,
+    /// From configuration or another protocol: to be checked before it goes out.
+    Foreign,
 }
 
 /// Text and field table. One made by [`HeadPool::block`] gives its storage back when dropped.
@@ -125,7 +138,10 @@ impl HeaderBlock {
 
     /// All values of `name`, joined with `,` into `scratch` when there are several.
     pub fn joined<'a>(&'a self, name: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-        let mut found = self.fields.iter().filter(|field| self.bytes(field.name) == name);
+        let mut found = self.fields.iter().filter(|field| {
+            // Lengths first: they differ nearly always.
+            field.name.len as usize == name.len() && self.bytes(field.name) == name
+        });
         let first = found.next()?;
         let Some(second) = found.next() else { return Some(self.bytes(first.value)) };
         scratch.clear();
@@ -144,11 +160,28 @@ impl HeaderBlock {
         Span::new(start, self.text.len())
     }
 
-    /// Adds a field at the end. `name` must be lower case; both must be valid field text.
+    /// Adds a field of our own at the end, whose value is known to be valid field text.
+    pub fn add(&mut self, id: HeaderId, value: &[u8]) {
+        self.push(id, id.name().as_bytes(), value, Form::Sound);
+    }
+
+    /// Replaces every field called `id` by one of our own: see [`HeaderBlock::add`].
+    pub fn replace(&mut self, id: HeaderId, value: &[u8]) {
+        self.remove(id);
+        self.add(id, value);
+    }
+
+    /// Adds a field at the end. `name` must be lower case.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
-        let name_span = self.push_text(name);
-        let value_span = self.push_text(value);
-        self.fields.push(Field { id: HeaderId::of(name), name: name_span, value: value_span });
+        self.push(HeaderId::of(name), name, value, Form::Foreign);
+    }
+
+    fn push(&mut self, id: HeaderId, name: &[u8], value: &[u8], form: Form) {
+        let start = self.text.len();
+        self.text.extend_both(name, value);
+        let (middle, end) = (start + name.len(), self.text.len());
+        let (name_span, value_span) = (Span::new(start, middle), Span::new(middle, end));
+        self.fields.push(Field { id, name: name_span, value: value_span, form });
     }
 
     /// Adds a field that a codec has already put into the text.

@@ -103,6 +103,7 @@ header_ids! {
     Via = "via",
     AmznTraceId = "x-amzn-trace-id",
     EnvoyAttemptCount = "x-envoy-attempt-count",
+    EnvoyExpectedTimeout = "x-envoy-expected-rq-timeout-ms",
     EnvoyInternal = "x-envoy-internal",
     EnvoyOriginalPath = "x-envoy-original-path",
     EnvoyOverloaded = "x-envoy-overloaded",

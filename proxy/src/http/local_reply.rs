@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::grpc;
 use super::head::{BodyLength, HeaderBlock, ResponseHead, Version};
+use super::header_id::HeaderId;
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
 
 /// An answer that did not come from an upstream.
@@ -109,7 +110,7 @@ impl LocalReply {
     pub fn into_response(self, grpc: bool) -> (ResponseHead, Cow<'static, [u8]>) {
         let mut block = HeaderBlock::default();
         if self.overloaded {
-            block.append(b"x-envoy-overloaded", b"true");
+            block.add(HeaderId::EnvoyOverloaded, b"true");
         }
         if let Some(location) = &self.location {
             block.append(b"location", location);
@@ -121,7 +122,7 @@ impl LocalReply {
         if self.body.is_empty() {
             return (head(self.status, block, BodyLength::Fixed(0)), self.body);
         }
-        block.append(b"content-type", b"text/plain");
+        block.add(HeaderId::ContentType, b"text/plain");
         (head(self.status, block, BodyLength::Fixed(self.body.len() as u64)), self.body)
     }
 }
@@ -131,7 +132,7 @@ fn head(status: u16, block: HeaderBlock, body: BodyLength) -> ResponseHead {
 }
 
 fn grpc_headers(block: &mut HeaderBlock, status: u16, body: &[u8]) {
-    block.append(b"content-type", b"application/grpc");
+    block.add(HeaderId::ContentType, b"application/grpc");
     block.append(b"grpc-status", grpc::status_from_http(status).to_string().as_bytes());
     if !body.is_empty() {
         let mut message = Vec::with_capacity(body.len());

@@ -18,6 +18,9 @@ pub enum Normalized {
 
 /// Normalises `target` (path and query) as the connection manager says.
 pub fn normalize(target: &[u8], settings: &HttpSettings) -> Normalized {
+    if is_plain(target) {
+        return Normalized::Unchanged;
+    }
     if memchr::memchr(b'#', target).is_some() {
         return Normalized::Rejected;
     }
@@ -55,7 +58,22 @@ pub fn normalize(target: &[u8], settings: &HttpSettings) -> Normalized {
     }
 }
 
-/// Cheap test for the common case: nothing that any rule touches.
+/// The common case in one pass: no byte that any rule is about before the query, and no `#` at all.
+#[inline]
+fn is_plain(target: &[u8]) -> bool {
+    let mut previous = 0;
+    for (at, byte) in target.iter().enumerate() {
+        match byte {
+            b'#' | b'%' | b'\\' => return false,
+            b'?' => return memchr::memchr(b'#', &target[at..]).is_none(),
+            b'/' | b'.' if previous == b'/' => return false,
+            _ => previous = *byte,
+        }
+    }
+    true
+}
+
+/// Whether any rule touches this path.
 #[inline]
 fn needs_work(path: &[u8]) -> bool {
     let mut previous = 0;

@@ -112,12 +112,12 @@ fn forwarded_for(head: &mut RequestHead, settings: &HttpSettings, peer: SocketAd
 fn forwarded_proto(head: &mut RequestHead, settings: &HttpSettings, tls: bool) {
     let transport: &[u8] = if tls { b"https" } else { b"http" };
     if settings.use_remote_address && settings.xff_num_trusted_hops == 0 {
-        head.block.set(b"x-forwarded-proto", transport);
+        head.block.replace(HeaderId::ForwardedProto, transport);
         return;
     }
     match head.block.get(HeaderId::ForwardedProto) {
         Some(proto) => head.https = proto.eq_ignore_ascii_case(b"https"),
-        None => head.block.append(b"x-forwarded-proto", transport),
+        None => head.block.add(HeaderId::ForwardedProto, transport),
     }
 }
 
@@ -134,7 +134,7 @@ fn strip_control_headers(head: &mut RequestHead, settings: &HttpSettings, trust:
         });
     }
     if trust.internal {
-        head.block.append(b"x-envoy-internal", b"true");
+        head.block.add(HeaderId::EnvoyInternal, b"true");
     }
     if trust.edge && settings.use_remote_address {
         head.block.set(b"x-envoy-external-address", trust.client.to_string().as_bytes());
@@ -149,8 +149,7 @@ fn request_id(head: &mut RequestHead, settings: &HttpSettings, local: &Local, tr
     let replace = trust.edge && !settings.preserve_external_request_id;
     if !given || replace {
         let id = uuid_v4(local.random(|rng| rng.u128(..)));
-        head.block.remove(HeaderId::RequestId);
-        head.block.append(b"x-request-id", &id);
+        head.block.replace(HeaderId::RequestId, &id);
     }
 }
 

@@ -13,9 +13,8 @@ pub fn mark_upstream(response: &mut ResponseHead, settings: &HttpSettings, servi
         response.block.retain(|_, name, _| !name.starts_with(b"x-envoy-"));
         return;
     }
-    response.block.remove(HeaderId::EnvoyUpstreamServiceTime);
     let mut text = itoa::Buffer::new();
-    response.block.append(b"x-envoy-upstream-service-time", text.format(service_ms).as_bytes());
+    response.block.replace(HeaderId::EnvoyUpstreamServiceTime, text.format(service_ms).as_bytes());
 }
 
 /// Connection manager part, for every response.
@@ -27,15 +26,14 @@ pub fn finish(
     now: Instant,
 ) {
     if response.block.get(HeaderId::Date).is_none() {
-        local.with_date(now, |date| response.block.append(b"date", date));
+        local.with_date(now, |date| response.block.add(HeaderId::Date, date));
     }
     match &settings.server_header {
         ServerHeader::Overwrite(name) => {
-            response.block.remove(HeaderId::Server);
-            response.block.append(b"server", name.as_bytes());
+            response.block.replace(HeaderId::Server, name.as_bytes());
         }
         ServerHeader::AppendIfAbsent(name) if response.block.get(HeaderId::Server).is_none() => {
-            response.block.append(b"server", name.as_bytes());
+            response.block.add(HeaderId::Server, name.as_bytes());
         }
         ServerHeader::AppendIfAbsent(_) | ServerHeader::PassThrough => {}
     }

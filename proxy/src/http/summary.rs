@@ -132,14 +132,15 @@ impl<'r> Summary<'r> {
         }
     }
 
-    /// The exchange is over: counts the outcome and writes the access log.
-    pub fn finish(&mut self, head: &RequestHead) {
+    /// The exchange is over, now: counts the outcome and writes the access log.
+    pub fn finish(&mut self, head: &RequestHead) -> Instant {
         let now = Instant::now();
         self.timing.finished = Some(now);
         self.count(now.duration_since(self.timing.started));
         for log in &self.ctx.settings.access_logs {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
         }
+        now
     }
 
     fn count(&self, took: Duration) {

@@ -61,6 +61,18 @@ impl Buf {
         self.filled = end;
     }
 
+    /// Appends `one` and then `other`.
+    #[inline]
+    pub fn extend_both(&mut self, one: &[u8], other: &[u8]) {
+        let (middle, end) = (self.filled + one.len(), self.filled + one.len() + other.len());
+        if end > self.bytes.len() {
+            self.reserve(one.len() + other.len());
+        }
+        self.bytes[self.filled..middle].copy_from_slice(one);
+        self.bytes[middle..end].copy_from_slice(other);
+        self.filled = end;
+    }
+
     /// Makes room for `count` more bytes.
     pub fn reserve(&mut self, count: usize) {
         let want = self.filled + count;
@@ -120,7 +132,7 @@ impl BufPool {
     /// Buffers kept for reuse.
     const KEEP: usize = 64;
     /// Large buffers kept for reuse.
-    const KEEP_LARGE: usize = 2;
+    const KEEP_LARGE: usize = 4;
     /// Large buffers in use at once.
     const MAX_LARGE: usize = 16;
 

@@ -12,10 +12,12 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-/// A reusable timer. Created lazily: a task that never waits never makes one.
+/// A reusable timer of one task. Created lazily: a task that never waits never makes one.
 #[derive(Debug, Default)]
 pub struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The timer will wake the task: it was polled since it was set.
+    armed: bool,
 }
 
 impl Deadline {
@@ -26,7 +28,10 @@ impl Deadline {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
+        } else if self.armed && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
+        self.armed = true;
         while sleep.as_mut().poll(cx).is_ready() {
             if tokio::time::Instant::now() >= at {
                 return Poll::Ready(());

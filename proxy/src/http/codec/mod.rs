@@ -82,15 +82,11 @@ pub enum Downstream<'conn> {
 
 /// Client half of one exchange, whatever the protocol.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "one per exchange, on the task's own frame; a box would be an allocation"
-)]
 pub enum Upstream {
     /// A whole connection, leased from the pool.
     H1(Box<h1::ClientConn>),
-    /// One stream of a pooled connection.
-    H2(h2::ClientStream),
+    /// One stream of a pooled connection. Boxed as it is moved from step to step of an exchange.
+    H2(Box<h2::ClientStream>),
 }
 
 /// Runs one expression on whichever protocol is inside.

@@ -40,7 +40,7 @@ pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
         Some((stream, shared.streams.replace(shared.streams.get() + 1) > 0))
     });
     let (stream, reused) = found?;
-    Some(Lease { stream: Upstream::H2(stream), reused, h1: None, pool: pool.clone() })
+    Some(Lease { stream: Upstream::H2(Box::new(stream)), reused, h1: None, pool: pool.clone() })
 }
 
 /// Waits for a connection with room; starts one when none is being opened.

@@ -72,7 +72,8 @@ pub async fn checkout(
     if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
         return Ok(lease);
     }
-    connect(local, cluster, pool, wanted).await
+    // Boxed: a request that finds a free connection must not carry the size of opening one.
+    Box::pin(connect(local, cluster, pool, wanted)).await
 }
 
 /// No pooled connection is free: wait for one under the cluster's breakers.

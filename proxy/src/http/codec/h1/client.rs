@@ -122,7 +122,7 @@ impl ClientConn {
                     return Poll::Ready(Err(StreamError::Protocol(error.detail)));
                 }
             }
-            let error = match ready!(self.wire.poll_receive(cx, 0)) {
+            let error = match ready!(self.wire.poll_receive(cx, u64::MAX)) {
                 Ok(0) => StreamError::Closed,
                 Ok(_) => {
                     self.exchange.started = true;

@@ -8,7 +8,7 @@ use super::super::StreamError;
 use super::parse::{is_token, text_end, visible};
 use super::sink::Sending;
 use crate::config::listener::HeaderCase;
-use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Span, Version};
+use crate::http::head::{BodyLength, Form, HeaderBlock, Method, RequestHead, ResponseHead, Span, Version};
 use crate::net::buffer::Buf;
 
 /// A head that must not be sent: it would read as something else.
@@ -143,7 +143,7 @@ pub(super) fn last_chunk<'a>(
     if let Some((block, fields)) = trailers {
         let mut lines = Lines::new(out, block, case);
         for (name, value) in fields {
-            lines.copy_field(name, value)?;
+            lines.foreign(block.bytes(name), block.bytes(value))?;
         }
         lines.flush();
     }
@@ -203,10 +203,6 @@ impl<'a> Lines<'a> {
         self.checked.get(at..at + what.len()) == Some(what)
     }
 
-    fn is_checked(&self, span: Span) -> bool {
-        span_end(span) <= self.block.checked()
-    }
-
     fn request_line(&mut self, method: Span, target: Span) -> Result<(), StreamError> {
         let (method_end, target_end) = (span_end(method), span_end(target));
         let is_whole = target.start as usize == method_end + 1
@@ -256,32 +252,22 @@ impl<'a> Lines<'a> {
     fn fields(&mut self) -> Result<(), StreamError> {
         let block = self.block;
         for field in block.fields() {
-            self.copy_field(field.name, field.value)?;
+            let end = span_end(field.value) + 2;
+            match field.form {
+                Form::Line if end <= self.checked.len() => self.copy(field.name.start as usize, end),
+                Form::Line | Form::Sound => self.field(block.bytes(field.name), block.bytes(field.value)),
+                Form::Foreign => self.foreign(block.bytes(field.name), block.bytes(field.value))?,
+            }
         }
         Ok(())
     }
 
-    #[inline]
-    fn copy_field(&mut self, name: Span, value: Span) -> Result<(), StreamError> {
-        let (name_end, value_end) = (span_end(name), span_end(value));
-        let is_whole = value.start as usize == name_end + 2
-            && self.stands(name_end, b": ")
-            && self.stands(value_end, b"\r\n");
-        if is_whole {
-            self.copy(name.start as usize, value_end + 2);
-            return Ok(());
-        }
-        self.write_field(name, value)
-    }
-
-    fn write_field(&mut self, name: Span, value: Span) -> Result<(), StreamError> {
-        let (name_text, value_text) = (self.block.bytes(name), self.block.bytes(value));
-        let is_sound = self.is_checked(name) && self.is_checked(value)
-            || is_token(name_text) && text_end(value_text) == value_text.len();
-        if !is_sound {
+    /// Writes a field that nobody has checked.
+    fn foreign(&mut self, name: &[u8], value: &[u8]) -> Result<(), StreamError> {
+        if !is_token(name) || text_end(value) != value.len() {
             return Err(UNSENDABLE);
         }
-        self.field(name_text, value_text);
+        self.field(name, value);
         Ok(())
     }
 
@@ -289,12 +275,13 @@ impl<'a> Lines<'a> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.flush();
         match self.case {
-            HeaderCase::Lower => self.out.extend(name),
-            HeaderCase::Proper => extend_proper(self.out, name),
+            HeaderCase::Lower => self.out.extend_both(name, b": "),
+            HeaderCase::Proper => {
+                extend_proper(self.out, name);
+                self.out.extend(b": ");
+            }
         }
-        self.out.extend(b": ");
-        self.out.extend(value);
-        self.out.extend(b"\r\n");
+        self.out.extend_both(value, b"\r\n");
     }
 
     fn upgrade(&mut self, protocol: Span) -> Result<(), StreamError> {

@@ -60,7 +60,7 @@ impl<L> Incoming<L> {
             if framing.contains(line.id) {
                 return noted.note(text, line.id, line.value);
             }
-            fields.push(Field { id: line.id, name: line.name, value: line.value });
+            fields.push(line);
             Ok(())
         })?;
         let Some(length) = complete else { return Ok(None) };

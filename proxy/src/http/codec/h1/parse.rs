@@ -6,7 +6,7 @@
 //! are errors. Bytes above 127 pass in values only (RFC 9110 obs-text: opaque).
 
 use crate::base::error::DownstreamError;
-use crate::http::head::{Span, Version};
+use crate::http::head::{Field, Form, Span, Version};
 use crate::http::header_id::HeaderId;
 
 /// A malformed message, in Envoy's words.
@@ -59,14 +59,6 @@ pub(super) struct RequestLine {
 pub(super) struct StatusLine {
     pub version: Version,
     pub status: u16,
-}
-
-/// One field line.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FieldLine {
-    pub id: HeaderId,
-    pub name: Span,
-    pub value: Span,
 }
 
 impl Progress {
@@ -159,7 +151,7 @@ pub(super) fn field_lines(
     text: &mut [u8],
     progress: &mut Progress,
     limits: Limits,
-    mut take: impl FnMut(&[u8], FieldLine) -> Result<(), DownstreamError>,
+    mut take: impl FnMut(&[u8], Field) -> Result<(), DownstreamError>,
 ) -> Parsed<usize> {
     loop {
         let at = progress.line;
@@ -181,7 +173,7 @@ pub(super) fn field_lines(
 
 /// The field line at `at` and where it ends. `None`: incomplete or malformed.
 #[inline(always)]
-fn field_line(text: &mut [u8], at: usize) -> Option<(FieldLine, usize)> {
+fn field_line(text: &mut [u8], at: usize) -> Option<(Field, usize)> {
     let line = text.get_mut(at..)?;
     let name_end = lower_name(line);
     let (name, rest) = line.split_at_checked(name_end)?;
@@ -204,7 +196,9 @@ fn field_line(text: &mut [u8], at: usize) -> Option<(FieldLine, usize)> {
         length -= 1;
     }
     let name = Span::new(at, at + name_end);
-    Some((FieldLine { id, name, value: Span::new(start, start + length) }, next))
+    let is_line = start == at + name_end + 2 && text[start - 1] == b' ' && next == start + length + 2;
+    let form = if is_line { Form::Line } else { Form::Sound };
+    Some((Field { id, name, value: Span::new(start, start + length), form }, next))
 }
 
 /// Optional white space: RFC 9110 section 5.6.3.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::super::{Fill, StreamError};
 use super::chunked::Chunks;
-use super::parse::{FieldLine, Limits, Progress, field_lines};
+use super::parse::{Limits, Progress, field_lines};
 use super::trailers;
 use super::wire::{Wire, stream_error};
 use crate::base::error::DownstreamError;
@@ -196,9 +196,9 @@ impl Source {
         let mut fields = pool.take_table();
         let keep = self.keep_trailers;
         let mut progress = Progress::default();
-        field_lines(text.filled_mut(), &mut progress, self.limits, |text, line: FieldLine| {
+        field_lines(text.filled_mut(), &mut progress, self.limits, |text, line: Field| {
             if keep && !trailers::is_refused(line.id, line.name.of(text)) {
-                fields.push(Field { id: line.id, name: line.name, value: line.value });
+                fields.push(line);
             }
             Ok(())
         })?;

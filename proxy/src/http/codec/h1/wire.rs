@@ -20,6 +20,8 @@ pub(super) struct Wire {
     pub(super) buffers: Buffers,
     /// The last read filled all the room it had: more is waiting, a larger read pays.
     backlog: bool,
+    /// The last read was a large one: the next message may be as large, and be read with its head at once.
+    bulky: bool,
     /// The TLS layer may hold records that the socket did not take.
     unflushed: bool,
     received_total: u64,
@@ -30,7 +32,7 @@ impl Wire {
     pub(super) fn new(io: Stream, preread: Buf, pool: Rc<HeadPool>) -> Self {
         let received_total = preread.len() as u64;
         let buffers = Buffers::new(preread, pool);
-        Self { io, buffers, backlog: false, unflushed: false, received_total, sent_total: 0 }
+        Self { io, buffers, backlog: false, bulky: false, unflushed: false, received_total, sent_total: 0 }
     }
 
     /// True when TLS is spoken.
@@ -39,13 +41,15 @@ impl Wire {
     }
 
     /// Reads once, behind what is unread: the number of bytes, 0 at the end of the stream.
-    /// `expected`: how much is known to be coming, which is what a large buffer is taken for.
+    /// `expected`: how much may be coming, which is what a large buffer is taken for.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
-        if self.buffers.unread_len() == 0 && self.io.poll_read_ready(cx).is_pending() {
+        let large = (self.backlog || self.bulky) && expected > BUF_SIZE as u64;
+        // Small buffers are at hand; a large one is taken only for bytes that are there.
+        if large && self.buffers.unread_len() == 0 && self.io.poll_read_ready(cx).is_pending() {
             self.buffers.release_input();
             return Poll::Pending;
         }
-        let room = self.buffers.room(self.backlog && expected > BUF_SIZE as u64);
+        let room = self.buffers.room(large);
         let size = room.len();
         let Poll::Ready(result) = self.io.poll_read(cx, room) else {
             self.buffers.release_input();
@@ -54,6 +58,7 @@ impl Wire {
         let count = result?;
         self.buffers.received(count);
         self.backlog = count == size;
+        self.bulky = count > BUF_SIZE;
         self.received_total += count as u64;
         Poll::Ready(Ok(count))
     }
