@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +16,7 @@ use outrigger_benches::rounds::{Plan, Run};
 use outrigger_benches::scenario::Scenario;
 use outrigger_benches::subject::{self, Name, Subject};
 use outrigger_benches::{Result, cores, idle, push, report, rounds};
+use outrigger_tests::netns::Namespace;
 use serde_json::{Value, json};
 
 /// Load tests of the sidecar against its peers on this machine.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let files = cores::raise_file_limit()?;
     let subjects = find_subjects(arguments);
+    let _network = own_network();
     let mut results = BTreeMap::new();
     for scenario in wanted(&arguments.scenarios) {
         let result = run_scenario(scenario, arguments, &subjects, files)?;
@@ -93,6 +96,17 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn wanted(scenarios: &[Scenario]) -> Vec<Scenario> {
     if scenarios.contains(&Scenario::All) { Scenario::each() } else { scenarios.to_vec() }
+}
+
+/// A network of our own: the machine's packet filters and connection tracking would be charged to every proxy.
+fn own_network() -> Option<Arc<Namespace>> {
+    let entered = Namespace::create().map_err(|missing| missing.to_string()).and_then(|namespace| {
+        namespace.move_in().map_err(|error| error.to_string())?;
+        Ok(namespace)
+    });
+    entered
+        .inspect_err(|why| eprintln!("in the machine's own network, whose filters count for all: {why}"))
+        .ok()
 }
 
 /// Whoever this machine cannot have is left out, by name.

@@ -80,13 +80,18 @@ impl Namespace {
 
     /// Runs `work` on a thread that has moved into the namespace.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let namespace = File::open(format!("/run/netns/{}", self.name))?;
         let inside = move || -> Result<T> {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            self.move_in()?;
             Ok(work())
         };
         let joined = std::thread::scope(|scope| scope.spawn(inside).join());
         joined.map_err(|_| "the work inside the namespace panicked")?
+    }
+
+    /// Moves the calling thread, and what it will start, into the namespace for good.
+    pub fn move_in(&self) -> Result<()> {
+        let namespace = File::open(format!("/run/netns/{}", self.name))?;
+        Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
     }
 
     /// Joins two namespaces by a cable: `address/prefix` for each end.
