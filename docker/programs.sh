@@ -1,0 +1,18 @@
+#!/bin/sh
+# Puts the programs of the images into /programs: compiled here, or as found in docker/prebuilt.
+set -eu
+mkdir -p /programs
+case $PROGRAMS in
+build)
+    cargo build --locked --profile dist --package outrigger-proxy --package outrigger
+    cp target/dist/outrigger-proxy target/dist/outrigger /programs/
+    ;;
+prebuilt)
+    cp docker/prebuilt/* /programs/
+    ;;
+*)
+    echo "PROGRAMS=$PROGRAMS: use build or prebuilt" >&2
+    exit 1
+    ;;
+esac
+chmod 0755 /programs/*
