@@ -10,6 +10,8 @@ use crate::{Result, workspace};
 pub const PROXY: &str = "outrigger-proxy";
 /// The control plane.
 pub const CONTROL_PLANE: &str = "outrigger";
+/// The demo's sample application as a program, for containers.
+pub const SAMPLE_SERVICE: &str = "outrigger-sample-service";
 
 /// The path of one of our programs, built with the profile this executable was built with.
 ///

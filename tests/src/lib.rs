@@ -9,6 +9,7 @@
 pub mod binaries;
 pub mod bootstrap;
 pub mod client;
+pub mod containers;
 pub mod control_plane;
 pub mod data_plane;
 pub mod envoy;

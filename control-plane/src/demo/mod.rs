@@ -9,7 +9,7 @@ mod http;
 mod nodes;
 mod plan;
 mod probe;
-mod service;
+pub mod service;
 pub mod sidecar;
 
 use std::io::Write;

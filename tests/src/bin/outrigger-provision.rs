@@ -1,14 +1,20 @@
 //! Gets what the tests need ahead of them, and says what this machine lacks: `tests/run` starts with it.
 
+use outrigger_tests::containers::engine::Engine;
 use outrigger_tests::{envoy, netns::Namespace};
 
-fn main() {
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
     match envoy::binary() {
         Ok(path) => eprintln!("Envoy {}: {}", envoy::version(), path.display()),
         Err(missing) => eprintln!("{missing}"),
     }
     match Namespace::create() {
         Ok(_) => eprintln!("network namespaces: usable"),
+        Err(missing) => eprintln!("{missing}"),
+    }
+    match Engine::connect().await {
+        Ok(_) => eprintln!("container engine: usable"),
         Err(missing) => eprintln!("{missing}"),
     }
 }
