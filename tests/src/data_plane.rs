@@ -53,7 +53,8 @@ impl Launch {
     pub fn of(plane: DataPlane, program: &Path) -> Self {
         let mut command = Command::new(program);
         if plane == DataPlane::Envoy {
-            command.arg("--disable-hot-restart");
+            // Its access log would otherwise wait up to ten seconds for company.
+            command.args(["--disable-hot-restart", "--file-flush-interval-msec", "50"]);
         }
         Self { plane, command, place: Place::Host, concurrency: 1, log_level: "info" }
     }

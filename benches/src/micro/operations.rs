@@ -8,7 +8,7 @@ use fastrand::Rng;
 use outrigger_proxy::config::cluster::{Cluster, Host, HostSet};
 use outrigger_proxy::config::route::RouteTable;
 use outrigger_proxy::http::head::{BodyLength, HeaderBlock, Method, RequestHead, Version};
-use outrigger_proxy::http::route::find;
+use outrigger_proxy::http::route::{find, find_virtual_host};
 use outrigger_proxy::stats::registry::Registry;
 use outrigger_proxy::upstream::lb::{Balancer, PickContext};
 use outrigger_proxy::xds::translate::{self, Assignment, TranslateContext};
@@ -86,7 +86,8 @@ impl Operation {
 fn route(host: &str, path: &str, times: u64) -> Result<()> {
     let (table, head) = (table()?, head(host, path));
     for _ in 0..times {
-        let found = find(black_box(&table), black_box(&head), 0);
+        let virtual_host = find_virtual_host(black_box(&table), head.authority()).ok_or("no virtual host")?;
+        let found = find(virtual_host, black_box(&head), 0);
         black_box(found).ok_or("no route")?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::{HeaderCase, Http2Settings};
-use super::live::{Breakers, HostLive};
+use super::live::{Breakers, HostLive, Priority};
 use super::secret::ClientTls;
 use crate::stats::scope::ClusterStats;
 
@@ -63,6 +63,18 @@ pub struct Cluster {
     pub breakers: [Arc<Breakers>; 2],
     /// Handles of `cluster.<name>.*`.
     pub stats: ClusterStats,
+}
+
+impl Cluster {
+    /// The circuit breakers that requests of this priority count against.
+    #[inline]
+    pub fn breakers(&self, priority: Priority) -> &Breakers {
+        let [default, high] = &self.breakers;
+        match priority {
+            Priority::Default => default,
+            Priority::High => high,
+        }
+    }
 }
 
 /// Where hosts come from.

@@ -2,8 +2,12 @@
 //! bits, circuit-breaker counts and bound sockets. Each is shared by all workers for a stated reason,
 //! and is carried from one snapshot to the next as long as its owner stays the same.
 
+mod limit;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+pub use limit::Limit;
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and
 /// `/clusters` must see the host as the whole process uses it.
@@ -55,57 +59,14 @@ pub struct Breakers {
     pub retries: Limit,
 }
 
-/// A counted limit. Unlimited ones skip the atomic, so a mesh without limits pays nothing.
-#[derive(Debug)]
-pub struct Limit {
-    max: u32,
-    used: AtomicI64,
-}
-
-impl Limit {
-    /// At or above this a limit counts as absent: App Mesh and Istio send these values for "none".
-    pub const UNLIMITED: u32 = i32::MAX as u32;
-
-    /// A limit of `max`.
-    pub fn new(max: u32) -> Self {
-        Self { max, used: AtomicI64::new(0) }
-    }
-
-    /// Takes one permit, or says no.
-    #[inline]
-    pub fn try_acquire(&self) -> bool {
-        if self.max >= Self::UNLIMITED {
-            return true;
-        }
-        let took = self.used.fetch_add(1, Ordering::Relaxed) < i64::from(self.max);
-        if !took {
-            self.used.fetch_sub(1, Ordering::Relaxed);
-        }
-        took
-    }
-
-    /// Takes a permit although the limit is reached; to be released like any other.
-    pub fn acquire_over(&self) {
-        self.used.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Gives one permit back.
-    #[inline]
-    pub fn release(&self) {
-        if self.max < Self::UNLIMITED {
-            self.used.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the next [`Limit::try_acquire`] would fail.
-    pub fn is_open(&self) -> bool {
-        self.max < Self::UNLIMITED && self.used.load(Ordering::Relaxed) >= i64::from(self.max)
-    }
-
-    /// The configured limit.
-    pub fn max(&self) -> u32 {
-        self.max
-    }
+/// Which set of circuit breakers a request counts against (`RoutingPriority`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// DEFAULT.
+    #[default]
+    Default,
+    /// HIGH.
+    High,
 }
 
 /// Bound sockets of one listener, one per worker, in the same SO_REUSEPORT group. Bound on the main

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::live::Priority;
 use crate::base::ids::ClusterId;
 use crate::base::matcher::{HeaderMatch, QueryMatch};
 use crate::observe::format::Format;
@@ -232,8 +233,8 @@ pub struct Forward {
     pub max_stream_duration: Option<MaxStreamDuration>,
     /// Retries.
     pub retry: Option<Arc<RetryPolicy>>,
-    /// `priority: HIGH`: take the second set of circuit breakers.
-    pub high_priority: bool,
+    /// Which circuit breakers count.
+    pub priority: Priority,
     /// Upgrade types switched on or off for this route, lower case.
     pub upgrades: Vec<(Box<str>, bool)>,
     /// CONNECT is terminated here: the payload goes upstream as raw TCP.

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::codec::{Downstream, StreamError};
 use super::context::ConnContext;
-use super::head::{BodyLength, RequestHead, ResponseHead};
+use super::head::{BodyLength, Method, RequestHead, ResponseHead, Version};
 use super::pump::{Pump, PumpError};
 use super::replay::{ReplayBuffer, RequestBody};
 use super::timers::Timers;
 use crate::base::error::ProxyError;
+use crate::config::route::Forward;
 use crate::upstream::breaker::ActiveRequest;
-use crate::upstream::pool::{HostPool, Lease, checkout};
+use crate::upstream::pool::{HostPool, Lease, checkout, connect_raw};
 use crate::upstream::view::ClusterState;
 
 /// A request on its way to a host.
@@ -37,13 +38,20 @@ pub async fn begin(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     head: &RequestHead,
+    forward: &Forward,
     timers: &mut Timers<'_>,
 ) -> Result<Attempt, ProxyError> {
-    let Some(active) = ActiveRequest::begin(&ctx.local, cluster, pool) else {
-        ctx.local.stats.inc(cluster.config().stats.upstream_rq_pending_overflow);
+    let Some(active) = ActiveRequest::begin(&ctx.local, cluster, pool, forward.priority) else {
+        ctx.local.stats.inc(cluster.config().stats.upstream_rq_active_overflow);
         return Err(ProxyError::Overflow);
     };
-    let mut waiting = pin!(checkout(&ctx.local, cluster, pool, head.version));
+    let raw = forward.connect_terminate && head.method == Method::Connect;
+    let mut waiting = pin!(async {
+        match raw {
+            true => connect_raw(&ctx.local, cluster, pool, forward.priority).await,
+            false => checkout(&ctx.local, cluster, pool, head.version, forward.priority).await,
+        }
+    });
     let lease = poll_fn(|cx| match waiting.as_mut().poll(cx) {
         Poll::Ready(lease) => Poll::Ready(lease),
         Poll::Pending => timers.poll(cx).map(Err),
@@ -65,19 +73,27 @@ impl Attempt {
     ) -> Result<ResponseHead, ProxyError> {
         let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
         self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
+        // What follows a request to tunnel is for the tunnel, and there may be none.
+        let held = head.asks_for_tunnel();
+        if held && head.body == BodyLength::None {
+            timers.request_complete(Instant::now());
+            timers.start_try(Instant::now(), per_try);
+        }
         let outcome = poll_fn(|cx| {
-            self.poll_request(cx, down, replay, timers, per_try)?;
+            if !held {
+                self.poll_request(cx, down, replay, timers, per_try)?;
+            }
             if let Poll::Ready(response) = self.poll_response(cx, ctx, down) {
                 return Poll::Ready(response);
             }
-            if timers.is_request_complete() && down.poll_gone(cx).is_ready() {
+            if (held || timers.is_request_complete()) && down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
             timers.poll(cx).map(Err)
         })
         .await;
         timers.end_try();
-        outcome
+        outcome.map(|response| as_upgrade(head, response))
     }
 
     /// Moves the request body. An upstream that stops reading may have answered already: that decides.
@@ -147,12 +163,23 @@ impl Attempt {
     fn failure(&self, error: StreamError) -> ProxyError {
         match error {
             StreamError::Protocol(text) => ProxyError::UpstreamProtocol(text),
-            StreamError::Reset { refused } => ProxyError::UpstreamReset { refused },
-            StreamError::Closed | StreamError::Io(_) => {
+            StreamError::Reset { refused } if self.lease.is_multiplexed() => {
+                ProxyError::UpstreamReset { refused }
+            }
+            StreamError::Closed | StreamError::Reset { .. } | StreamError::Io(_) => {
                 ProxyError::UpstreamClosed { reused: self.lease.reused }
             }
         }
     }
+}
+
+/// HTTP/2 accepts an upgrade with a 200 (RFC 8441); above the seam that is the 101 of HTTP/1.
+fn as_upgrade(head: &RequestHead, mut response: ResponseHead) -> ResponseHead {
+    if let (Some(kind), Some(_), Version::Http2) = (head.upgrade, response.upgrade, response.version) {
+        response.status = 101;
+        response.upgrade = Some(response.block.push_text(head.block.bytes(kind)));
+    }
+    response
 }
 
 /// What a client stream error means.

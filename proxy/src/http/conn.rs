@@ -252,9 +252,6 @@ async fn refuse(
 ) {
     let stats = &ctx.settings.stats;
     ctx.local.stats.inc(stats.downstream_cx_protocol_error);
-    if error.status == 431 {
-        ctx.local.stats.inc(stats.downstream_rq_too_large);
-    }
     let mut summary = super::summary::Summary::begin(ctx, Version::Http11);
     summary.status = error.status;
     summary.details = error.detail.into();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{self, Attempt};
 use super::codec::Downstream;
 use super::context::ConnContext;
-use super::head::{BodyLength, Method, RequestHead, ResponseHead};
+use super::head::{BodyLength, RequestHead, ResponseHead};
 use super::header_id::HeaderId;
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
@@ -18,8 +18,9 @@ use super::summary::Summary;
 use super::timers::Timers;
 use super::{edits, redirect, relay, request_headers, response_headers, rewrite};
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
-use crate::config::route::{Forward, HostRewrite, RouteAction, WeightedCluster};
+use crate::config::route::{Forward, HostRewrite, RouteAction, VirtualHost, WeightedCluster};
 use crate::net::deadline::Deadline;
+use crate::upstream::breaker::RetryPermit;
 use crate::upstream::connect::millis;
 use crate::upstream::lb::PickContext;
 use crate::upstream::pool::HostPool;
@@ -48,6 +49,8 @@ pub struct Exchange<'r> {
     pub(super) last: bool,
     /// The connection cannot be used again.
     pub(super) broken: bool,
+    /// An upgrade or CONNECT that the configuration allows.
+    upgraded: bool,
 }
 
 /// How serving ended when nothing failed.
@@ -76,6 +79,7 @@ pub async fn run(
         head,
         last,
         broken: false,
+        upgraded: false,
     };
     let reply = match exchange.serve(down, deadline).await {
         Ok(Served::Relayed) => None,
@@ -84,6 +88,9 @@ pub async fn run(
     };
     if let Some(reply) = reply {
         exchange.reply(reply, down, deadline).await;
+    }
+    if exchange.upgraded {
+        ctx.local.stats.gauge_add(ctx.settings.stats.downstream_cx_upgrades_active, -1);
     }
     let ended = exchange.summary.finish(&exchange.head);
     Outcome { close: exchange.broken || exchange.last, head: exchange.head, ended }
@@ -101,14 +108,21 @@ impl<'r> Exchange<'r> {
         let ctx = self.ctx;
         let caller = request_headers::prepare(&mut self.head, &ctx.settings, &ctx.local, ctx.peer, ctx.tls);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
-        let found = self.find_route()?;
+        let virtual_host = self.find_virtual_host()?;
+        if redirect::wants_tls(virtual_host.require_tls, &self.head, caller.internal) {
+            ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
+            let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
+            reply.location = Some(redirect::to_https(&self.head));
+            return Ok(Served::Reply(reply));
+        }
+        let found = self.find_route(virtual_host)?;
         match &found.route.action {
             RouteAction::Forward(forward) => {
                 self.forward(found, forward, down, deadline).await?;
                 Ok(Served::Relayed)
             }
             RouteAction::Redirect(redirect) => {
-                ctx.local.stats.inc(ctx.settings.stats.rq_redirect);
+                ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
                 let location = redirect::location(redirect, found, &self.head);
                 let mut reply = LocalReply::new(redirect.status, ResponseFlags::NONE, "direct_response", "");
                 reply.location = Some(location);
@@ -144,14 +158,21 @@ impl<'r> Exchange<'r> {
         }
     }
 
-    fn find_route(&mut self) -> Result<Found<'r>, ProxyError> {
+    fn find_virtual_host(&self) -> Result<&'r VirtualHost, ProxyError> {
         let table = self.ctx.route_table(self.view);
-        let found = table.and_then(|table| route::find(table, &self.head, self.random));
-        if found.is_none() {
-            self.ctx.local.stats.inc(self.ctx.settings.stats.no_route);
-        }
+        let found = table.and_then(|table| route::find_virtual_host(table, self.head.authority()));
+        found.ok_or_else(|| self.no_route())
+    }
+
+    fn find_route(&mut self, virtual_host: &'r VirtualHost) -> Result<Found<'r>, ProxyError> {
+        let found = route::find(virtual_host, &self.head, self.random);
         self.summary.found = found;
-        found.ok_or(ProxyError::NoRoute)
+        found.ok_or_else(|| self.no_route())
+    }
+
+    fn no_route(&self) -> ProxyError {
+        self.ctx.local.stats.inc(self.ctx.settings.stats.no_route);
+        ProxyError::NoRoute
     }
 
     async fn forward(
@@ -168,38 +189,50 @@ impl<'r> Exchange<'r> {
         let mut timers = self.timers(forward, deadline);
         let mut retries = Retries::new(forward.retry.as_deref(), &self.head);
         let mut replay = ReplayBuffer::new(retries.wants_replay() && self.head.body != BodyLength::None);
+        // Held from the moment a retry is decided on until its own outcome.
+        let mut permit = None;
         let outcome = loop {
             let tried = self.attempt(&cluster, forward, down, &mut replay, &mut retries, &mut timers).await;
-            match self.decide(&tried, &mut retries, &replay, &cluster) {
-                Some(wait) => self.back_off(wait, &mut timers).await?,
-                None => break tried,
+            drop(permit.take());
+            let Some(wait) = self.decide(&tried, &mut retries, &replay, &cluster) else { break tried };
+            if retries.needs_permit() {
+                permit = RetryPermit::take(&self.ctx.local, &cluster, forward.priority);
+                if permit.is_none() {
+                    self.refuse_retry(&cluster);
+                    break tried;
+                }
             }
+            self.give_up(tried, &cluster);
+            self.back_off(wait, &mut timers).await?;
         };
         self.summary.bytes_received = replay.received();
         let (attempt, mut response) = outcome?;
         self.edit_response(&mut response, found, entry);
         let ended = relay::run(self, attempt, response, down, &mut replay, &mut timers).await;
-        self.summary.bytes_received = replay.received();
+        self.summary.bytes_received = replay.received() + ended.tunnelled;
         ended.finish(&self.ctx.local, &cluster);
         Ok(())
     }
 
     /// Upgrades must be allowed by the route, else by the connection manager.
     fn check_upgrade(&mut self, forward: &Forward) -> Result<(), ProxyError> {
-        let kind = match self.head.upgrade {
-            Some(kind) => self.head.block.bytes(kind),
-            None if self.head.method == Method::Connect => b"connect",
-            None => return Ok(()),
-        };
+        if !self.head.asks_for_tunnel() {
+            return Ok(());
+        }
+        let kind = self.head.upgrade.map_or(&b"connect"[..], |kind| self.head.block.bytes(kind));
+        let stats = &self.ctx.settings.stats;
         let by_route = forward.upgrades.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(kind));
         let allowed = match by_route {
             Some((_, enabled)) => *enabled,
             None => self.ctx.settings.upgrades.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(kind)),
         };
         if !allowed {
-            self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_ws_on_non_ws_route);
+            self.ctx.local.stats.inc(stats.downstream_rq_ws_on_non_ws_route);
             return Err(ProxyError::UpgradeNotAllowed);
         }
+        self.ctx.local.stats.inc(stats.downstream_cx_upgrades_total);
+        self.ctx.local.stats.gauge_add(stats.downstream_cx_upgrades_active, 1);
+        self.upgraded = true;
         Ok(())
     }
 
@@ -307,8 +340,9 @@ impl<'r> Exchange<'r> {
             let count = text.format(self.summary.attempts).as_bytes();
             self.head.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
-        let mut attempt = attempt::begin(self.ctx, cluster, &pool, &self.head, timers).await?;
-        self.summary.upstream_protocol = Some(attempt.lease.version());
+        let mut attempt = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers).await?;
+        self.summary.upstream_protocol = attempt.lease.version();
+        self.summary.upstream_local_address = attempt.lease.local_address;
         let per_try = retries.per_try_timeout();
         let response = attempt.response(self.ctx, down, &self.head, replay, timers, per_try).await;
         match response {
@@ -359,13 +393,7 @@ impl<'r> Exchange<'r> {
             Err(error) => retries.after_failure(error, rng),
         });
         match decision {
-            Decision::Retry(wait) if self.head.body == BodyLength::None || replay.can_replay() => {
-                if let Ok((_, response)) = tried {
-                    stats.count_retried_response(&local.stats, response.status);
-                }
-                local.stats.inc(stats.upstream_rq_retry);
-                Some(wait)
-            }
+            Decision::Retry(wait) if self.head.body == BodyLength::None || replay.can_replay() => Some(wait),
             Decision::LimitExceeded => {
                 local.stats.inc(stats.upstream_rq_retry_limit_exceeded);
                 self.summary.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
@@ -377,6 +405,23 @@ impl<'r> Exchange<'r> {
                 }
                 None
             }
+        }
+    }
+
+    /// The `max_retries` breaker is open: the outcome stands.
+    fn refuse_retry(&mut self, cluster: &ClusterState) {
+        self.ctx.local.stats.inc(cluster.config().stats.upstream_rq_retry_overflow);
+        self.summary.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+    }
+
+    /// Lets go of an attempt that another one follows.
+    fn give_up(&self, tried: Result<(Attempt, ResponseHead), ProxyError>, cluster: &ClusterState) {
+        let (stats, local) = (&cluster.config().stats, &self.ctx.local);
+        local.stats.inc(stats.upstream_rq_retry);
+        if let Ok((mut attempt, response)) = tried {
+            stats.count_retried_response(&local.stats, response.status);
+            attempt.lease.stream.cancel();
+            attempt.lease.finish(local, cluster.config());
         }
     }
 

@@ -391,6 +391,11 @@ impl RequestHead {
         self.authority = self.block.push_text(authority);
     }
 
+    /// Whether the request wants the connection, or its stream, for bytes of its own: an upgrade or CONNECT.
+    pub fn asks_for_tunnel(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::Connect
+    }
+
     /// `content-type: application/grpc` or `application/grpc+...`.
     pub fn is_grpc(&self) -> bool {
         self.block.get(HeaderId::ContentType).is_some_and(is_grpc_content_type)

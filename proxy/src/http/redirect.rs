@@ -1,9 +1,27 @@
 //! The `location` of a redirect route.
 
 use super::head::RequestHead;
+use super::header_id::HeaderId;
 use super::rewrite;
 use super::route::{Found, without_port};
-use crate::config::route::Redirect;
+use crate::config::route::{Redirect, TlsRequirement};
+
+/// Whether a virtual host with this requirement answers the request only over https. What the client spoke
+/// is what `x-forwarded-proto` says, which the trust rules have set or left alone. `internal`: `x-envoy-internal`.
+pub fn wants_tls(requirement: TlsRequirement, head: &RequestHead, internal: bool) -> bool {
+    let required = match requirement {
+        TlsRequirement::None => false,
+        TlsRequirement::External => !internal,
+        TlsRequirement::All => true,
+    };
+    required
+        && !head.block.get(HeaderId::ForwardedProto).is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+}
+
+/// The same request over https.
+pub fn to_https(head: &RequestHead) -> Vec<u8> {
+    [b"https://", head.authority(), head.path_and_query()].concat()
+}
 
 /// Builds the absolute URI (RFC 9110, 10.2.2). A default port disappears when the scheme changes.
 pub fn location(redirect: &Redirect, found: Found<'_>, head: &RequestHead) -> Vec<u8> {

@@ -23,6 +23,8 @@ use crate::upstream::view::ClusterState;
 #[derive(Debug)]
 pub struct Ended {
     lease: Lease,
+    /// Bytes that went up through a tunnel.
+    pub tunnelled: u64,
 }
 
 impl Ended {
@@ -56,26 +58,26 @@ pub async fn run(
     exchange.last |= exchange.ctx.drain.is_draining();
     let sent = down.send_head(&response, exchange.last);
     exchange.summary.response = Some(response);
-    let mut body = Pump::new();
+    let (mut ahead, mut body) = (Pump::new(), Pump::new());
     let cut = match sent {
         Err(_) => Err(Cut::Client),
         Ok(()) if tunnel => {
             timers.enter_tunnel();
-            tunnel_both(&mut attempt, down, &mut body, timers).await
+            tunnel_both(&mut attempt, down, &mut ahead, &mut body, timers).await
         }
         Ok(()) => poll_fn(|cx| poll_bodies(cx, &mut attempt, down, replay, &mut body, timers)).await,
     };
     exchange.summary.bytes_sent = body.bytes;
     exchange.summary.trailers = body.take_trailers();
-    let complete = attempt.request.is_done();
+    let complete = attempt.request.is_done() || ahead.is_done();
     match cut {
         Ok(()) => exchange.broken |= tunnel || !complete,
-        Err(cut) => record_cut(exchange, cut, down),
+        Err(cut) => record_cut(exchange, cut, attempt.lease.is_multiplexed(), down),
     }
     if !complete || !body.is_done() {
         attempt.lease.stream.cancel();
     }
-    Ended { lease: attempt.lease }
+    Ended { lease: attempt.lease, tunnelled: ahead.bytes }
 }
 
 /// Both bodies until the response is complete.
@@ -117,10 +119,10 @@ fn poll_bodies(
 async fn tunnel_both(
     attempt: &mut Attempt,
     down: &mut Downstream<'_>,
+    ahead: &mut Pump,
     back: &mut Pump,
     timers: &mut Timers<'_>,
 ) -> Result<(), Cut> {
-    let mut ahead = Pump::new();
     poll_fn(|cx| {
         let before = (ahead.bytes, back.bytes);
         let up = ahead.poll(cx, down, &mut attempt.lease.stream);
@@ -141,17 +143,21 @@ async fn tunnel_both(
     .await
 }
 
-/// The response had begun: the stream is reset, flags and details say why.
-fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, down: &mut Downstream<'_>) {
+/// The response had begun: the stream is reset, flags and details say why. On a connection of its own
+/// (not `multiplexed`) a FIN within a body breaks the message's framing, and a reset is the connection's.
+fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &mut Downstream<'_>) {
     let (flags, details): (_, &'static str) = match cut {
         Cut::Client => (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
-        Cut::Upstream(StreamError::Protocol(_)) => {
+        Cut::Upstream(error)
+            if matches!(error, StreamError::Protocol(_))
+                || (error == StreamError::Closed && !multiplexed) =>
+        {
             (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")
         }
-        Cut::Upstream(StreamError::Reset { .. }) => {
+        Cut::Upstream(StreamError::Reset { .. }) if multiplexed => {
             (ResponseFlags::UPSTREAM_REMOTE_RESET, "upstream_reset_after_response_started{remote_reset}")
         }
-        Cut::Upstream(StreamError::Closed | StreamError::Io(_)) => (
+        Cut::Upstream(_) => (
             ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
             "upstream_reset_after_response_started{connection_termination}",
         ),

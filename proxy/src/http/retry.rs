@@ -20,6 +20,7 @@ pub struct Retries<'p> {
     done: u32,
     idempotent: bool,
     race_retried: bool,
+    by_policy: bool,
     /// Hosts tried, by uid.
     pub tried: SmallVec<[u64; 4]>,
 }
@@ -38,7 +39,14 @@ pub enum Decision {
 impl<'p> Retries<'p> {
     /// State before the first attempt.
     pub fn new(policy: Option<&'p RetryPolicy>, head: &RequestHead) -> Self {
-        Self { policy, done: 0, idempotent: is_idempotent(head), race_retried: false, tried: SmallVec::new() }
+        Self {
+            policy,
+            done: 0,
+            idempotent: is_idempotent(head),
+            race_retried: false,
+            by_policy: false,
+            tried: SmallVec::new(),
+        }
     }
 
     /// Whether the request body should be kept for another attempt.
@@ -57,6 +65,12 @@ impl<'p> Retries<'p> {
             Some(policy) if policy.avoid_previous_hosts => (&self.tried, policy.host_selection_attempts),
             _ => (&[], 0),
         }
+    }
+
+    /// Whether the retry just decided on counts against `max_retries`. The one after a keep-alive race does not:
+    /// no policy asked for it, and it happens once.
+    pub fn needs_permit(&self) -> bool {
+        self.by_policy
     }
 
     /// Retries made so far.
@@ -81,6 +95,7 @@ impl<'p> Retries<'p> {
         let race = matches!(error, ProxyError::UpstreamClosed { reused: true });
         if race && self.idempotent && !self.race_retried {
             self.race_retried = true;
+            self.by_policy = false;
             return Decision::Retry(Duration::ZERO);
         }
         Decision::Stop
@@ -92,6 +107,7 @@ impl<'p> Retries<'p> {
         }
         let wait = backoff(policy, self.done, rng);
         self.done += 1;
+        self.by_policy = true;
         Decision::Retry(wait)
     }
 }

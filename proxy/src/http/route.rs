@@ -18,10 +18,9 @@ pub struct Found<'a> {
     pub route: &'a Route,
 }
 
-/// Finds the route for `head`. `random` is the request's one random value: it serves every runtime
-/// fraction and the weighted cluster choice.
-pub fn find<'a>(table: &'a RouteTable, head: &RequestHead, random: u64) -> Option<Found<'a>> {
-    let virtual_host = find_virtual_host(table, head.authority())?;
+/// Finds the route of a virtual host for `head`. `random` is the request's one random value: it serves every
+/// runtime fraction and the weighted cluster choice.
+pub fn find<'a>(virtual_host: &'a VirtualHost, head: &RequestHead, random: u64) -> Option<Found<'a>> {
     let route = virtual_host.routes.iter().find(|route| matches(&route.matches, head, random))?;
     Some(Found { virtual_host, route })
 }

@@ -2,6 +2,7 @@
 //! access log, on every way out.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,6 +41,8 @@ pub struct Summary<'r> {
     pub host: Option<Rc<HostPool>>,
     /// Protocol spoken to it.
     pub upstream_protocol: Option<Version>,
+    /// Our address of the connection to it.
+    pub upstream_local_address: Option<SocketAddr>,
     /// Head sent downstream.
     pub response: Option<ResponseHead>,
     /// Trailers sent downstream.
@@ -51,7 +54,7 @@ pub struct Summary<'r> {
     /// The caller counts as internal (`x-envoy-internal`).
     pub internal: bool,
     /// Client as trusted.
-    pub client: std::net::SocketAddr,
+    pub client: SocketAddr,
     /// Points in time.
     pub timing: Timing,
 }
@@ -82,6 +85,7 @@ impl<'r> Summary<'r> {
             cluster: None,
             host: None,
             upstream_protocol: None,
+            upstream_local_address: None,
             response: None,
             trailers: None,
             local_body: Cow::Borrowed(b""),
@@ -117,7 +121,7 @@ impl<'r> Summary<'r> {
             bytes_sent: self.bytes_sent,
             timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
-            upstream_local_address: None,
+            upstream_local_address: self.upstream_local_address,
             cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
             route_name: self.found.map_or("", |found| &found.route.name),
             virtual_host: self.found.map_or("", |found| &found.virtual_host.name),

@@ -104,6 +104,6 @@ pub fn forward() -> Forward {
         retry: None,
         upgrades: Vec::new(),
         connect_terminate: false,
-        high_priority: false,
+        priority: Default::default(),
     }
 }

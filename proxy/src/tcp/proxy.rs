@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::error::{ConnectFailure, ResponseFlags};
 use crate::config::listener::TcpSettings;
+use crate::config::live::Priority;
 use crate::net::copy::{CopyEnd, copy_both};
 use crate::net::stream::Stream;
 use crate::observe::record::{Record, Timing};
@@ -53,6 +54,7 @@ struct Story {
     attempts: u32,
     cluster: Option<Rc<ClusterState>>,
     host: Option<Rc<HostPool>>,
+    local_address: Option<SocketAddr>,
 }
 
 /// Proxies a connection to its end.
@@ -110,13 +112,16 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         };
         story.attempts += 1;
         story.host = Some(pool.clone());
-        let Some(guard) = ConnectionGuard::begin(&conn.local, settings, &pool.host, false) else {
+        let guard = ConnectionGuard::begin(&conn.local, settings, &pool.host, Priority::Default, false);
+        let Some(guard) = guard else {
+            conn.local.stats.inc(settings.stats.upstream_cx_overflow);
             story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
             return None;
         };
         match dial(&conn.local, settings, &pool.host).await {
             Ok(up) => {
                 pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
+                story.local_address = up.local_addr();
                 return Some((up, guard));
             }
             Err(failure) => story.connect_failed(failure),
@@ -139,6 +144,7 @@ impl Story {
             attempts: 0,
             cluster: None,
             host: None,
+            local_address: None,
         }
     }
 
@@ -178,7 +184,7 @@ impl Story {
                 finished: Some(Instant::now()),
             },
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
-            upstream_local_address: None,
+            upstream_local_address: self.local_address,
             cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
             route_name: "",
             virtual_host: "",

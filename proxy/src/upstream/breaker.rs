@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::local::Local;
 use super::pool::HostPool;
 use super::view::ClusterState;
+use crate::config::live::Priority;
 
 /// One request in flight on a host: its permit, gauges and host counters, released on drop.
 #[derive(Debug)]
@@ -13,13 +14,19 @@ pub struct ActiveRequest {
     local: Rc<Local>,
     cluster: Rc<ClusterState>,
     pool: Rc<HostPool>,
+    priority: Priority,
 }
 
 impl ActiveRequest {
     /// Counts a request on `host`. `None`: the cluster's `max_requests` breaker is open.
-    pub fn begin(local: &Rc<Local>, cluster: &Rc<ClusterState>, pool: &Rc<HostPool>) -> Option<Self> {
+    pub fn begin(
+        local: &Rc<Local>,
+        cluster: &Rc<ClusterState>,
+        pool: &Rc<HostPool>,
+        priority: Priority,
+    ) -> Option<Self> {
         let settings = cluster.config();
-        if !settings.breakers[0].requests.try_acquire() {
+        if !settings.breakers(priority).requests.try_acquire(local.index) {
             return None;
         }
         let stats = &settings.stats;
@@ -27,15 +34,37 @@ impl ActiveRequest {
         local.stats.gauge_add(stats.upstream_rq_active, 1);
         pool.host.live.rq_active.fetch_add(1, Ordering::Relaxed);
         pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
-        Some(Self { local: local.clone(), cluster: cluster.clone(), pool: pool.clone() })
+        Some(Self { local: local.clone(), cluster: cluster.clone(), pool: pool.clone(), priority })
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let settings = self.cluster.config();
-        settings.breakers[0].requests.release();
+        settings.breakers(self.priority).requests.release(self.local.index);
         self.local.stats.gauge_add(settings.stats.upstream_rq_active, -1);
         self.pool.host.live.rq_active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One retry, from its scheduling to its outcome: the `max_retries` permit.
+#[derive(Debug)]
+pub struct RetryPermit {
+    local: Rc<Local>,
+    cluster: Rc<ClusterState>,
+    priority: Priority,
+}
+
+impl RetryPermit {
+    /// Takes the permit; `None`: the breaker is open and there must be no retry.
+    pub fn take(local: &Rc<Local>, cluster: &Rc<ClusterState>, priority: Priority) -> Option<Self> {
+        let taken = cluster.config().breakers(priority).retries.try_acquire(local.index);
+        taken.then(|| Self { local: local.clone(), cluster: cluster.clone(), priority })
+    }
+}
+
+impl Drop for RetryPermit {
+    fn drop(&mut self) {
+        self.cluster.config().breakers(self.priority).retries.release(self.local.index);
     }
 }

@@ -89,12 +89,21 @@ fn keepalive_options(keepalive: &Keepalive) -> TcpKeepalive {
     options
 }
 
+/// What Envoy says of a failed connect(2), for logs that are searched for it.
+fn told(error: &io::Error) -> String {
+    const ENETUNREACH: i32 = 101;
+    let text = error.to_string();
+    let (reason, number) = text.split_once(" (os error ").unwrap_or((&text, ""));
+    let moment = if error.raw_os_error() == Some(ENETUNREACH) { "immediate" } else { "delayed" };
+    if number.is_empty() { text } else { format!("{moment} connect error: {reason}") }
+}
+
 /// No socket at all is our own trouble; everything else is the peer's.
 fn classify(error: &io::Error) -> ConnectFailure {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
     const EADDRNOTAVAIL: i32 = 99;
-    let mut text = error.to_string();
+    let mut text = told(error);
     text.truncate(text.floor_char_boundary(200));
     match error.raw_os_error() {
         Some(EMFILE | ENFILE | EADDRNOTAVAIL) => ConnectFailure::Local(text),

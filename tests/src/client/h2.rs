@@ -80,6 +80,12 @@ impl Connection {
         Ok(sender.send_request(request, end_of_stream)?)
     }
 
+    /// Waits until the server has said that it takes extended CONNECT (RFC 8441).
+    pub async fn until_extended_connect(&self) -> Result<()> {
+        let check = || std::future::ready(self.sender.is_extended_connect_protocol_enabled().then_some(()));
+        wait::until("SETTINGS_ENABLE_CONNECT_PROTOCOL", LIMIT, check).await
+    }
+
     /// Waits for the connection to end: `Ok` after a graceful GOAWAY or close, else the HTTP/2 error.
     pub async fn ended(&mut self) -> Result<Result<(), h2::Error>> {
         Ok(wait::within("the end of the connection", LIMIT, &mut self.driver).await??)
@@ -102,6 +108,18 @@ pub async fn read(response: h2::client::ResponseFuture) -> Result<Response> {
     let (head, mut body) = wait::within("the response head", LIMIT, response).await??.into_parts();
     let (bytes, trailers) = wait::within("the response body", LIMIT, read_body(&mut body)).await??;
     Ok(Response { status: head.status, headers: head.headers, body: bytes, trailers })
+}
+
+/// Reads exactly `count` bytes of a body, however they are cut into frames.
+pub async fn exact_bytes(body: &mut RecvStream, count: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        let chunk = wait::within("body bytes", LIMIT, body.data()).await?;
+        let chunk = chunk.ok_or_else(|| format!("the body ended after {bytes:?}"))??;
+        body.flow_control().release_capacity(chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 async fn read_body(body: &mut RecvStream) -> Result<(Bytes, HeaderMap)> {

@@ -9,6 +9,7 @@ mod grpc_echo;
 mod scripted;
 mod slow;
 mod tcp_echo;
+mod tunnel;
 
 pub use banner::Banner;
 pub use closing::Closing;
@@ -19,6 +20,7 @@ pub use grpc_echo::GrpcEcho;
 pub use scripted::Scripted;
 pub use slow::Slow;
 pub use tcp_echo::TcpEcho;
+pub use tunnel::Tunnel;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};

@@ -8,6 +8,7 @@
 
 pub mod h1;
 pub mod h2;
+pub mod raw;
 
 use std::task::{Context, Poll};
 
@@ -87,14 +88,23 @@ pub enum Upstream {
     H1(Box<h1::ClientConn>),
     /// One stream of a pooled connection. Boxed as it is moved from step to step of an exchange.
     H2(Box<h2::ClientStream>),
+    /// Bytes without a protocol: CONNECT ends here.
+    Raw(Box<raw::RawConn>),
 }
 
 /// Runs one expression on whichever protocol is inside.
 macro_rules! on_codec {
-    ($kind:ident, $self:expr, $half:ident => $call:expr) => {
+    (Downstream, $self:expr, $half:ident => $call:expr) => {
         match $self {
-            $kind::H1($half) => $call,
-            $kind::H2($half) => $call,
+            Downstream::H1($half) => $call,
+            Downstream::H2($half) => $call,
+        }
+    };
+    (Upstream, $self:expr, $half:ident => $call:expr) => {
+        match $self {
+            Upstream::H1($half) => $call,
+            Upstream::H2($half) => $call,
+            Upstream::Raw($half) => $call,
         }
     };
 }

@@ -113,7 +113,9 @@ fn first_matching_route_wins_and_all_conditions_must_hold() {
     }];
     let mut table = table(&["*"]);
     table.virtual_hosts[0].routes = vec![special, route("rest", PathMatch::Prefix(literal("/")))];
-    let name = |head: &RequestHead| find(&table, head, 0).map(|found| found.route.name.to_string());
+    let name = |head: &RequestHead| {
+        find(find_virtual_host(&table, head.authority())?, head, 0).map(|found| found.route.name.to_string())
+    };
     assert_eq!(
         name(&request("GET", "/?v=1", "h", &[("x-env", "a"), ("x-env", "b")])).as_deref(),
         Some("special")

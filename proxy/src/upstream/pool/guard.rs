@@ -1,11 +1,15 @@
 //! Counting guards: what was counted up is counted down on every way out.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::config::live::Priority;
 use crate::config::{Cluster, Host};
+use crate::net::stream::Stream;
 use crate::upstream::connect::millis;
 use crate::upstream::local::Local;
 use crate::upstream::view::ClusterState;
@@ -16,19 +20,28 @@ pub struct ConnectionGuard {
     local: Rc<Local>,
     cluster: Arc<Cluster>,
     host: Arc<Host>,
+    priority: Priority,
     opened: Instant,
+    local_address: Cell<Option<SocketAddr>>,
 }
 
 impl ConnectionGuard {
-    /// Takes a connection permit. At the limit a pool that has no connection yet may still open one,
+    /// Takes a connection permit. At the limit a pool that has no connection yet (`first`) may still open one,
     /// as in Envoy; otherwise `None`.
-    pub fn begin(local: &Rc<Local>, cluster: &Arc<Cluster>, host: &Arc<Host>, first: bool) -> Option<Self> {
-        if !cluster.breakers[0].connections.try_acquire() {
-            local.stats.inc(cluster.stats.upstream_cx_overflow);
+    pub fn begin(
+        local: &Rc<Local>,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        priority: Priority,
+        first: bool,
+    ) -> Option<Self> {
+        let limit = &cluster.breakers(priority).connections;
+        if !limit.try_acquire(local.index) {
             if !first {
                 return None;
             }
-            cluster.breakers[0].connections.acquire_over();
+            local.stats.inc(cluster.stats.upstream_cx_overflow);
+            limit.acquire_over();
         }
         local.stats.inc(cluster.stats.upstream_cx_total);
         local.stats.gauge_add(cluster.stats.upstream_cx_active, 1);
@@ -38,8 +51,20 @@ impl ConnectionGuard {
             local: local.clone(),
             cluster: cluster.clone(),
             host: host.clone(),
+            priority,
             opened: Instant::now(),
+            local_address: Cell::new(None),
         })
+    }
+
+    /// The connection stands: remembers our end of it for logs.
+    pub fn connected(&self, io: &Stream) {
+        self.local_address.set(io.local_addr());
+    }
+
+    /// Our address, once connected over TCP.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.local_address.get()
     }
 
     /// When the connection was opened.
@@ -57,7 +82,7 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let stats = &self.cluster.stats;
-        self.cluster.breakers[0].connections.release();
+        self.cluster.breakers(self.priority).connections.release(self.local.index);
         self.local.stats.gauge_add(stats.upstream_cx_active, -1);
         self.local.stats.inc(stats.upstream_cx_destroy);
         self.local.stats.record(stats.upstream_cx_length_ms, millis(self.opened.elapsed()));
@@ -70,26 +95,27 @@ impl Drop for ConnectionGuard {
 pub struct Pending {
     local: Rc<Local>,
     cluster: Rc<ClusterState>,
+    priority: Priority,
 }
 
 impl Pending {
     /// Takes the permit; `None` when the breaker is open.
-    pub fn begin(local: &Rc<Local>, cluster: &Rc<ClusterState>) -> Option<Self> {
+    pub fn begin(local: &Rc<Local>, cluster: &Rc<ClusterState>, priority: Priority) -> Option<Self> {
         let settings = cluster.config();
-        if !settings.breakers[0].pending.try_acquire() {
+        if !settings.breakers(priority).pending.try_acquire(local.index) {
             local.stats.inc(settings.stats.upstream_rq_pending_overflow);
             return None;
         }
         local.stats.inc(settings.stats.upstream_rq_pending_total);
         local.stats.gauge_add(settings.stats.upstream_rq_pending_active, 1);
-        Some(Self { local: local.clone(), cluster: cluster.clone() })
+        Some(Self { local: local.clone(), cluster: cluster.clone(), priority })
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         let settings = self.cluster.config();
-        settings.breakers[0].pending.release();
+        settings.breakers(self.priority).pending.release(self.local.index);
         self.local.stats.gauge_add(settings.stats.upstream_rq_pending_active, -1);
     }
 }

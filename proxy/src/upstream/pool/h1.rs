@@ -8,6 +8,7 @@ use super::guard::ConnectionGuard;
 use super::{HostPool, Lease};
 use crate::base::error::ProxyError;
 use crate::config::Cluster;
+use crate::config::live::Priority;
 use crate::http::codec::{Upstream, h1};
 use crate::net::stream::Stream;
 use crate::upstream::connect;
@@ -47,7 +48,14 @@ pub fn reuse(pool: &Rc<HostPool>, local: &Local, cluster: &Cluster) -> Option<Le
 
 fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Meta) -> Lease {
     pool.leased.set(pool.leased.get() + 1);
-    Lease { stream: Upstream::H1(conn), reused: meta.requests > 0, h1: Some(meta), pool: pool.clone() }
+    Lease {
+        stream: Upstream::H1(conn),
+        reused: meta.requests > 0,
+        local_address: meta.guard.local_address(),
+        h1: Some(meta),
+        raw: None,
+        pool: pool.clone(),
+    }
 }
 
 /// Opens a connection, or waits for one to come back while the limit is reached.
@@ -55,13 +63,19 @@ pub async fn connect(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
+    priority: Priority,
 ) -> Result<Lease, ProxyError> {
     let settings = cluster.config();
+    let mut refused = false;
     loop {
         let first = pool.open() == 0;
-        if let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, first) {
+        if let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, priority, first) {
             let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
             return Ok(adopt(local, cluster, pool, io, guard));
+        }
+        if !refused {
+            refused = true;
+            local.stats.inc(settings.stats.upstream_cx_overflow);
         }
         tokio::time::sleep(RECHECK).await;
         if let Some(lease) = reuse(pool, local, settings) {
@@ -79,6 +93,7 @@ pub fn adopt(
     guard: ConnectionGuard,
 ) -> Lease {
     local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
+    guard.connected(&io);
     let conn = h1::ClientConn::new(io, cluster.h1_options.clone(), local.heads.clone());
     let meta = Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) };
     lease(pool, Box::new(conn), meta)

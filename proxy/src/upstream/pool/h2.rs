@@ -11,6 +11,7 @@ use super::guard::ConnectionGuard;
 use super::{HostPool, Lease, Wanted, h1};
 use crate::base::error::{ConnectFailure, ProxyError};
 use crate::config::Cluster;
+use crate::config::live::Priority;
 use crate::http::codec::{StreamError, Upstream, h2};
 use crate::upstream::connect::dial;
 use crate::upstream::local::Local;
@@ -37,10 +38,18 @@ pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
     let shared = pool.shared.borrow();
     let found = shared.iter().find_map(|shared| {
         let stream = shared.conn.open_stream()?;
-        Some((stream, shared.streams.replace(shared.streams.get() + 1) > 0))
+        let reused = shared.streams.replace(shared.streams.get() + 1) > 0;
+        Some((stream, reused, shared.guard.local_address()))
     });
-    let (stream, reused) = found?;
-    Some(Lease { stream: Upstream::H2(Box::new(stream)), reused, h1: None, pool: pool.clone() })
+    let (stream, reused, local_address) = found?;
+    Some(Lease {
+        stream: Upstream::H2(Box::new(stream)),
+        reused,
+        local_address,
+        h1: None,
+        raw: None,
+        pool: pool.clone(),
+    })
 }
 
 /// Waits for a connection with room; starts one when none is being opened.
@@ -49,9 +58,10 @@ pub async fn connect(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
+    priority: Priority,
 ) -> Result<Lease, ProxyError> {
     loop {
-        let attempt = current_attempt(local, cluster, pool, wanted);
+        let attempt = current_attempt(local, cluster, pool, wanted, priority);
         attempt.wait().await?;
         if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
             return Ok(lease);
@@ -66,6 +76,7 @@ fn current_attempt(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
+    priority: Priority,
 ) -> Rc<Connecting> {
     let mut slot = pool.connecting.borrow_mut();
     if let Some(attempt) = &*slot {
@@ -76,7 +87,7 @@ fn current_attempt(
     let task = (attempt.clone(), local.clone(), cluster.clone(), pool.clone());
     tokio::task::spawn_local(async move {
         let (attempt, local, cluster, pool) = task;
-        let outcome = establish(&local, &cluster, &pool, wanted).await;
+        let outcome = establish(&local, &cluster, &pool, wanted, priority).await;
         pool.connecting.borrow_mut().take();
         attempt.finish(outcome);
     });
@@ -106,15 +117,20 @@ async fn establish(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
+    priority: Priority,
 ) -> Result<(), ProxyError> {
     let settings = cluster.config();
     let first = pool.open() == 0;
-    let guard = ConnectionGuard::begin(local, settings, &pool.host, first).ok_or(ProxyError::Overflow)?;
+    let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, priority, first) else {
+        local.stats.inc(settings.stats.upstream_cx_overflow);
+        return Err(ProxyError::Overflow);
+    };
     let io = dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
     if wanted == Wanted::Alpn && io.alpn() != Some(b"h2") {
         h1::adopt(local, cluster, pool, io, guard).finish(local, settings);
         return Ok(());
     }
+    guard.connected(&io);
     let options = h2::Options {
         settings: settings.http2.clone(),
         max_head_bytes: settings.max_head_bytes,

@@ -6,16 +6,20 @@ mod h1;
 mod h2;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::connect;
 use super::local::Local;
 use super::view::ClusterState;
 use crate::base::error::ProxyError;
 use crate::config::cluster::UpstreamProtocol;
+use crate::config::live::Priority;
 use crate::config::{Cluster, Host};
 use crate::http::codec::Upstream;
+use crate::http::codec::raw::RawConn;
 use crate::http::head::Version;
 
 pub use guard::ConnectionGuard;
@@ -39,7 +43,10 @@ pub struct Lease {
     pub stream: Upstream,
     /// The connection had carried a request before: a close without an answer may be the keep-alive race.
     pub reused: bool,
+    /// Our address of the connection.
+    pub local_address: Option<SocketAddr>,
     h1: Option<h1::Meta>,
+    raw: Option<ConnectionGuard>,
     pool: Rc<HostPool>,
 }
 
@@ -67,27 +74,48 @@ pub async fn checkout(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     downstream: Version,
+    priority: Priority,
 ) -> Result<Lease, ProxyError> {
     let wanted = wanted(cluster.config(), downstream);
     if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
         return Ok(lease);
     }
     // Boxed: a request that finds a free connection must not carry the size of opening one.
-    Box::pin(connect(local, cluster, pool, wanted)).await
+    Box::pin(wait_for_one(local, cluster, pool, wanted, priority)).await
 }
 
 /// No pooled connection is free: wait for one under the cluster's breakers.
-async fn connect(
+async fn wait_for_one(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
+    priority: Priority,
 ) -> Result<Lease, ProxyError> {
-    let _pending = guard::Pending::begin(local, cluster).ok_or(ProxyError::Overflow)?;
+    let _pending = guard::Pending::begin(local, cluster, priority).ok_or(ProxyError::Overflow)?;
     match wanted {
-        Wanted::H1 => h1::connect(local, cluster, pool).await,
-        Wanted::H2 | Wanted::Alpn => h2::connect(local, cluster, pool, wanted).await,
+        Wanted::H1 => h1::connect(local, cluster, pool, priority).await,
+        Wanted::H2 | Wanted::Alpn => h2::connect(local, cluster, pool, wanted, priority).await,
     }
+}
+
+/// A connection of its own that carries the bytes of one terminated CONNECT and is never pooled.
+pub async fn connect_raw(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    priority: Priority,
+) -> Result<Lease, ProxyError> {
+    let _pending = guard::Pending::begin(local, cluster, priority).ok_or(ProxyError::Overflow)?;
+    let settings = cluster.config();
+    let first = pool.open() == 0;
+    let guard = ConnectionGuard::begin(local, settings, &pool.host, priority, first);
+    let guard = guard.ok_or(ProxyError::Overflow)?;
+    let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+    guard.connected(&io);
+    let local_address = guard.local_address();
+    let stream = Upstream::Raw(Box::new(RawConn::new(io, local.bufs.clone())));
+    Ok(Lease { stream, reused: false, local_address, h1: None, raw: Some(guard), pool: pool.clone() })
 }
 
 impl HostPool {
@@ -142,19 +170,29 @@ impl HostPool {
 }
 
 impl Lease {
-    /// Protocol spoken to the host.
-    pub fn version(&self) -> Version {
+    /// Whether the stream is one of several on its connection: a reset is then its own.
+    pub fn is_multiplexed(&self) -> bool {
+        matches!(self.stream, Upstream::H2(_))
+    }
+
+    /// Protocol spoken to the host; `None` for bytes without one.
+    pub fn version(&self) -> Option<Version> {
         match self.stream {
-            Upstream::H1(_) => Version::Http11,
-            Upstream::H2(_) => Version::Http2,
+            Upstream::H1(_) => Some(Version::Http11),
+            Upstream::H2(_) => Some(Version::Http2),
+            Upstream::Raw(_) => None,
         }
     }
 
     /// Ends the lease: a reusable HTTP/1 connection goes back to the pool, any other closes.
     pub fn finish(self, local: &Local, cluster: &Cluster) {
-        if let (Upstream::H1(conn), Some(meta)) = (self.stream, self.h1) {
-            self.pool.leased.set(self.pool.leased.get().saturating_sub(1));
-            h1::give_back(&self.pool, local, cluster, conn, meta);
+        match (self.stream, self.h1, self.raw) {
+            (Upstream::H1(conn), Some(meta), _) => {
+                self.pool.leased.set(self.pool.leased.get().saturating_sub(1));
+                h1::give_back(&self.pool, local, cluster, conn, meta);
+            }
+            (Upstream::Raw(mut conn), _, Some(guard)) => guard.count_bytes(conn.take_wire_bytes()),
+            _ => {}
         }
     }
 }

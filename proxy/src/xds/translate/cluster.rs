@@ -18,7 +18,7 @@ use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
 use super::{TranslatedCluster, lb, route_action, tls};
 use crate::config::cluster::{Cluster, Keepalive};
-use crate::config::live::{Breakers, Limit};
+use crate::config::live::{Breakers, Limit, Priority};
 use crate::stats::scope::ClusterStats;
 
 /// Envoy's default `connect_timeout`.
@@ -234,8 +234,8 @@ fn breakers(
         refuse!(path; per_host_thresholds);
         let list_path = path.field("thresholds");
         for (i, thresholds) in thresholds.iter().enumerate() {
-            let (high, breakers) = threshold(thresholds, &list_path.index(i), scope)?;
-            found[usize::from(high)].get_or_insert(breakers);
+            let (priority, breakers) = threshold(thresholds, &list_path.index(i), scope)?;
+            found[usize::from(priority == Priority::High)].get_or_insert(breakers);
         }
     }
     Ok(found.map(|breakers| Arc::new(breakers.unwrap_or_else(|| limits([None; 4])))))
@@ -245,7 +245,7 @@ fn threshold(
     message: &Thresholds,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<(bool, Breakers), Rejection> {
+) -> Result<(Priority, Breakers), Rejection> {
     let Thresholds {
         priority,
         max_connections,
@@ -262,7 +262,7 @@ fn threshold(
         return Err(path.field("max_connection_pools").unsupported());
     }
     let values = [max_connections, max_pending_requests, max_requests, max_retries].map(fields::count);
-    Ok((route_action::is_high(*priority, &path.field("priority"))?, limits(values)))
+    Ok((route_action::priority_of(*priority, &path.field("priority"))?, limits(values)))
 }
 
 /// Connections, pending requests, requests, retries; Envoy's defaults for what is absent.

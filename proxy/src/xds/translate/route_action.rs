@@ -20,6 +20,7 @@ use super::path::{Path, Rejection};
 use super::route::{Inherited, check_hedging};
 use super::scope::Scope;
 use super::{cluster_choice, data_source, matchers, retry};
+use crate::config::live::Priority;
 use crate::config::route::{
     DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Redirect, RouteAction,
 };
@@ -111,7 +112,7 @@ fn forward(
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?,
         max_stream_duration: stream_duration(max_stream_duration, &path.field("max_stream_duration"))?,
         retry,
-        high_priority: is_high(*priority, &path.field("priority"))?,
+        priority: priority_of(*priority, &path.field("priority"))?,
         upgrades,
         connect_terminate,
     })
@@ -126,10 +127,11 @@ fn not_found_status(number: i32, path: &Path<'_>) -> Result<u16, Rejection> {
     }
 }
 
-/// Whether a `RoutingPriority` is HIGH.
-pub(super) fn is_high(number: i32, path: &Path<'_>) -> Result<bool, Rejection> {
+/// A `RoutingPriority`.
+pub(super) fn priority_of(number: i32, path: &Path<'_>) -> Result<Priority, Rejection> {
     match RoutingPriority::try_from(number) {
-        Ok(priority) => Ok(priority == RoutingPriority::High),
+        Ok(RoutingPriority::Default) => Ok(Priority::Default),
+        Ok(RoutingPriority::High) => Ok(Priority::High),
         Err(_) => Err(path.reject(fields::unknown_enum(number))),
     }
 }

@@ -150,9 +150,8 @@ impl ClientStream {
         let mut sender = self.sender.take().ok_or(StreamError::Closed)?;
         self.upgrade = head.upgrade.is_some() || head.method == Method::Connect;
         self.bodiless = head.method == Method::Head;
-        if head.upgrade.is_some() && !sender.is_extended_connect_protocol_enabled() {
-            return Err(StreamError::Protocol("http2.extended_connect_not_supported"));
-        }
+        // Whether the server takes extended CONNECT (RFC 8441) is in its SETTINGS, which on a new connection are still
+        // on their way; one that does not take it resets the stream.
         let ended = matches!(body, BodyLength::None | BodyLength::Fixed(0)) && !self.upgrade;
         let request = convert::request(head, if self.upgrade { BodyLength::None } else { body })?;
         // A connection that went away since the stream was opened has processed nothing of it.

@@ -31,10 +31,12 @@ pub fn request_head(
         return malformed;
     }
     let path = block.push_text(if is_tunnel { b"" } else { path.as_bytes() });
-    let method = block.push_text(request.method.as_str().as_bytes());
+    // An upgrade is a GET in HTTP/1 and an extended CONNECT here (RFC 8441): above the seam it is the former.
+    let method_name: &[u8] = if protocol.is_some() { b"GET" } else { request.method.as_str().as_bytes() };
+    let method = block.push_text(method_name);
     let upgrade = protocol.map(|protocol| block.push_text(protocol.as_str().to_ascii_lowercase().as_bytes()));
     let mut head = RequestHead {
-        method: Method::of(request.method.as_str().as_bytes()),
+        method: Method::of(method_name),
         method_text: method,
         path,
         authority,

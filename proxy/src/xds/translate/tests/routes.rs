@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::matcher::HeaderMatchKind;
+use crate::config::live::Priority;
 use crate::config::route::{
     ClusterChoice, Forward, HostRewrite, PathMatch, PathRewrite, Redirect, RetryOn, RetryPolicy, RouteAction,
     TlsRequirement,
@@ -101,7 +102,11 @@ fn forwarding_takes_envoys_defaults() {
         forward.idle_timeout.is_none() && forward.max_stream_duration.is_none() && forward.retry.is_none()
     );
     assert!(forward.path_rewrite.is_none() && forward.host_rewrite.is_none());
-    assert!(!forward.high_priority && !forward.append_x_forwarded_host && !forward.connect_terminate);
+    assert!(
+        forward.priority == Priority::Default
+            && !forward.append_x_forwarded_host
+            && !forward.connect_terminate
+    );
 }
 
 #[test]
@@ -151,7 +156,7 @@ virtual_hosts:
     assert_eq!(first.cluster_not_found_status, 404);
     assert!(matches!(&first.path_rewrite, Some(PathRewrite::Prefix(to)) if &**to == "/new"));
     assert!(matches!(first.host_rewrite, Some(HostRewrite::Auto)));
-    assert!(first.append_x_forwarded_host && first.high_priority && first.connect_terminate);
+    assert!(first.append_x_forwarded_host && first.priority == Priority::High && first.connect_terminate);
     assert_eq!((first.timeout, first.idle_timeout), (Duration::ZERO, Some(Duration::from_secs(7))));
     let stream = first.max_stream_duration.unwrap();
     assert_eq!(stream.max, Duration::from_secs(1));
