@@ -5,6 +5,7 @@ pub mod args;
 pub mod bootstrap;
 mod config_view;
 pub mod environment;
+mod faults;
 mod intercept;
 mod logging;
 mod process;

@@ -1,6 +1,7 @@
 //! The wiring diagram: the only place that knows every module.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::bootstrap::{self, Settings};
 use super::config_view::DriverView;
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
 use super::process::Lifecycle;
-use super::{intercept, logging, ready};
+use super::{faults, intercept, logging, ready};
 use crate::admin::logging::LogLevels;
 use crate::admin::server::{AdminAddress, AdminServer};
 use crate::admin::{AdminState, Process, ServerInfo, ServerState};
@@ -28,19 +29,18 @@ use crate::observe::access_log::sink::Sinks;
 use crate::observe::collect::{Collector, Vitals};
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
-use crate::stats::tags::StatsConfig;
 use crate::upstream::dns;
 use crate::worker::{Drains, Progress, Workers};
 use crate::xds::driver::{Driver, Handle, Parts};
 use crate::xds::engine::InitPhase;
 use crate::xds::settings::DynamicSettings;
 
-/// Envoy's default flush interval.
-const FLUSH: Duration = Duration::from_secs(5);
 /// How long a draining process still accepts connections that were on their way.
 const ACCEPT_GRACE: Duration = Duration::from_secs(1);
 /// How long the last log lines may take.
 const LOG_GRACE: Duration = Duration::from_secs(2);
+/// How long a configured name server has for one answer: c-ares' default.
+const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resolutions waiting for the compiler; the rest waits in the resolver.
 const RESOLUTIONS: usize = 64;
 
@@ -119,14 +119,19 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
         resolve,
         resolutions,
     };
-    Driver::new(parts, &settings.static_resources).map_err(|faults| describe(&faults))?;
+    Driver::new(parts, &settings.static_resources)
+        .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
     println_out("configuration OK");
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe<K: std::fmt::Debug, F: std::fmt::Display>(faults: &[(K, F)]) -> String {
-    let lines: Vec<String> = faults.iter().map(|(kind, fault)| format!("{kind:?} {fault}")).collect();
-    format!("bad configuration:\n  {}", lines.join("\n  "))
+/// The resolver: the bootstrap's name servers, else the system's.
+fn resolver(servers: &[SocketAddr]) -> Result<dns::Lookup, String> {
+    let lookup = match servers {
+        [] => dns::Lookup::system(),
+        servers => dns::Lookup::with_servers(servers, DNS_TIMEOUT, "/etc/hosts".into()),
+    };
+    lookup.map_err(|error| format!("cannot set up the resolver: {error}"))
 }
 
 /// The verdict of a command belongs on stdout; a closed one is nobody's loss.
@@ -162,8 +167,7 @@ impl Server {
         }
         let (resolve, commands) = mpsc::unbounded_channel();
         let (answers, resolutions) = mpsc::channel(RESOLUTIONS);
-        let lookup = dns::Lookup::system().map_err(|error| format!("cannot set up the resolver: {error}"))?;
-        tokio::spawn(dns::run(lookup, commands, answers));
+        tokio::spawn(dns::run(resolver(&settings.dns_servers)?, commands, answers));
         let parts = Parts {
             dynamic,
             node: settings.node.clone(),
@@ -174,13 +178,13 @@ impl Server {
             resolve,
             resolutions,
         };
-        let (driver, handle) =
-            Driver::new(parts, &settings.static_resources).map_err(|faults| describe(&faults))?;
+        let (driver, handle) = Driver::new(parts, &settings.static_resources)
+            .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
         let drains = Drains::default();
         let drain_time = args.drain_time_s.map_or(process.drain_time, Duration::from_secs);
         let lifecycle =
             Lifecycle::new(drains.clone(), drain_time, sinks.clone(), tokio::runtime::Handle::current());
-        let workers = Workers::start(count, &snapshots, &registry, &drains)
+        let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, driver: handle };
         server.start_admin(args, &process, settings, levels, &registry, snapshots, started, count).await?;
@@ -203,7 +207,7 @@ impl Server {
         workers: usize,
     ) -> Result<(), String> {
         let collector = self.collector(registry, snapshots.clone(), started);
-        tokio::spawn(flush(collector.clone()));
+        tokio::spawn(flush(collector.clone(), settings.stats_flush));
         let Some(bind) = process.admin_override.map(AdminBind::Tcp).or(settings.admin) else { return Ok(()) };
         let address = match bind {
             AdminBind::Tcp(address) => AdminAddress::Tcp(address),
@@ -217,7 +221,7 @@ impl Server {
         }
         let state = AdminState {
             registry: registry.clone(),
-            stats_config: Arc::new(StatsConfig::default()),
+            stats_config: Arc::new(settings.stats),
             collector,
             snapshots,
             info: ServerInfo {
@@ -322,14 +326,13 @@ async fn drain(lifecycle: Arc<Lifecycle>, progress: Arc<Progress>) {
         tokio::time::sleep(grace).await;
     }
     lifecycle.drains().all.advance(DrainPhase::Closing);
-    tokio::time::sleep(Duration::from_millis(20)).await;
     if tokio::time::timeout_at(deadline, progress.drained()).await.is_err() {
         tracing::warn!(connections = progress.connections(), "drain time is over; cutting what remains");
     }
 }
 
-async fn flush(collector: Arc<Collector>) {
-    let mut ticks = tokio::time::interval(FLUSH);
+async fn flush(collector: Arc<Collector>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
         collector.flush();

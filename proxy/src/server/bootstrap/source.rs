@@ -49,6 +49,17 @@ impl Source {
         }
     }
 
+    /// `file:line:column` of a field of a listed resource. `None` where lists of several texts were joined, so that an
+    /// index says nothing of either text, and where nobody wrote the text.
+    pub fn resource_place(&self, path: &str) -> Option<String> {
+        match self.texts.as_slice() {
+            [text] if text.name != environment::GENERATED => {
+                Some(place_in(&text.name, text.document.locate(path)))
+            }
+            _ => None,
+        }
+    }
+
     /// An error at the place of a field.
     pub fn error(&self, path: &str, message: impl ToString) -> BootstrapError {
         BootstrapError::Field { place: self.place(path), path: path.to_owned(), message: message.to_string() }
