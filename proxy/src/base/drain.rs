@@ -90,32 +90,69 @@ impl Drain {
     }
 }
 
-/// [`Drain::reached`] for a task that wakes for many other reasons: it joins the waiting list once and from
-/// then on only looks at the phase. All polls must come from that one task.
+/// [`Drain::reached`] for a task that wakes for many other reasons: it joins the waiting list once per phase, because
+/// every change empties that list, and otherwise only looks at the phase. All polls must come from that one task.
 #[derive(Debug)]
 pub struct DrainWatch<'a, F> {
     drain: &'a Drain,
     phase: DrainPhase,
     reached: Pin<&'a mut F>,
-    waits: bool,
+    waits_since: Option<DrainPhase>,
 }
 
 impl<'a, F: Future<Output = ()>> DrainWatch<'a, F> {
     /// A watch on `drain`, where `reached` is its future for `phase`.
     pub fn new(drain: &'a Drain, phase: DrainPhase, reached: Pin<&'a mut F>) -> Self {
-        Self { drain, phase, reached, waits: false }
+        Self { drain, phase, reached, waits_since: None }
     }
 
     /// Ready from the phase on.
     #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.drain.phase() >= self.phase {
+        let now = self.drain.phase();
+        if now >= self.phase {
             return Poll::Ready(());
         }
-        if self.waits {
+        if self.waits_since == Some(now) {
             return Poll::Pending;
         }
-        self.waits = true;
+        self.waits_since = Some(now);
         self.reached.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_watch_outlives_the_phases_before_its_own() {
+        let (drain, woken) = (Drain::new(), Arc::new(Count::default()));
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        let reached = pin!(drain.reached(DrainPhase::Terminating));
+        let mut watch = DrainWatch::new(&drain, DrainPhase::Terminating, reached);
+        for (wakes, phase) in
+            [DrainPhase::Draining, DrainPhase::Closing, DrainPhase::Terminating].into_iter().enumerate()
+        {
+            assert!(watch.poll(&mut cx).is_pending() && watch.poll(&mut cx).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), wakes);
+            drain.advance(phase);
+            assert_eq!(woken.0.load(Ordering::Relaxed), wakes + 1);
+        }
+        assert!(watch.poll(&mut cx).is_ready());
     }
 }

@@ -126,6 +126,8 @@ pub enum ProxyError {
     BadPath,
     /// The client went away: no reply, the log says 0.
     ClientGone,
+    /// The drain time is over: no reply, the connection closes.
+    Cut,
     /// A request body larger than the retry buffer arrived while waiting to retry: 507.
     RetryBufferExceeded,
 }

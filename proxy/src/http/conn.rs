@@ -2,10 +2,10 @@
 //! connection's own limits (idle, head and longest time, request count) and the drain signal.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::codec::{Downstream, NextRequest, StreamError, h1, h2};
 use super::context::ConnContext;
@@ -22,6 +22,10 @@ use crate::net::deadline::{Deadline, earlier};
 use crate::net::peek::H2_PREFACE;
 use crate::net::stream::Stream;
 use crate::upstream::connect::millis;
+
+/// How long a client whose listener has closed has for its next request, from connecting or from its last answer: one
+/// that was not told to close may be sending already.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
@@ -54,13 +58,15 @@ async fn choose(ctx: &ConnContext, io: &mut Stream, opened: Instant) -> Option<(
     let mut deadline = Deadline::default();
     let limit = after(opened, ctx.settings.idle_timeout);
     let mut drained = pin!(ctx.drain.reached(DrainPhase::Closing));
+    let mut closing = false;
     let mut preread = Buf::default();
     poll_fn(|cx| {
         if let Poll::Ready(found) = poll_preface(ctx, io, &mut preread, cx) {
             return Poll::Ready(found);
         }
-        let over = deadline.poll_at(cx, limit).is_ready() || drained.as_mut().poll(cx).is_ready();
-        if over { Poll::Ready(None) } else { Poll::Pending }
+        closing = closing || drained.as_mut().poll(cx).is_ready();
+        let limit = if closing { earlier(limit, Some(opened + ARRIVAL)) } else { limit };
+        deadline.poll_at(cx, limit).map(|()| None)
     })
     .await
     .map(|version| (version, preread))
@@ -104,18 +110,21 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
     let options = Rc::new(h1_options(&ctx.settings));
     let mut conn = h1::ServerConn::new(io, preread, options, ctx.local.heads.clone());
     let mut deadline = Deadline::default();
-    let draining = pin!(ctx.drain.reached(DrainPhase::Draining));
-    let mut drain = DrainWatch::new(&ctx.drain, DrainPhase::Draining, draining);
+    let (closing, terminating) =
+        (pin!(ctx.drain.reached(DrainPhase::Closing)), pin!(ctx.drain.reached(DrainPhase::Terminating)));
+    let mut drain = DrainWatch::new(&ctx.drain, DrainPhase::Closing, closing);
+    let mut end = DrainWatch::new(&ctx.drain, DrainPhase::Terminating, terminating);
     let (mut served, mut since) = (0, opened);
     loop {
-        let waiting = Waiting { since, head_since: None, opened };
+        let waiting = Waiting { since, head_since: None, opened, closing: false };
         let Some(head) = next_h1(ctx, &mut conn, &mut deadline, &mut drain, waiting).await else { break };
         served += 1;
         let last = is_last(ctx, served);
         // Boxed: an idle connection must not carry the size of a request in flight.
         let outcome = {
             let mut down = Downstream::H1(&mut conn);
-            Box::pin(exchange::run(ctx, &mut down, head, &mut deadline, last)).await
+            let exchange = Box::pin(exchange::run(ctx, &mut down, head, &mut deadline, last));
+            until_cut(ctx, exchange, &mut end).await
         };
         since = outcome.ended;
         count_bytes(ctx, conn.take_wire_bytes());
@@ -126,6 +135,23 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
     }
     count_bytes(ctx, conn.take_wire_bytes());
     ctx.local.stats.gauge_add(stats.downstream_cx_http1_active, -1);
+}
+
+/// Runs an exchange. When the drain time is over it finds that out at once, and ends.
+async fn until_cut<T>(
+    ctx: &ConnContext,
+    mut exchange: Pin<Box<impl Future<Output = T>>>,
+    end: &mut DrainWatch<'_, impl Future<Output = ()>>,
+) -> T {
+    poll_fn(|cx| {
+        let polled = exchange.as_mut().poll(cx);
+        if polled.is_ready() || ctx.cut.get() || end.poll(cx).is_pending() {
+            return polled;
+        }
+        ctx.cut.set(true);
+        exchange.as_mut().poll(cx)
+    })
+    .await
 }
 
 fn h1_options(settings: &HttpSettings) -> h1::ServerOptions {
@@ -199,6 +225,7 @@ struct Waiting {
     since: Instant,
     head_since: Option<Instant>,
     opened: Instant,
+    closing: bool,
 }
 
 impl Waiting {
@@ -213,11 +240,9 @@ impl Waiting {
         let (settings, stats) = (&ctx.settings, &ctx.settings.stats);
         let oldest = after(self.opened, settings.max_connection_duration);
         let limit = if idle {
-            if drain.poll(cx).is_ready() {
-                ctx.local.stats.inc(stats.downstream_cx_drain_close);
-                return Poll::Ready(IdleEnd::Drain);
-            }
-            earlier(after(self.since, settings.idle_timeout), oldest)
+            self.closing = self.closing || drain.poll(cx).is_ready();
+            let idle = earlier(after(self.since, settings.idle_timeout), oldest);
+            if self.closing { earlier(idle, Some(self.since + ARRIVAL)) } else { idle }
         } else {
             let since = *self.head_since.get_or_insert_with(Instant::now);
             // A head that trickles in for ever is bounded even when nothing is configured.
@@ -233,6 +258,8 @@ impl Waiting {
         }
         let (counter, end) = if !idle {
             (stats.downstream_rq_header_timeout, IdleEnd::SlowHead)
+        } else if self.closing {
+            (stats.downstream_cx_drain_close, IdleEnd::Drain)
         } else if oldest.is_some_and(|at| at <= Instant::now()) {
             (stats.downstream_cx_max_duration_reached, IdleEnd::MaxDuration)
         } else {

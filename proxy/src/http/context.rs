@@ -1,5 +1,6 @@
 //! What every request of one downstream connection shares.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct ConnContext {
     pub filter_chain: Box<str>,
     /// Drain signal of the listener.
     pub drain: Drain,
+    /// The drain time is over: exchanges end where they are.
+    pub cut: Cell<bool>,
 }
 
 impl ConnContext {

@@ -309,7 +309,10 @@ impl<'r> Exchange<'r> {
         down.send_informational(&go_on).map_err(attempt::client_failure)
     }
 
-    fn timers<'d>(&self, forward: &Forward, deadline: &'d mut Deadline) -> Timers<'d> {
+    fn timers<'d>(&self, forward: &Forward, deadline: &'d mut Deadline) -> Timers<'d>
+    where
+        'r: 'd,
+    {
         let settings = &self.ctx.settings;
         let idle = forward.idle_timeout.unwrap_or(settings.stream_idle_timeout);
         let grpc_timeout = self.head.block.get_by_name(b"grpc-timeout").and_then(super::grpc::parse_timeout);
@@ -317,7 +320,7 @@ impl<'r> Exchange<'r> {
             Some(limit) => (Duration::ZERO, stream_limit(&limit, grpc_timeout)),
             None => (forward.timeout, settings.max_stream_duration),
         };
-        Timers::new(deadline, self.summary.timing.started, route, idle, stream)
+        Timers::new(deadline, &self.ctx.cut, self.summary.timing.started, route, idle, stream)
     }
 
     async fn attempt(
@@ -484,7 +487,10 @@ impl<'r> Exchange<'r> {
         let reply = LocalReply::for_error(&error);
         if reply.is_none() {
             self.summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
-            self.summary.details = "downstream_remote_disconnect".into();
+            self.summary.details = match error {
+                ProxyError::Cut => "downstream_local_disconnect(drain_time_over)".into(),
+                _ => "downstream_remote_disconnect".into(),
+            };
             self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_rx_reset);
             self.broken = true;
             down.reset();

@@ -45,7 +45,7 @@ impl LocalReply {
     pub fn for_error(error: &ProxyError) -> Option<Self> {
         use ResponseFlags as F;
         Some(match error {
-            ProxyError::ClientGone => return None,
+            ProxyError::ClientGone | ProxyError::Cut => return None,
             ProxyError::NoRoute => Self::new(404, F::NO_ROUTE_FOUND, "route_not_found", ""),
             ProxyError::NoCluster { status } => {
                 Self::new(*status, F::NO_CLUSTER_FOUND, "cluster_not_found", "")

@@ -167,6 +167,9 @@ fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &m
         Cut::Timer(ProxyError::MaxStreamDuration { .. }) => {
             (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, "upstream_max_stream_duration_reached")
         }
+        Cut::Timer(ProxyError::Cut) => {
+            (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_local_disconnect(drain_time_over)")
+        }
         Cut::Timer(_) => (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout"),
     };
     let stats = &exchange.ctx.settings.stats;
@@ -227,6 +230,7 @@ pub async fn local(
         let mut source = Fixed { left: &exchange.summary.local_body };
         let finished = poll_fn(|cx| match body.poll(cx, &mut source, down) {
             Poll::Ready(done) => Poll::Ready(done.is_ok()),
+            Poll::Pending if exchange.ctx.cut.get() => Poll::Ready(false),
             Poll::Pending => deadline.poll_at(cx, limit).map(|()| false),
         })
         .await;

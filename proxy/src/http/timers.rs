@@ -1,6 +1,7 @@
 //! The clocks of one exchange, folded into one timer: route timeout, per-try timeout, stream idle
 //! timeout, longest stream duration.
 
+use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,15 @@ pub struct Timers<'d> {
     idle: Duration,
     active: Instant,
     request_complete: bool,
+    cut: &'d Cell<bool>,
 }
 
 impl<'d> Timers<'d> {
-    /// Clocks that started at `now`. Zero durations are off. `stream` ends the whole exchange.
+    /// Clocks that started at `now`. Zero durations are off. `stream` ends the whole exchange, and so does `cut`
+    /// once it is set.
     pub fn new(
         deadline: &'d mut Deadline,
+        cut: &'d Cell<bool>,
         now: Instant,
         route_timeout: Duration,
         idle: Duration,
@@ -38,6 +42,7 @@ impl<'d> Timers<'d> {
             idle,
             active: now,
             request_complete: false,
+            cut,
         }
     }
 
@@ -80,6 +85,9 @@ impl<'d> Timers<'d> {
 
     /// Ready with the clock that ran out.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        if self.cut.get() {
+            return Poll::Ready(ProxyError::Cut);
+        }
         loop {
             let idle = after(self.active, self.idle);
             let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, idle));

@@ -4,9 +4,10 @@
 //! for life, because closing a member resets the connections queued on it. Source: socket(7), ip(7), ipv6(7).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use crate::config::listener::Listener;
 use crate::config::live::ListenerSockets;
@@ -56,6 +57,30 @@ impl Ports for DryRun {
     fn listen(&self, _: &ListenerSockets, _: u32) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Lets a listening socket answer no new handshake (SYN); those under way still complete. A client that knocks meanwhile
+/// tries again a second later, when the socket has closed or another process has taken over.
+pub fn refuse_handshakes(socket: &impl AsFd) -> io::Result<()> {
+    // Classic BPF over the TCP header, whose 14th byte holds the flags.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    SockRef::from(socket).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+/// Ends listening, whoever else holds the socket.
+pub fn close(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).shutdown(Shutdown::Both)
 }
 
 fn bind_one(address: SocketAddr, ipv4_compat: bool) -> io::Result<TcpListener> {

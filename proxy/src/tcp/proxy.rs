@@ -1,5 +1,6 @@
 //! `tcp_proxy`: pick a cluster and a host, dial, copy both ways, log.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,7 +69,9 @@ pub async fn serve(conn: TcpConn, io: Stream) {
 async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
     let Some((mut up, _guard)) = connect(conn, story).await else { return };
     let cluster = story.cluster.clone();
+    let moved = Cell::new((0, 0));
     let count = |received: u64, sent: u64| {
+        moved.set((moved.get().0 + received, moved.get().1 + sent));
         let stats = &conn.settings.stats;
         conn.local.stats.add(stats.downstream_cx_rx_bytes_total, received);
         conn.local.stats.add(stats.downstream_cx_tx_bytes_total, sent);
@@ -79,11 +82,17 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
     };
     let idle = conn.settings.idle_timeout;
     let copied = tokio::select! {
-        copied = copy_both(&mut down, &mut up, &conn.local.bufs, idle, count) => copied,
-        () = conn.drain.reached(DrainPhase::Terminating) => return,
+        copied = copy_both(&mut down, &mut up, &conn.local.bufs, idle, count) => Some(copied.end),
+        () = conn.drain.reached(DrainPhase::Terminating) => None,
     };
-    (story.received, story.sent) = (copied.forward, copied.backward);
-    match copied.end {
+    (story.received, story.sent) = moved.get();
+    let Some(end) = copied else {
+        return story.end(
+            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            "downstream_local_disconnect(drain_time_over)",
+        );
+    };
+    match end {
         CopyEnd::Finished => {}
         CopyEnd::Idle => conn.local.stats.inc(conn.settings.stats.idle_timeout),
         CopyEnd::FirstFailed(_) => story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),

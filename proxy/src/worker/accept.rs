@@ -1,6 +1,8 @@
 //! From an accepted socket to its filter chain: original destination, protocol detection, chain choice,
 //! TLS, then HTTP or TCP.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::Worker;
 use super::reconcile::ChainDrains;
@@ -15,6 +18,7 @@ use crate::base::drain::Drain;
 use crate::base::ids::ListenerId;
 use crate::config::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter};
 use crate::http::context::ConnContext;
+use crate::net::listener;
 use crate::net::orig_dst::{canonical, original_destination};
 use crate::net::peek::{Detected, PeekError, detect};
 use crate::net::stream::Stream;
@@ -25,6 +29,21 @@ use crate::{http, tcp, tls};
 
 /// Pause after an accept error that repeats at once (no descriptors left): the queue is served when it heals.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// How long handshakes that had begun may take when a socket is about to close.
+const HANDSHAKES: Duration = Duration::from_millis(100);
+
+/// An accept loop; it ends when told to, or with its worker.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    stop: Rc<Notify>,
+}
+
+impl Accepting {
+    /// Takes no new connection; those that the kernel has already accepted are still served.
+    pub(super) fn stop(self) {
+        self.stop.notify_one();
+    }
+}
 
 /// Starts accepting on this worker's member of the listener's socket group.
 pub(super) fn start(
@@ -32,27 +51,85 @@ pub(super) fn start(
     id: ListenerId,
     socket: &std::net::TcpListener,
     drains: ChainDrains,
-) -> tokio::task::JoinHandle<()> {
+) -> Accepting {
     let worker = worker.clone();
     let socket = socket.try_clone().and_then(TcpListener::from_std);
+    let stop = Rc::new(Notify::new());
+    let told = stop.clone();
+    let guard = Serving::begin(&worker);
     tokio::task::spawn_local(async move {
+        let _serving = guard;
         match socket {
-            Ok(socket) => accept_all(worker, id, socket, drains).await,
+            Ok(socket) => {
+                tokio::select! {
+                    () = told.notified() => {}
+                    never = accept_all(&worker, id, &socket, &drains) => match never {},
+                }
+                close(&worker, id, socket, &drains).await;
+            }
             Err(error) => tracing::error!(%error, listener = id.0, "cannot accept on a bound listener"),
         }
-    })
+    });
+    Accepting { stop }
 }
 
-async fn accept_all(worker: Rc<Worker>, id: ListenerId, socket: TcpListener, drains: ChainDrains) {
+/// Counts a socket as accepting until dropped.
+struct Serving(Rc<Worker>);
+
+impl Serving {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.progress.accept_begins(worker.local.index);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.progress.accept_ends(self.0.local.index);
+    }
+}
+
+async fn accept_all(
+    worker: &Rc<Worker>,
+    id: ListenerId,
+    socket: &TcpListener,
+    drains: &ChainDrains,
+) -> Infallible {
     loop {
         match socket.accept().await {
-            Ok((tcp, peer)) => spawn_connection(&worker, id, tcp, peer, &drains),
+            Ok((tcp, peer)) => spawn_connection(worker, id, tcp, peer, drains),
             Err(error) if is_per_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accept failed; trying again shortly");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
+    }
+}
+
+/// Closes the socket so that nobody it has answered is reset: no new handshakes, then what is queued, then the end.
+/// The socket leaves the listening state for all who still hold a descriptor of it.
+async fn close(worker: &Rc<Worker>, id: ListenerId, socket: TcpListener, drains: &ChainDrains) {
+    if let Err(error) = listener::refuse_handshakes(&socket) {
+        tracing::debug!(%error, listener = id.0, "handshakes go on until the socket closes");
+    }
+    let _ = tokio::time::timeout(HANDSHAKES, accept_all(worker, id, &socket, drains)).await;
+    let ended = socket.into_std().and_then(|socket| {
+        loop {
+            match socket.accept() {
+                Ok((tcp, peer)) => {
+                    tcp.set_nonblocking(true)?;
+                    spawn_connection(worker, id, TcpStream::from_std(tcp)?, peer, drains);
+                }
+                Err(error) if is_per_connection(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        listener::close(&socket)
+    });
+    if let Err(error) = ended {
+        tracing::warn!(%error, listener = id.0, "a listener did not close in order");
     }
 }
 
@@ -236,6 +313,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 server_name,
                 filter_chain: chain.name.clone(),
                 drain,
+                cut: Cell::new(false),
             };
             http::conn::serve(Rc::new(context), io).await;
         }

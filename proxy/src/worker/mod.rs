@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::sync::Notify;
@@ -18,12 +19,16 @@ use crate::config::publish::Subscriber;
 use crate::stats::registry::Registry;
 use crate::upstream::local::Local;
 
+/// How long connections that are cut may take to end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Which generation every worker has applied, and how many downstream connections each serves.
 /// Readiness, admin and tests read these numbers.
 #[derive(Debug)]
 pub struct Progress {
     workers: Vec<WorkerProgress>,
     applied: Notify,
+    /// A worker has no connection, or no accepting socket, any more.
     idle: Notify,
 }
 
@@ -31,6 +36,7 @@ pub struct Progress {
 struct WorkerProgress {
     generation: AtomicU64,
     connections: AtomicU64,
+    accepting: AtomicU64,
 }
 
 /// Drain signals of the whole process.
@@ -50,12 +56,14 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers that follow `snapshots`.
+    /// Starts `count` workers that follow `snapshots`. Connections of listeners and chains that leave the
+    /// configuration have `drain_time` to end.
     pub fn start(
         count: usize,
         snapshots: &Subscriber,
         registry: &Registry,
         drains: &Drains,
+        drain_time: Duration,
     ) -> io::Result<Self> {
         let workers = (0..count).map(|_| WorkerProgress::default()).collect();
         let progress = Arc::new(Progress { workers, applied: Notify::new(), idle: Notify::new() });
@@ -66,6 +74,7 @@ impl Workers {
                 snapshots: snapshots.clone(),
                 shard: registry.shard(),
                 drains: drains.clone(),
+                drain_time,
                 progress: progress.clone(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -111,15 +120,33 @@ impl Progress {
         self.workers.iter().map(|worker| worker.connections.load(Ordering::Acquire)).sum()
     }
 
-    /// Waits until no downstream connection is open.
+    /// Waits until no downstream connection is open and no socket accepts any.
     pub async fn drained(&self) {
         loop {
             let changed = self.idle.notified();
-            if self.connections() == 0 {
+            if self.connections() + self.accepting() == 0 {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Listening sockets that are being served.
+    fn accepting(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.accepting.load(Ordering::Acquire)).sum()
+    }
+
+    fn accept_begins(&self, worker: usize) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.accepting.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn accept_ends(&self, worker: usize) {
+        if let Some(worker) = self.workers.get(worker) {
+            worker.accepting.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.idle.notify_waiters();
     }
 
     fn set_applied(&self, worker: usize, generation: u64) {
@@ -152,6 +179,7 @@ struct Seat {
     snapshots: Subscriber,
     shard: crate::stats::registry::Shard,
     drains: Drains,
+    drain_time: Duration,
     progress: Arc<Progress>,
 }
 
@@ -160,12 +188,17 @@ impl Seat {
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(runtime, async move {
             let local = Rc::new(Local::new(self.index, self.shard, Rng::new()));
-            let worker = Rc::new(Worker { local, drains: self.drains, progress: self.progress });
+            let worker = Rc::new(Worker {
+                local,
+                drains: self.drains,
+                drain_time: self.drain_time,
+                progress: self.progress,
+            });
             tokio::task::spawn_local(reconcile::follow(worker.clone(), self.snapshots));
             tokio::task::spawn_local(reconcile::sweep(worker.clone()));
             worker.drains.all.reached(DrainPhase::Terminating).await;
-            // One last turn, so that connections see the signal and write their logs.
-            tokio::task::yield_now().await;
+            // Connections see the same signal: they end and write their logs.
+            let _ = tokio::time::timeout(LAST_WORDS, worker.progress.drained()).await;
         });
     }
 }
@@ -175,6 +208,7 @@ impl Seat {
 struct Worker {
     local: Rc<Local>,
     drains: Drains,
+    drain_time: Duration,
     progress: Arc<Progress>,
 }
 

@@ -23,7 +23,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Served {
     slot: Arc<ListenerSlot>,
-    accepting: Option<tokio::task::JoinHandle<()>>,
+    accepting: Option<accept::Accepting>,
     drains: ChainDrains,
 }
 
@@ -48,15 +48,22 @@ impl ChainDrains {
         drain
     }
 
-    /// Drains the chains that `next` no longer has.
-    fn retain(&self, next: &Listener) {
+    /// Drains the chains that `next` no longer has; what remains of them after `time` is cut.
+    fn retain(&self, next: &Listener, time: Duration) {
         self.chains.borrow_mut().retain(|(chain, drain)| {
             let kept = next.chains.iter().chain(&next.default_chain).any(|other| Arc::ptr_eq(other, chain));
             if !kept {
-                drain.advance(DrainPhase::Draining);
+                retire(drain, time);
             }
             kept
         });
+    }
+
+    /// The listener is gone: all of its connections have `time` to end.
+    fn retire(&self, time: Duration) {
+        for (_, drain) in self.chains.borrow_mut().drain(..) {
+            retire(&drain, time);
+        }
     }
 
     fn advance(&self, phase: DrainPhase) {
@@ -64,6 +71,16 @@ impl ChainDrains {
             drain.advance(phase);
         }
     }
+}
+
+/// Asks connections to end and cuts those that have not after `time`.
+fn retire(drain: &Drain, time: Duration) {
+    drain.advance(DrainPhase::Draining);
+    let drain = drain.clone();
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(time).await;
+        drain.advance(DrainPhase::Terminating);
+    });
 }
 
 /// Follows publications until the publisher is gone, and the process-wide drain.
@@ -114,8 +131,7 @@ fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, sna
     served.retain(|index, old| {
         let stays = snapshot.listeners.get(*index).is_some_and(Option::is_some);
         if !stays {
-            old.stop();
-            old.drains.advance(DrainPhase::Draining);
+            old.retire(worker.drain_time);
         }
         stays
     });
@@ -125,12 +141,12 @@ fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, sna
             Some(old) if Arc::ptr_eq(&old.slot, slot) => {}
             Some(old) if same_sockets(old.slot.sockets.as_ref(), slot.sockets.as_ref()) => {
                 // In place: the accept loop reads the listener from the view for every connection.
-                old.drains.retain(&slot.config);
+                old.drains.retain(&slot.config, worker.drain_time);
                 old.slot = slot.clone();
             }
             _ => {
-                if let Some(old) = served.remove(&index) {
-                    old.replaced();
+                if let Some(mut old) = served.remove(&index) {
+                    old.retire(worker.drain_time);
                 }
                 served.insert(index, Served::start(worker, index, slot));
             }
@@ -170,16 +186,17 @@ impl Served {
         Self { slot: slot.clone(), accepting, drains }
     }
 
-    /// Closes this worker's socket; connections go on.
+    /// Closes this worker's socket once its queue is empty; connections go on.
     fn stop(&mut self) {
         if let Some(accepting) = self.accepting.take() {
-            accepting.abort();
+            accepting.stop();
         }
     }
 
-    fn replaced(mut self) {
+    /// Stops, and gives the connections `time` to end.
+    fn retire(&mut self, time: Duration) {
         self.stop();
-        self.drains.advance(DrainPhase::Draining);
+        self.drains.retire(time);
     }
 }
 

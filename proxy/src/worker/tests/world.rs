@@ -54,7 +54,7 @@ impl World {
         let (publisher, subscriber) = publish::channel();
         publisher.publish(snapshot);
         let drains = Drains::default();
-        let workers = Workers::start(2, &subscriber, &registry, &drains).unwrap();
+        let workers = Workers::start(2, &subscriber, &registry, &drains, Duration::from_secs(1)).unwrap();
         Self { address, drains, workers: Some(workers), _publisher: publisher }
     }
 }
