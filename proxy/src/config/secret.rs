@@ -10,11 +10,15 @@ pub mod verify;
 
 use std::sync::Arc;
 
+use crate::stats::scope::TlsStats;
+
 /// Server side of a filter chain.
 #[derive(Debug)]
 pub struct ServerTls {
     /// Ready to accept with.
     pub config: Arc<rustls::ServerConfig>,
+    /// Handles of `listener.<address>.ssl.*`.
+    pub stats: TlsStats,
 }
 
 /// Client side of a cluster.
@@ -22,6 +26,8 @@ pub struct ServerTls {
 pub struct ClientTls {
     /// Ready to connect with.
     pub config: Arc<rustls::ClientConfig>,
+    /// Handles of `cluster.<name>.ssl.*`.
+    pub stats: TlsStats,
     /// Name sent as SNI; `None` sends none.
     pub sni: Option<rustls_pki_types::ServerName<'static>>,
     /// Grows with every rebuild: pools do not reuse connections across generations.

@@ -34,6 +34,10 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
     let stats = &settings.stats;
     ctx.local.stats.inc(stats.downstream_cx_total);
     ctx.local.stats.gauge_add(stats.downstream_cx_active, 1);
+    if ctx.tls {
+        ctx.local.stats.inc(stats.downstream_cx_ssl_total);
+        ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, 1);
+    }
     let protocol = choose(&ctx, &mut io, opened).await;
     match protocol {
         Some((Version::Http2, preread)) => Box::pin(serve_h2(&ctx, io, preread, opened)).await,
@@ -41,6 +45,9 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
         None => {}
     }
     ctx.local.stats.gauge_add(stats.downstream_cx_active, -1);
+    if ctx.tls {
+        ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, -1);
+    }
     ctx.local.stats.inc(stats.downstream_cx_destroy);
     ctx.local.stats.record(stats.downstream_cx_length_ms, millis(opened.elapsed()));
 }

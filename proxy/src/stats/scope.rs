@@ -301,6 +301,33 @@ impl ClusterStats {
 }
 
 bundle! {
+    /// `listener.<address>.ssl.*` and `cluster.<name>.ssl.*`
+    TlsStats(prefix) {
+        handshakes: workers(prefix) {
+            handshake: Counter,
+            connection_error: Counter,
+            session_reused: Counter,
+            no_certificate: Counter,
+            fail_verify_no_cert: Counter,
+            fail_verify_error: Counter,
+            fail_verify_san: Counter,
+        }
+    }
+}
+
+impl TlsStats {
+    /// Of the listener whose statistics have this prefix, which ends in a dot.
+    pub fn for_listener(registry: &Registry, prefix: &str) -> Self {
+        Self::new(registry, &format!("{prefix}ssl."))
+    }
+
+    /// Of the cluster called `name` (its `alt_stat_name` when it has one).
+    pub fn for_cluster(registry: &Registry, name: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.ssl.", sanitize(name)))
+    }
+}
+
+bundle! {
     /// `tcp.<stat_prefix>.*`
     TcpStats(prefix) {
         proxy: workers(prefix) {

@@ -16,6 +16,7 @@ use crate::config::cluster::{HostAddress, Keepalive};
 use crate::config::secret::ClientTls;
 use crate::config::{Cluster, Host};
 use crate::net::stream::Stream;
+use crate::tls;
 
 /// Connects to `host` and counts the outcome.
 pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<Stream, ConnectFailure> {
@@ -23,10 +24,18 @@ pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<
     let outcome = tokio::time::timeout(cluster.connect_timeout, open(cluster, host)).await;
     let failure = match outcome {
         Ok(Ok(stream)) => {
+            if let Some(tls) = &cluster.tls {
+                tls::count_handshake(&tls.stats, &local.stats, &stream);
+            }
             local.stats.record(cluster.stats.upstream_cx_connect_ms, millis(started.elapsed()));
             return Ok(stream);
         }
-        Ok(Err(error)) => classify(&error),
+        Ok(Err(error)) => {
+            if let Some(tls) = &cluster.tls {
+                tls::count_failure(&tls.stats, &local.stats, &error);
+            }
+            classify(&error)
+        }
         Err(_) => ConnectFailure::Timeout,
     };
     local.stats.inc(cluster.stats.upstream_cx_connect_fail);

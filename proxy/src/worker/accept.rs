@@ -288,8 +288,12 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     let io = match &chain.tls {
         None => Stream::Tcp(tcp),
         Some(tls) => match Box::pin(tls::accept(tls, tcp, chain.transport_socket_timeout)).await {
-            Ok(io) => io,
+            Ok(io) => {
+                tls::count_handshake(&tls.stats, &worker.local.stats, &io);
+                io
+            }
             Err(error) => {
+                tls::count_failure(&tls.stats, &worker.local.stats, &error);
                 if error.kind() == io::ErrorKind::TimedOut {
                     worker.local.stats.inc(listener.stats.downstream_cx_transport_socket_connect_timeout);
                 }

@@ -115,9 +115,9 @@ pub(super) fn compile(
     )?;
     let Found { discovery, static_hosts, eds } = discovery::compile(message, path, &mut scope)?;
     let common_lb = common_lb(common_lb_config, &path.field("common_lb_config"), &mut scope)?;
-    let tls = tls::upstream(transport_socket, protocol.protocol, path, &mut scope)?;
     let name = fields::required(name, &path.field("name"))?;
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
+    let tls = tls::upstream(transport_socket, stat_name, protocol.protocol, path, &mut scope)?;
     let connect_path = path.field("connect_timeout");
     let config = Cluster {
         name: name.into(),

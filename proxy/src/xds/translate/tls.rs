@@ -34,6 +34,7 @@ use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
 use crate::config::secret::verify::{ClientVerifier, NotReady, PeerTrust, ServerVerifier};
 use crate::config::secret::{ClientTls, ServerTls};
+use crate::stats::scope::TlsStats;
 
 pub(super) use self::validation::{check as check_validation, roots as read_roots};
 
@@ -49,12 +50,15 @@ pub(super) fn downstream(
     let path = path.field("transport_socket");
     let path = path.field("typed_config");
     let Some(context) = unpack::<DownstreamTlsContext>(socket, &path)? else { return Ok(None) };
-    server(&context, &path, scope).map(|config| Some(Arc::new(ServerTls { config: Arc::new(config) })))
+    let config = Arc::new(server(&context, &path, scope)?);
+    let stats = TlsStats::for_listener(&scope.context.stats, &scope.listener_stats);
+    Ok(Some(Arc::new(ServerTls { config, stats })))
 }
 
-/// The TLS settings of a cluster; `path` is the cluster. `None` is plaintext.
+/// The TLS settings of a cluster that counts as `stat_name`; `path` is the cluster. `None` is plaintext.
 pub(super) fn upstream(
     socket: &Option<TransportSocket>,
+    stat_name: &str,
     protocol: UpstreamProtocol,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -72,7 +76,8 @@ pub(super) fn upstream(
     let sni = server_name(&context.sni, &path.field("sni"))?;
     let config = client(&context, protocol, &path, scope)?;
     let generation = scope.context.next_tls_generation();
-    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), sni, generation })))
+    let stats = TlsStats::for_cluster(&scope.context.stats, stat_name);
+    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), stats, sni, generation })))
 }
 
 /// The TLS context of a transport socket; `None` for plaintext.
@@ -264,7 +269,9 @@ fn server(
             common_path.reject("a server needs tls_certificates or tls_certificate_sds_secret_configs")
         );
     }
-    let mandatory = fields::flag(require_client_certificate, false);
+    // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well.
+    let names_matched = matches!(&common.trust, Trust::Verified(trust) if !trust.names.is_empty());
+    let mandatory = fields::flag(require_client_certificate, false) || names_matched;
     let ready = common.certificates.filter(|_| !matches!(common.trust, Trust::NotArrived));
     let builder = common.params.server().map_err(|error| path.reject(error))?;
     let builder = match peer(common.trust, mandatory, &common.params, path, scope) {

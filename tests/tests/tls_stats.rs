@@ -1,0 +1,150 @@
+//! What TLS handshakes count in, on listeners and clusters; and our own address in the access log.
+
+use outrigger_tests::access_log::AccessLog;
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, manager_of, prefix_route, route_config, terminate_tls, virtual_host,
+    with_static,
+};
+use outrigger_tests::client::h1::{self, Connection};
+use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::netns::Place;
+use outrigger_tests::ports::Port;
+use outrigger_tests::tls::{self, Authority, Identity};
+use outrigger_tests::upstream::{Echo, Upstream};
+use outrigger_tests::{Result, on_both_data_planes};
+use serde_json::{Value, json};
+
+on_both_data_planes!(listeners_count_handshakes, clusters_count_handshakes, our_address_is_logged);
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: svc\r\n\r\n";
+
+fn routed_to_a(port: &Port) -> Value {
+    let routes = route_config("r", &[virtual_host("v", &["*"], &[prefix_route("/", "a")])]);
+    http_listener("ingress", port.address(), inline(routes))
+}
+
+/// Who is trusted, and under which name.
+fn trust(authority: &Authority, name: &str) -> Value {
+    json!({
+        "trusted_ca": {"inline_string": authority.certificate()},
+        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
+    })
+}
+
+async fn listeners_count_handshakes(plane: DataPlane) -> Result<()> {
+    let (port, unnamed, upstream) = (Port::lease()?, Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let (ours, foreign) = (Authority::new()?, Authority::new()?);
+    let mut listener = routed_to_a(&port);
+    let mut socket = terminate_tls(&ours.issue(&["svc"])?, &["http/1.1"]);
+    let mut open = routed_to_a(&unnamed);
+    open["name"] = json!("open");
+    let mut any = socket.clone();
+    any["typed_config"]["common_tls_context"]["validation_context"] =
+        json!({"trusted_ca": {"inline_string": ours.certificate()}});
+    open["filter_chains"][0]["transport_socket"] = any;
+    socket["typed_config"]["common_tls_context"]["validation_context"] = trust(&ours, "friend");
+    listener["filter_chains"][0]["transport_socket"] = socket;
+    let bootstrap = with_static(&[listener, open], &[cluster("a", &[upstream.address()])]);
+    let sidecar = plane.launch()?.start(&bootstrap).await?;
+    let stat = |name: &str| format!("listener.127.0.0.1_{}.ssl.{name}", port.number());
+    let dial = async |port: &Port, identity: Option<&Identity>| -> Result<Connection> {
+        let config = ours.client(&["http/1.1"], identity)?;
+        Ok(Connection::over(tls::connect(&Place::Host, port.address(), "svc", config).await?))
+    };
+
+    // Nobody insists on a certificate: who shows none is let in.
+    let mut nameless = dial(&unnamed, None).await?;
+    assert_eq!(nameless.exchange(GET).await?.status, 200);
+    let of_open = |name: &str| format!("listener.127.0.0.1_{}.ssl.{name}", unnamed.number());
+    sidecar.until_stat(&of_open("handshake"), |count| count == 1).await?;
+    assert_eq!(sidecar.stat(&of_open("no_certificate")).await?, 1);
+    assert_eq!(sidecar.stat("http.ingress.downstream_cx_ssl_total").await?, 1);
+    assert_eq!(sidecar.stat("http.ingress.downstream_cx_ssl_active").await?, 1);
+    drop(nameless);
+    sidecar.until_stat("http.ingress.downstream_cx_ssl_active", |count| count == 0).await?;
+
+    let mut friend = dial(&port, Some(&ours.issue(&["friend"])?)).await?;
+    assert_eq!(friend.exchange(GET).await?.status, 200);
+    sidecar.until_stat(&stat("handshake"), |count| count == 1).await?;
+    assert_eq!(sidecar.stat(&stat("no_certificate")).await?, 0);
+
+    // The client of TLS 1.3 has done its part of the handshake before it is refused.
+    let refused = [
+        (Some(ours.issue(&["other"])?), "fail_verify_san"),
+        (Some(foreign.issue(&["friend"])?), "fail_verify_error"),
+        (None, "fail_verify_no_cert"),
+    ];
+    for (identity, counter) in refused {
+        let refused = match dial(&port, identity.as_ref()).await {
+            Ok(mut client) => client.exchange(GET).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(refused.is_err());
+        sidecar.until_stat(&stat(counter), |count| count == 1).await?;
+    }
+    let mut plain = Connection::open(port.address()).await?;
+    plain.send(GET).await?;
+    sidecar.until_stat(&stat("connection_error"), |count| count == 1).await?;
+    assert_eq!(sidecar.stat(&stat("handshake")).await?, 1);
+    Ok(())
+}
+
+/// A sidecar in front of a sidecar that terminates TLS as `identity`; the first trusts `authority` and expects `svc`.
+async fn originating(
+    plane: DataPlane,
+    upstream: &Upstream,
+    identity: &Identity,
+    authority: &Authority,
+) -> Result<(Sidecar, Port, Sidecar)> {
+    let (inner, outer) = (Port::lease()?, Port::lease()?);
+    let mut listener = routed_to_a(&inner);
+    listener["filter_chains"][0]["transport_socket"] = terminate_tls(identity, &["http/1.1"]);
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let server = plane.launch()?.start(&bootstrap).await?;
+
+    let mut secured = cluster("a", &[inner.address()]);
+    secured["transport_socket"] = json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"validation_context": trust(authority, "svc")},
+        },
+    });
+    let client = plane.launch()?.start(&with_static(&[routed_to_a(&outer)], &[secured])).await?;
+    Ok((server, outer, client))
+}
+
+async fn clusters_count_handshakes(plane: DataPlane) -> Result<()> {
+    let upstream = Upstream::start(Echo::new("a"))?;
+    let (ours, foreign) = (Authority::new()?, Authority::new()?);
+    let cases = [
+        (ours.issue(&["svc"])?, 200, "handshake"),
+        (ours.issue(&["other"])?, 503, "fail_verify_san"),
+        (foreign.issue(&["svc"])?, 503, "fail_verify_error"),
+    ];
+    for (identity, status, counter) in cases {
+        let (_server, port, client) = originating(plane, &upstream, &identity, &ours).await?;
+        let response = h1::get(port.address(), "svc", "/").await?;
+        assert_eq!(response.status, status, "{counter} {}", response.text());
+        client.until_stat(&format!("cluster.a.ssl.{counter}"), |count| count == 1).await?;
+        assert_eq!(client.stat("cluster.a.ssl.handshake").await?, u64::from(status == 200));
+        assert_eq!(client.stat("cluster.a.ssl.connection_error").await?, 0);
+    }
+    Ok(())
+}
+
+async fn our_address_is_logged(plane: DataPlane) -> Result<()> {
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let log = AccessLog::of(&["UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_HOST"])?;
+    let mut listener = routed_to_a(&port);
+    manager_of(&mut listener)["access_log"] = log.config();
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = plane.launch()?.start(&bootstrap).await?;
+    assert_eq!(h1::get(port.address(), "svc", "/").await?.status, 200);
+    let line = log.lines(1).await?.swap_remove(0);
+    let (local, host) = line.split_once('|').ok_or("no separator")?;
+    assert_eq!(host, upstream.address().to_string());
+    let local: std::net::SocketAddr = local.parse().map_err(|e| format!("{line}: {e}"))?;
+    assert!(local.ip().is_loopback() && local.port() != 0, "{line}");
+    Ok(())
+}
