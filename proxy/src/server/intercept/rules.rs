@@ -1,4 +1,7 @@
 //! The rules as text for `iptables-restore`, and the variables they come from.
+//!
+//! Only the beginning of a connection (`--syn`) is looked at: one that was open before the rules came is new to the
+//! kernel's connection tracking, and redirected in its middle it would be reset.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -108,7 +111,7 @@ impl Rules {
             rule(format_args!("-A APPMESH_EGRESS -p tcp -d {net} -j RETURN"));
         }
         rule(format_args!("-A APPMESH_EGRESS -p tcp -j REDIRECT --to-ports {}", self.egress_port));
-        rule(format_args!("-A OUTPUT -p tcp -m addrtype ! --dst-type LOCAL -j APPMESH_EGRESS"));
+        rule(format_args!("-A OUTPUT -p tcp --syn -m addrtype ! --dst-type LOCAL -j APPMESH_EGRESS"));
     }
 
     fn ingress(&self, text: &mut String) {
@@ -117,7 +120,7 @@ impl Rules {
             let _ =
                 writeln!(text, "-A APPMESH_INGRESS -p tcp --dport {port} -j REDIRECT --to-ports {target}");
         }
-        text.push_str("-A PREROUTING -p tcp -m addrtype ! --src-type LOCAL -j APPMESH_INGRESS\n");
+        text.push_str("-A PREROUTING -p tcp --syn -m addrtype ! --src-type LOCAL -j APPMESH_INGRESS\n");
     }
 }
 
@@ -213,10 +216,10 @@ mod tests {
             -A APPMESH_EGRESS -p tcp --dport 22 -j RETURN\n\
             -A APPMESH_EGRESS -p tcp -d 169.254.170.2/32 -j RETURN\n\
             -A APPMESH_EGRESS -p tcp -j REDIRECT --to-ports 15001\n\
-            -A OUTPUT -p tcp -m addrtype ! --dst-type LOCAL -j APPMESH_EGRESS\n\
+            -A OUTPUT -p tcp --syn -m addrtype ! --dst-type LOCAL -j APPMESH_EGRESS\n\
             -A APPMESH_INGRESS -p tcp --dport 8080 -j REDIRECT --to-ports 15000\n\
             -A APPMESH_INGRESS -p tcp --dport 8081 -j REDIRECT --to-ports 15000\n\
-            -A PREROUTING -p tcp -m addrtype ! --src-type LOCAL -j APPMESH_INGRESS\nCOMMIT\n";
+            -A PREROUTING -p tcp --syn -m addrtype ! --src-type LOCAL -j APPMESH_INGRESS\nCOMMIT\n";
         assert_eq!(text, want);
     }
 
