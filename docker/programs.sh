@@ -4,8 +4,8 @@ set -eu
 mkdir -p /programs
 case $PROGRAMS in
 build)
-    cargo build --locked --profile dist --package outrigger-proxy --package outrigger
-    cp target/dist/outrigger-proxy target/dist/outrigger /programs/
+    sh docker/compile.sh --package outrigger-proxy --package outrigger
+    cp target/*/dist/outrigger-proxy target/*/dist/outrigger /programs/
     ;;
 prebuilt)
     cp docker/prebuilt/* /programs/

@@ -4,7 +4,7 @@ ARG RUNTIME_IMAGE=debian:trixie-slim
 
 # The same lines as in control-plane.Dockerfile: both images share this stage, so one compile serves both.
 FROM ${BUILDER_IMAGE} AS programs
-# build: compile here. prebuilt: take docker/prebuilt/*, made for RUNTIME_IMAGE's C library.
+# build: compile here. prebuilt: take docker/prebuilt/*, which docker/compile.sh makes.
 ARG PROGRAMS=build
 WORKDIR /src
 COPY . .

@@ -21,27 +21,20 @@ pub(super) fn outrigger(built: Option<PathBuf>) -> Result<PathBuf, Missing> {
     if let Some(path) = built {
         return Ok(path);
     }
-    let missing =
-        |why: String| Missing::new("outrigger-proxy", why, "make `cargo build --profile dist` pass");
-    eprintln!("building outrigger-proxy with the dist profile");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace::root()).env("CARGO_TARGET_DIR", workspace::target_dir());
-    cargo.args([
-        "build",
-        "--quiet",
-        "--profile",
-        "dist",
-        "--package",
-        "outrigger-proxy",
-        "--bin",
-        "outrigger-proxy",
-    ]);
-    let output = cargo.output().map_err(|e| missing(e.to_string()))?;
+    let missing = |why: String| Missing::new("outrigger-proxy", why, "make `docker/compile.sh` pass");
+    eprintln!("building outrigger-proxy as the images have it");
+    let mut compile = Command::new("sh");
+    compile.current_dir(workspace::root()).env("CARGO_TARGET_DIR", workspace::target_dir());
+    compile.args(["docker/compile.sh", "--quiet", "--package", "outrigger-proxy"]);
+    let output = compile.output().map_err(|e| missing(e.to_string()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(missing(text.lines().last().unwrap_or("no message").to_owned()));
     }
-    Ok(workspace::target_dir().join("dist/outrigger-proxy"))
+    // One directory per target; programs compiled without a target lie elsewhere.
+    let targets = std::fs::read_dir(workspace::target_dir()).map_err(|e| missing(e.to_string()))?;
+    let mut programs = targets.flatten().map(|target| target.path().join("dist/outrigger-proxy"));
+    programs.find(|program| program.exists()).ok_or_else(|| missing("it made no program".to_owned()))
 }
 
 /// Starts one with one worker and waits until it is ready.
