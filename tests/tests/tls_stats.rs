@@ -14,7 +14,12 @@ use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 use serde_json::{Value, json};
 
-on_both_data_planes!(listeners_count_handshakes, clusters_count_handshakes, our_address_is_logged);
+on_both_data_planes!(
+    listeners_count_handshakes,
+    clusters_count_handshakes,
+    our_address_is_logged,
+    certificates_are_shown,
+);
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: svc\r\n\r\n";
 
@@ -146,5 +151,42 @@ async fn our_address_is_logged(plane: DataPlane) -> Result<()> {
     assert_eq!(host, upstream.address().to_string());
     let local: std::net::SocketAddr = local.parse().map_err(|e| format!("{line}: {e}"))?;
     assert!(local.ip().is_loopback() && local.port() != 0, "{line}");
+    Ok(())
+}
+
+async fn certificates_are_shown(plane: DataPlane) -> Result<()> {
+    let (port, authority, directory) = (Port::lease()?, Authority::new()?, tempfile::tempdir()?);
+    let identity = authority.issue(&["svc.mesh", "10.1.2.3", "spiffe://mesh/svc"])?;
+    identity.write(directory.path(), "svc")?;
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let mut listener = routed_to_a(&port);
+    let mut socket = terminate_tls(&identity, &["http/1.1"]);
+    let common = &mut socket["typed_config"]["common_tls_context"];
+    common["tls_certificates"] = json!([{
+        "certificate_chain": {"filename": file("svc.pem")},
+        "private_key": {"filename": file("svc.key")},
+    }]);
+    common["validation_context"] = json!({"trusted_ca": {"inline_string": authority.certificate()}});
+    listener["filter_chains"][0]["transport_socket"] = socket;
+    let sidecar = plane.launch()?.start(&with_static(&[listener], &[cluster("a", &[])])).await?;
+
+    let shown = sidecar.get("/certs").await?.json()?;
+    let pair = &shown["certificates"][0];
+    assert_eq!(shown["certificates"].as_array().map(Vec::len), Some(1), "{shown}");
+    let (own, trusted) = (&pair["cert_chain"][0], &pair["ca_cert"][0]);
+    assert_eq!((&own["path"], &trusted["path"]), (&json!(file("svc.pem")), &json!("<inline>")), "{shown}");
+    let mut names = own["subject_alt_names"].as_array().cloned().unwrap_or_default();
+    names.sort_by_key(Value::to_string);
+    let want =
+        [json!({"dns": "svc.mesh"}), json!({"ip_address": "10.1.2.3"}), json!({"uri": "spiffe://mesh/svc"})];
+    assert_eq!(names, want, "{shown}");
+    // Of an authority of the year 1975 to 4096, as the harness makes them.
+    for certificate in [own, trusted] {
+        assert_eq!(certificate["valid_from"], "1975-01-01T00:00:00Z", "{shown}");
+        assert_eq!(certificate["expiration_time"], "4096-01-01T00:00:00Z", "{shown}");
+        let days = certificate["days_until_expiration"].as_str().map(str::parse::<u64>);
+        assert!(days.is_some_and(|days| days.is_ok_and(|days| days > 700_000)), "{shown}");
+        assert!(certificate["serial_number"].as_str().is_some_and(|serial| serial.len() >= 16), "{shown}");
+    }
     Ok(())
 }

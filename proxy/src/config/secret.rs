@@ -10,13 +10,35 @@ pub mod verify;
 
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
+
 use crate::stats::scope::TlsStats;
+
+/// The certificates of one TLS context, as `/certs` shows them. No keys.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Who is trusted: the first certificate of each bundle.
+    pub authorities: Vec<ShownCertificate>,
+    /// What we show: the leaf of each chain.
+    pub own: Vec<ShownCertificate>,
+}
+
+/// A certificate and where it was read.
+#[derive(Clone, Debug)]
+pub struct ShownCertificate {
+    /// A file, or `<inline>`.
+    pub path: Box<str>,
+    /// The certificate.
+    pub der: CertificateDer<'static>,
+}
 
 /// Server side of a filter chain.
 #[derive(Debug)]
 pub struct ServerTls {
     /// Ready to accept with.
     pub config: Arc<rustls::ServerConfig>,
+    /// Its certificates.
+    pub shown: Shown,
     /// Handles of `listener.<address>.ssl.*`.
     pub stats: TlsStats,
 }
@@ -26,6 +48,8 @@ pub struct ServerTls {
 pub struct ClientTls {
     /// Ready to connect with.
     pub config: Arc<rustls::ClientConfig>,
+    /// Its certificates.
+    pub shown: Shown,
     /// Handles of `cluster.<name>.ssl.*`.
     pub stats: TlsStats,
     /// Name sent as SNI; `None` sends none.

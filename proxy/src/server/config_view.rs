@@ -10,22 +10,25 @@ use outrigger_xds_protos::v3::admin::BootstrapConfigDump;
 use outrigger_xds_protos::v3::bootstrap::Bootstrap;
 use serde_json::{Value, json};
 
+use super::x509;
 use crate::admin::{CertificatePair, ConfigView};
+use crate::config::publish::Subscriber;
 use crate::xds::driver::Handle;
 
 /// Bootstrap and driver together.
 pub struct DriverView {
     bootstrap: Bootstrap,
     static_clusters: HashSet<String>,
+    snapshots: Subscriber,
     driver: Handle,
 }
 
 impl DriverView {
-    /// A view over what the process started with and what the driver holds.
-    pub fn new(bootstrap: Bootstrap, driver: Handle) -> Self {
+    /// A view over what the process started with, what is published and what the driver holds.
+    pub fn new(bootstrap: Bootstrap, snapshots: Subscriber, driver: Handle) -> Self {
         let clusters = bootstrap.static_resources.iter().flat_map(|resources| &resources.clusters);
         let static_clusters = clusters.map(|cluster| cluster.name.clone()).collect();
-        Self { bootstrap, static_clusters, driver }
+        Self { bootstrap, static_clusters, snapshots, driver }
     }
 }
 
@@ -63,6 +66,14 @@ impl ConfigView for DriverView {
     }
 
     fn certificates(&self) -> Vec<CertificatePair> {
-        Vec::new()
+        let snapshot = self.snapshots.current();
+        let chains = snapshot
+            .listeners
+            .iter()
+            .flatten()
+            .flat_map(|slot| slot.config.chains.iter().chain(&slot.config.default_chain));
+        let servers = chains.filter_map(|chain| chain.tls.as_ref()).map(|tls| &tls.shown);
+        let clusters = snapshot.clusters.iter().flatten().filter_map(|slot| slot.config.tls.as_ref());
+        servers.chain(clusters.map(|tls| &tls.shown)).map(x509::pair).collect()
     }
 }

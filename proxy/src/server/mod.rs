@@ -11,3 +11,4 @@ mod logging;
 mod process;
 pub mod ready;
 pub mod run;
+mod x509;

@@ -219,6 +219,7 @@ impl Server {
         if let (Some(path), Some(bound)) = (&args.admin_address_path, admin.local_addr()) {
             write_address(path, &bound.to_string())?;
         }
+        let config = Arc::new(DriverView::new(settings.bootstrap, snapshots.clone(), self.driver.clone()));
         let state = AdminState {
             registry: registry.clone(),
             stats_config: Arc::new(settings.stats),
@@ -235,7 +236,7 @@ impl Server {
                 node: json::print(&settings.node, Secrets::Redact),
             },
             process: self.lifecycle.clone(),
-            config: Arc::new(DriverView::new(settings.bootstrap, self.driver.clone())),
+            config,
             logging: levels,
         };
         let drains = self.lifecycle.drains().clone();

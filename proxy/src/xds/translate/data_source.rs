@@ -32,6 +32,14 @@ pub(super) fn read(source: &DataSource, path: &Path<'_>) -> Result<Vec<u8>, Reje
     }
 }
 
+/// Where the content is, as `/certs` shows it.
+pub(super) fn place(source: &DataSource) -> &str {
+    match &source.specifier {
+        Some(Specifier::Filename(name)) => name,
+        _ => "<inline>",
+    }
+}
+
 fn read_file(name: &str, path: &Path<'_>) -> Result<Vec<u8>, Rejection> {
     let fail = |error: std::io::Error| path.reject(format_args!("cannot read {name:?}: {error}"));
     let file = std::fs::File::open(fields::required(name, path)?).map_err(fail)?;

@@ -15,11 +15,12 @@ use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{data_source, tls};
+use crate::config::secret::ShownCertificate;
 
 /// Validated secret material, for [`super::TranslateContext::secrets`].
 pub enum Secret {
     /// A certificate chain with its key.
-    Certificate(Arc<CertifiedKey>),
+    Certificate(Arc<CertifiedKey>, ShownCertificate),
     /// A validation context, already checked; merged and compiled where it is used.
     Validation(Box<CertificateValidationContext>),
 }
@@ -27,7 +28,7 @@ pub enum Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Secret::Certificate(_) => "Secret::Certificate",
+            Secret::Certificate(..) => "Secret::Certificate",
             Secret::Validation(_) => "Secret::Validation",
         })
     }
@@ -44,7 +45,8 @@ pub(super) fn compile(
     let secret = match r#type {
         None => return Err(path.reject("needs one of tls_certificate, validation_context")),
         Some(Type::TlsCertificate(message)) => {
-            Secret::Certificate(certificate(message, &path.field("tls_certificate"), &mut scope)?)
+            let (key, shown) = certificate(message, &path.field("tls_certificate"), &mut scope)?;
+            Secret::Certificate(key, shown)
         }
         Some(Type::ValidationContext(message)) => {
             let path = path.field("validation_context");
@@ -65,7 +67,7 @@ pub(super) fn certificate(
     message: &TlsCertificate,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<Arc<CertifiedKey>, Rejection> {
+) -> Result<(Arc<CertifiedKey>, ShownCertificate), Rejection> {
     let TlsCertificate {
         certificate_chain,
         private_key,
@@ -80,18 +82,20 @@ pub(super) fn certificate(
     refuse!(path; pkcs12, private_key_provider, password, ocsp_staple, tls_params);
     warn_set!(scope, path, "is not in effect: files are read when the configuration arrives"; watched_directory);
     let chain_path = path.field("certificate_chain");
-    let pem = data_source::read(fields::message(certificate_chain, &chain_path)?, &chain_path)?;
+    let source = fields::message(certificate_chain, &chain_path)?;
+    let pem = data_source::read(source, &chain_path)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| chain_path.reject(format_args!("not valid PEM: {error}")))?;
-    if chain.is_empty() {
+    let Some(leaf) = chain.first().cloned() else {
         return Err(chain_path.reject("holds no PEM certificate"));
-    }
+    };
+    let shown = ShownCertificate { path: data_source::place(source).into(), der: leaf };
     let key_path = path.field("private_key");
     let pem = data_source::read(fields::message(private_key, &key_path)?, &key_path)?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| key_path.reject("holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)"))?;
     let certified = CertifiedKey::from_der(chain, key, &scope.context.crypto)
         .map_err(|error| path.reject(format_args!("certificate and key do not work together: {error}")))?;
-    Ok(Arc::new(certified))
+    Ok((Arc::new(certified), shown))
 }

@@ -33,7 +33,7 @@ use super::secret::{self, Secret};
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
 use crate::config::secret::verify::{ClientVerifier, NotReady, PeerTrust, ServerVerifier};
-use crate::config::secret::{ClientTls, ServerTls};
+use crate::config::secret::{ClientTls, ServerTls, Shown};
 use crate::stats::scope::TlsStats;
 
 pub(super) use self::validation::{check as check_validation, roots as read_roots};
@@ -50,9 +50,10 @@ pub(super) fn downstream(
     let path = path.field("transport_socket");
     let path = path.field("typed_config");
     let Some(context) = unpack::<DownstreamTlsContext>(socket, &path)? else { return Ok(None) };
-    let config = Arc::new(server(&context, &path, scope)?);
+    let (config, shown) = server(&context, &path, scope)?;
+    let config = Arc::new(config);
     let stats = TlsStats::for_listener(&scope.context.stats, &scope.listener_stats);
-    Ok(Some(Arc::new(ServerTls { config, stats })))
+    Ok(Some(Arc::new(ServerTls { config, shown, stats })))
 }
 
 /// The TLS settings of a cluster that counts as `stat_name`; `path` is the cluster. `None` is plaintext.
@@ -74,10 +75,10 @@ pub(super) fn upstream(
         return Ok(None);
     };
     let sni = server_name(&context.sni, &path.field("sni"))?;
-    let config = client(&context, protocol, &path, scope)?;
+    let (config, shown) = client(&context, protocol, &path, scope)?;
     let generation = scope.context.next_tls_generation();
     let stats = TlsStats::for_cluster(&scope.context.stats, stat_name);
-    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), stats, sni, generation })))
+    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), shown, stats, sni, generation })))
 }
 
 /// The TLS context of a transport socket; `None` for plaintext.
@@ -111,6 +112,7 @@ struct Common {
     certificates: Option<Vec<Arc<CertifiedKey>>>,
     trust: Trust,
     alpn: Vec<Vec<u8>>,
+    shown: Shown,
 }
 
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -137,23 +139,34 @@ fn common(
         tls_certificate_certificate_provider, tls_certificate_certificate_provider_instance, custom_handshaker,
         key_log);
     let params = params::compile(tls_params, &path.field("tls_params"), scope)?;
-    let mut certificates = Vec::new();
+    let (mut certificates, mut own) = (Vec::new(), Vec::new());
     let list_path = path.field("tls_certificates");
     for (i, certificate) in tls_certificates.iter().enumerate() {
-        certificates.push(secret::certificate(certificate, &list_path.index(i), scope)?);
+        let (key, shown) = secret::certificate(certificate, &list_path.index(i), scope)?;
+        certificates.push(key);
+        own.push(shown);
     }
     let mut arrived = true;
     let list_path = path.field("tls_certificate_sds_secret_configs");
     for (i, config) in tls_certificate_sds_secret_configs.iter().enumerate() {
         let path = list_path.index(i);
         match secret_of(config, &path, scope)?.as_deref() {
-            Some(Secret::Certificate(key)) => certificates.push(key.clone()),
+            Some(Secret::Certificate(key, shown)) => {
+                certificates.push(key.clone());
+                own.push(shown.clone());
+            }
             Some(Secret::Validation(_)) => return Err(path.reject("is not a tls_certificate secret")),
             None => arrived = false,
         }
     }
+    let trust = trust(validation_context_type, &params, path, scope)?;
+    let authorities = match &trust {
+        Trust::Verified(_, authority) => vec![authority.clone()],
+        Trust::Absent | Trust::NotArrived => Vec::new(),
+    };
     Ok(Common {
-        trust: trust(validation_context_type, &params, path, scope)?,
+        trust,
+        shown: Shown { authorities, own },
         params,
         certificates: arrived.then_some(certificates),
         alpn: alpn_protocols.iter().map(|name| name.as_bytes().to_vec()).collect(),
@@ -200,7 +213,7 @@ fn trust(
                 Some(Secret::Validation(message)) => {
                     validation::compile(message, &params.provider, &path, scope)
                 }
-                Some(Secret::Certificate(_)) => Err(path.reject("is not a validation_context secret")),
+                Some(Secret::Certificate(..)) => Err(path.reject("is not a validation_context secret")),
             }
         }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
@@ -219,7 +232,7 @@ fn trust(
                     let merged = validation::merged(default, message);
                     validation::compile(&merged, &params.provider, &path, scope)
                 }
-                Some(Secret::Certificate(_)) => Err(sds_path.reject("is not a validation_context secret")),
+                Some(Secret::Certificate(..)) => Err(sds_path.reject("is not a validation_context secret")),
             }
         }
         Some(ValidationContextType::ValidationContextCertificateProvider(_)) => {
@@ -235,7 +248,7 @@ fn server(
     message: &DownstreamTlsContext,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<ServerConfig, Rejection> {
+) -> Result<(ServerConfig, Shown), Rejection> {
     let DownstreamTlsContext {
         common_tls_context,
         require_client_certificate,
@@ -270,7 +283,7 @@ fn server(
         );
     }
     // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well.
-    let names_matched = matches!(&common.trust, Trust::Verified(trust) if !trust.names.is_empty());
+    let names_matched = matches!(&common.trust, Trust::Verified(trust, _) if !trust.names.is_empty());
     let mandatory = fields::flag(require_client_certificate, false) || names_matched;
     let ready = common.certificates.filter(|_| !matches!(common.trust, Trust::NotArrived));
     let builder = common.params.server().map_err(|error| path.reject(error))?;
@@ -295,7 +308,7 @@ fn server(
     } else if *disable_stateful_session_resumption {
         config.send_tls13_tickets = 0;
     }
-    Ok(config)
+    Ok((config, common.shown))
 }
 
 /// What clients must show; `None` asks for no certificate.
@@ -307,7 +320,7 @@ fn peer(
     scope: &mut Scope<'_>,
 ) -> Option<PeerTrust> {
     match trust {
-        Trust::Verified(trust) => Some(trust),
+        Trust::Verified(trust, _) => Some(trust),
         Trust::Absent if mandatory => {
             let path = path.field("common_tls_context");
             scope.warn(
@@ -325,7 +338,7 @@ fn client(
     protocol: UpstreamProtocol,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<ClientConfig, Rejection> {
+) -> Result<(ClientConfig, Shown), Rejection> {
     #[allow(deprecated, reason = "enforce_rsa_key_usage is always on, in Envoy and here")]
     let UpstreamTlsContext {
         common_tls_context,
@@ -352,7 +365,7 @@ fn client(
         (Trust::NotArrived, _) | (_, None) => {
             builder.with_custom_certificate_verifier(Arc::new(NotReady { provider }))
         }
-        (Trust::Verified(trust), _) => {
+        (Trust::Verified(trust, _), _) => {
             builder.with_custom_certificate_verifier(Arc::new(ServerVerifier(trust)))
         }
         (Trust::Absent, _) => {
@@ -371,7 +384,7 @@ fn client(
         // One key per host is kept; Envoy's number counts per host too, rustls' per configuration.
         keys => Resumption::in_memory_sessions(keys.clamp(32, 4096) as usize),
     };
-    Ok(config)
+    Ok((config, common.shown))
 }
 
 /// What a cluster offers when its TLS context says nothing.

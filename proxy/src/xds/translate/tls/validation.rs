@@ -17,6 +17,7 @@ use super::super::fields::{refuse, refuse_true, warn_set};
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
 use super::super::{data_source, matchers};
+use crate::config::secret::ShownCertificate;
 use crate::config::secret::verify::{PeerTrust, SanKind, SanMatch};
 
 /// The trust of one side.
@@ -25,8 +26,8 @@ pub(super) enum Trust {
     Absent,
     /// Its secret has not arrived.
     NotArrived,
-    /// Verify like this.
-    Verified(PeerTrust),
+    /// Verify like this; the authority is for `/certs`.
+    Verified(PeerTrust, ShownCertificate),
 }
 
 /// Compiles a validation context.
@@ -44,7 +45,9 @@ pub(super) fn compile(
         return Ok(Trust::Absent);
     };
     let roots = roots(source, &path.field("trusted_ca"))?;
-    Ok(Trust::Verified(PeerTrust { roots: Some(Arc::new(roots)), names, provider: provider.clone() }))
+    let shown = first(source, &path.field("trusted_ca"))?;
+    let trust = PeerTrust { roots: Some(Arc::new(roots)), names, provider: provider.clone() };
+    Ok(Trust::Verified(trust, shown))
 }
 
 /// Refuses what is not supported; returns the authorities' source and the name matchers.
@@ -123,6 +126,14 @@ pub(in super::super) fn roots(source: &DataSource, path: &Path<'_>) -> Result<Ro
         return Err(path.reject("holds no PEM certificate"));
     }
     Ok(roots)
+}
+
+/// The first authority of a PEM bundle, to be shown.
+fn first(source: &DataSource, path: &Path<'_>) -> Result<ShownCertificate, Rejection> {
+    let pem = data_source::read(source, path)?;
+    let der = CertificateDer::from_pem_slice(&pem)
+        .map_err(|error| path.reject(format_args!("not valid PEM: {error}")))?;
+    Ok(ShownCertificate { path: data_source::place(source).into(), der })
 }
 
 /// The secret's context merged onto the default one, as protobuf merges: single values of the secret win,
