@@ -1,7 +1,7 @@
 //! One upstream try: pick a host, get a stream, send the request, wait for the response head.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::timers::Timers;
 use crate::base::error::ProxyError;
 use crate::config::route::Forward;
 use crate::upstream::breaker::ActiveRequest;
-use crate::upstream::pool::{HostPool, Lease, checkout, connect_raw};
+use crate::upstream::pool::{HostPool, Lease, connect, connect_raw};
 use crate::upstream::view::ClusterState;
 
 /// A request on its way to a host.
@@ -45,19 +45,29 @@ pub async fn begin(
         ctx.local.stats.inc(cluster.config().stats.upstream_rq_active_overflow);
         return Err(ProxyError::Overflow);
     };
-    let raw = forward.connect_terminate && head.method == Method::Connect;
-    let mut waiting = pin!(async {
-        match raw {
-            true => connect_raw(&ctx.local, cluster, pool, forward.priority).await,
-            false => checkout(&ctx.local, cluster, pool, head.version, forward.priority).await,
-        }
-    });
-    let lease = poll_fn(|cx| match waiting.as_mut().poll(cx) {
+    let is_raw = forward.connect_terminate && head.method == Method::Connect;
+    let lease = if is_raw {
+        in_time(Box::pin(connect_raw(&ctx.local, cluster, pool, forward.priority)), timers).await?
+    } else if let Some(lease) = pool.checkout(&ctx.local, cluster.config(), head.version) {
+        lease
+    } else {
+        let connecting = connect(&ctx.local, cluster, pool, head.version, forward.priority);
+        in_time(Box::pin(connecting), timers).await?
+    };
+    Ok(Attempt { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active })
+}
+
+/// Waits for a connection under the exchange's clocks. Boxed: a request that finds a free one must not carry
+/// the size of opening it.
+async fn in_time(
+    mut connecting: Pin<Box<impl Future<Output = Result<Lease, ProxyError>>>>,
+    timers: &mut Timers<'_>,
+) -> Result<Lease, ProxyError> {
+    poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(lease) => Poll::Ready(lease),
         Poll::Pending => timers.poll(cx).map(Err),
     })
-    .await?;
-    Ok(Attempt { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active })
+    .await
 }
 
 impl Attempt {

@@ -206,11 +206,11 @@ impl<'r> Exchange<'r> {
             self.back_off(wait, &mut timers).await?;
         };
         self.summary.bytes_received = replay.received();
-        let (attempt, mut response) = outcome?;
+        let (mut attempt, mut response) = outcome?;
         self.edit_response(&mut response, found, entry);
-        let ended = relay::run(self, attempt, response, down, &mut replay, &mut timers).await;
-        self.summary.bytes_received = replay.received() + ended.tunnelled;
-        ended.finish(&self.ctx.local, &cluster);
+        let tunnelled = relay::run(self, &mut attempt, response, down, &mut replay, &mut timers).await;
+        self.summary.bytes_received = replay.received() + tunnelled;
+        attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(())
     }
 

@@ -13,27 +13,7 @@ use super::pump::{Pump, PumpError};
 use super::replay::ReplayBuffer;
 use super::timers::Timers;
 use crate::base::error::{ProxyError, ResponseFlags};
-use crate::config::Cluster;
 use crate::net::deadline::Deadline;
-use crate::upstream::local::Local;
-use crate::upstream::pool::Lease;
-use crate::upstream::view::ClusterState;
-
-/// A finished attempt whose lease is still to be settled.
-#[derive(Debug)]
-pub struct Ended {
-    lease: Lease,
-    /// Bytes that went up through a tunnel.
-    pub tunnelled: u64,
-}
-
-impl Ended {
-    /// Pools the connection again when it can serve again.
-    pub fn finish(self, local: &Local, cluster: &ClusterState) {
-        let settings: &Cluster = cluster.config();
-        self.lease.finish(local, settings);
-    }
-}
 
 /// Why a relay stopped before both bodies were through.
 enum Cut {
@@ -42,15 +22,16 @@ enum Cut {
     Timer(ProxyError),
 }
 
-/// Sends `response` down with its body. Failures after the head reset the stream; they are recorded, not returned.
+/// Sends `response` down with its body: the number of bytes that went up through a tunnel.
+/// Failures after the head reset the stream; they are recorded, not returned.
 pub async fn run(
     exchange: &mut Exchange<'_>,
-    mut attempt: Attempt,
+    attempt: &mut Attempt,
     response: ResponseHead,
     down: &mut Downstream<'_>,
     replay: &mut ReplayBuffer,
     timers: &mut Timers<'_>,
-) -> Ended {
+) -> u64 {
     let tunnel = response.upgrade.is_some();
     exchange.summary.status = response.status;
     exchange.summary.details = "via_upstream".into();
@@ -63,9 +44,9 @@ pub async fn run(
         Err(_) => Err(Cut::Client),
         Ok(()) if tunnel => {
             timers.enter_tunnel();
-            tunnel_both(&mut attempt, down, &mut ahead, &mut body, timers).await
+            tunnel_both(attempt, down, &mut ahead, &mut body, timers).await
         }
-        Ok(()) => poll_fn(|cx| poll_bodies(cx, &mut attempt, down, replay, &mut body, timers)).await,
+        Ok(()) => poll_fn(|cx| poll_bodies(cx, attempt, down, replay, &mut body, timers)).await,
     };
     exchange.summary.bytes_sent = body.bytes;
     exchange.summary.trailers = body.take_trailers();
@@ -77,7 +58,7 @@ pub async fn run(
     if !complete || !body.is_done() {
         attempt.lease.stream.cancel();
     }
-    Ended { lease: attempt.lease, tunnelled: ahead.bytes }
+    ahead.bytes
 }
 
 /// Both bodies until the response is complete.

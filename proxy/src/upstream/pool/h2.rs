@@ -63,7 +63,7 @@ pub async fn connect(
     loop {
         let attempt = current_attempt(local, cluster, pool, wanted, priority);
         attempt.wait().await?;
-        if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
+        if let Some(lease) = pool.reuse(local, cluster.config(), wanted) {
             return Ok(lease);
         }
     }

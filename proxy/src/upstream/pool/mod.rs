@@ -68,8 +68,8 @@ fn wanted(cluster: &Cluster, downstream: Version) -> Wanted {
     }
 }
 
-/// A stream to the picked host: from the pool when one is free, else over a new connection.
-pub async fn checkout(
+/// A stream to the picked host when no pooled connection is free: waits for one under the cluster's breakers.
+pub async fn connect(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
@@ -77,21 +77,6 @@ pub async fn checkout(
     priority: Priority,
 ) -> Result<Lease, ProxyError> {
     let wanted = wanted(cluster.config(), downstream);
-    if let Some(lease) = pool.try_checkout(local, cluster.config(), wanted) {
-        return Ok(lease);
-    }
-    // Boxed: a request that finds a free connection must not carry the size of opening one.
-    Box::pin(wait_for_one(local, cluster, pool, wanted, priority)).await
-}
-
-/// No pooled connection is free: wait for one under the cluster's breakers.
-async fn wait_for_one(
-    local: &Rc<Local>,
-    cluster: &Rc<ClusterState>,
-    pool: &Rc<HostPool>,
-    wanted: Wanted,
-    priority: Priority,
-) -> Result<Lease, ProxyError> {
     let _pending = guard::Pending::begin(local, cluster, priority).ok_or(ProxyError::Overflow)?;
     match wanted {
         Wanted::H1 => h1::connect(local, cluster, pool, priority).await,
@@ -132,7 +117,11 @@ impl HostPool {
     }
 
     /// A stream over a pooled connection, without waiting.
-    fn try_checkout(self: &Rc<Self>, local: &Rc<Local>, cluster: &Cluster, wanted: Wanted) -> Option<Lease> {
+    pub fn checkout(self: &Rc<Self>, local: &Local, cluster: &Cluster, downstream: Version) -> Option<Lease> {
+        self.reuse(local, cluster, wanted(cluster, downstream))
+    }
+
+    fn reuse(self: &Rc<Self>, local: &Local, cluster: &Cluster, wanted: Wanted) -> Option<Lease> {
         match wanted {
             Wanted::H1 => h1::reuse(self, local, cluster),
             Wanted::H2 => h2::reuse(self),
