@@ -113,6 +113,11 @@ impl ControlPlane {
         self.launch.write(name, text)
     }
 
+    /// Reads a file of the definitions.
+    pub fn read(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.launch.definitions().join(name))?)
+    }
+
     /// Reads a page of its admin endpoint.
     pub async fn get(&self, path: &str) -> Result<h1::Response> {
         h1::get_from(&self.launch.place, self.launch.admin.address(), "localhost", path).await

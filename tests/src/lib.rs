@@ -14,6 +14,8 @@ pub mod containers;
 pub mod control_plane;
 pub mod data_plane;
 pub mod envoy;
+pub mod grpcio;
+pub mod load;
 pub mod mesh;
 pub mod netns;
 pub mod ports;

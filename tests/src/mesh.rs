@@ -15,8 +15,11 @@ use crate::upstream::{Behaviour, Echo, GrpcEcho, TcpEcho, Upstream};
 
 const DEFINITIONS: &str = include_str!("mesh/shop.yaml");
 /// What Cloud Map would answer.
-const INSTANCES: &str = "cloudMapInstances: [{namespaceName: shop.local, serviceName: stock, attributes: \
-                         {AWS_INSTANCE_IPV4: 127.0.0.1}}]";
+const INSTANCES: &str = "
+cloudMapInstances:
+  - {namespaceName: shop.local, serviceName: stock, attributes: {AWS_INSTANCE_IPV4: 127.0.0.1}}
+  - {namespaceName: shop.local, serviceName: rates, attributes: {AWS_INSTANCE_IPV4: 127.0.0.1}}
+";
 /// Where proxies listen.
 const PROXIES: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// The id of the virtual node with backends.
@@ -39,6 +42,8 @@ pub struct Shop {
     pub stock: Upstream,
     /// `quote`, gRPC.
     pub quote: Upstream,
+    /// `rates`, gRPC, found by Cloud Map.
+    pub rates: Upstream,
     /// `ledger`, TCP.
     pub ledger: Upstream,
     egress: Port,
@@ -61,6 +66,7 @@ impl Shop {
         let price_two = start(Echo::new("price-2"), &mut ports)?;
         let stock = start(Echo::new("stock"), &mut ports)?;
         let quote = start(GrpcEcho, &mut ports)?;
+        let rates = start(GrpcEcho, &mut ports)?;
         let ledger = start(TcpEcho, &mut ports)?;
         let (egress, edge, ledger_service) = (Port::lease()?, Port::lease()?, Port::lease()?);
         let parameters = [
@@ -69,6 +75,7 @@ impl Shop {
             ("PriceTwoPort", price_two.address().port()),
             ("StockPort", stock.address().port()),
             ("QuotePort", quote.address().port()),
+            ("RatesPort", rates.address().port()),
             ("LedgerPort", ledger.address().port()),
             ("LedgerServicePort", ledger_service.number()),
             ("EdgePort", edge.number()),
@@ -86,6 +93,7 @@ impl Shop {
             price_two,
             stock,
             quote,
+            rates,
             ledger,
             egress,
             edge,
@@ -97,6 +105,11 @@ impl Shop {
     /// Changes the weights in the file that is served.
     pub fn reweigh(&self, one: u32, two: u32) -> Result<()> {
         self.control_plane.write("mesh.yaml", &definitions(one, two))
+    }
+
+    /// The text of the file that is served.
+    pub fn definitions(&self) -> Result<String> {
+        self.control_plane.read("mesh.yaml")
     }
 
     /// Starts a proxy with this id and waits until it has accepted everything that it is sent.

@@ -4,8 +4,10 @@
 //! range the kernel takes outgoing ports from, so neither a parallel test nor a client connection can take it.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::Result;
 
@@ -44,9 +46,19 @@ impl Port {
         let path = directory.join(number.to_string());
         let lease = OpenOptions::new().create(true).write(true).truncate(false).open(path).ok()?;
         lease.try_lock().ok()?;
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).ok()?;
-        Some(Self { number, _lease: lease })
+        is_free(number).then_some(Self { number, _lease: lease })
     }
+}
+
+/// Looks without listening: a program that is being started elsewhere in this process may hold a copy of the socket
+/// for a moment, and only a listening one would be in the way of the port's user.
+fn is_free(number: u16) -> bool {
+    let bind = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, number)).into())
+    };
+    bind().is_ok()
 }
 
 fn lease_dir() -> std::io::Result<PathBuf> {

@@ -1,12 +1,16 @@
 //! Gets what the tests need ahead of them, and says what this machine lacks: `tests/run` starts with it.
 
 use outrigger_tests::containers::engine::Engine;
-use outrigger_tests::{envoy, netns::Namespace};
+use outrigger_tests::{envoy, grpcio, netns::Namespace};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     match envoy::binary() {
         Ok(path) => eprintln!("Envoy {}: {}", envoy::version(), path.display()),
+        Err(missing) => eprintln!("{missing}"),
+    }
+    match grpcio::python() {
+        Ok(path) => eprintln!("grpcio {}: {}", grpcio::version(), path.display()),
         Err(missing) => eprintln!("{missing}"),
     }
     match Namespace::create() {

@@ -1,0 +1,102 @@
+//! gRPC's own library, without a proxy, against our control plane: `xds:///<virtual service>` of a virtual node.
+
+use outrigger_tests::Result;
+use outrigger_tests::grpcio::{self, Calls, call};
+use outrigger_tests::mesh::{FRONT, Shop};
+use outrigger_tests::requirement::met;
+use serde_json::Value;
+
+const GET: Calls<'static> = Calls {
+    target: "xds:///quote.shop.local",
+    method: "/shop.Quotes/Get",
+    metadata: &[],
+    count: 1,
+    deadline_s: 15.0,
+};
+
+fn codes(outcomes: &[Value]) -> Vec<&str> {
+    outcomes.iter().map(|outcome| outcome["code"].as_str().unwrap_or_default()).collect()
+}
+
+/// By DNS and by Cloud Map (EDS), with the port of the service and without.
+#[tokio::test]
+async fn services_are_resolved_and_called() -> Result<()> {
+    let Some(python) = met(grpcio::python()) else { return Ok(()) };
+    let shop = Shop::open().await?;
+    let xds = shop.control_plane.xds();
+    for target in ["xds:///quote.shop.local", "xds:///quote.shop.local:9000"] {
+        let calls = Calls { target, count: 3, ..GET };
+        let outcomes = call(&python, FRONT, xds, &calls).await?;
+        assert_eq!(codes(&outcomes), ["OK"; 3], "{target}: {outcomes:?}");
+        assert_eq!(outcomes[2]["answer"], "call 2");
+    }
+    assert_eq!(shop.quote.counts().requests(), 6);
+
+    let before = shop.rates.counts().requests();
+    let outcomes = call(&python, FRONT, xds, &Calls { target: "xds:///rates.shop.local", ..GET }).await?;
+    assert_eq!(codes(&outcomes), ["OK"], "{outcomes:?}");
+    assert_eq!(shop.rates.counts().requests() - before, 1);
+    Ok(())
+}
+
+/// Retries of the route; no route, no service, no HTTP/2: an error that says so.
+#[tokio::test]
+async fn routes_and_their_absence_are_those_of_the_definitions() -> Result<()> {
+    let Some(python) = met(grpcio::python()) else { return Ok(()) };
+    let shop = Shop::open().await?;
+    let xds = shop.control_plane.xds();
+    let failing = Calls { method: "/shop.Quotes/Fail", metadata: &[("x-echo-grpc-status", "14")], ..GET };
+    let outcomes = call(&python, FRONT, xds, &failing).await?;
+    assert_eq!(codes(&outcomes), ["UNAVAILABLE"]);
+    assert_eq!(shop.quote.counts().requests(), 3, "unavailable is retried twice");
+
+    let outcomes = call(&python, FRONT, xds, &Calls { method: "/other.Service/Get", ..GET }).await?;
+    assert_eq!(codes(&outcomes), ["UNAVAILABLE"], "no route: {outcomes:?}");
+    // That there is no such target, the library believes after fifteen seconds of its own.
+    let absent = |target| Calls { target, deadline_s: 30.0, ..GET };
+    let (nobody, http) = (absent("xds:///nobody.shop.local"), absent("xds:///price.shop.local"));
+    let (nobody, http) = tokio::join!(call(&python, FRONT, xds, &nobody), call(&python, FRONT, xds, &http));
+    for outcomes in [nobody?, http?] {
+        assert_eq!(codes(&outcomes), ["UNAVAILABLE"], "{outcomes:?}");
+    }
+    assert_eq!(shop.quote.counts().requests(), 3);
+    Ok(())
+}
+
+/// The client accepts everything, and a proxy of the same node is not given what is meant for it.
+#[tokio::test]
+async fn a_client_and_a_proxy_of_the_same_node_see_what_is_theirs() -> Result<()> {
+    let Some(python) = met(grpcio::python()) else { return Ok(()) };
+    let shop = Shop::open().await?;
+    let _sidecar = shop.proxy(outrigger_tests::data_plane::DataPlane::Outrigger, FRONT, 1).await?;
+    let xds = shop.control_plane.xds();
+    // The call lasts until the answer of the echo, so the client is connected while it is looked for.
+    let slow = Calls {
+        target: "xds:///stock.shop.local",
+        metadata: &[("x-echo-delay-ms", "60000")],
+        deadline_s: 10.0,
+        ..GET
+    };
+    let calling = call(&python, FRONT, xds, &slow);
+    let looking = async {
+        let check = || async {
+            let streams = shop.control_plane.node(FRONT).await.ok()?;
+            let client = streams
+                .into_iter()
+                .find(|s| s["user_agent"].as_str().is_some_and(|a| a.starts_with("gRPC")))?;
+            let types = client["types"].as_object()?;
+            let accepted = types.len() == 4 && types.values().all(|kind| kind["status"] == "ACK");
+            accepted.then_some(client)
+        };
+        outrigger_tests::wait::until(
+            "a gRPC client that accepts all",
+            std::time::Duration::from_secs(20),
+            check,
+        )
+        .await
+    };
+    let (outcomes, client) = tokio::join!(calling, looking);
+    assert_eq!(client?["transport"], "sotw");
+    assert_eq!(codes(&outcomes?), ["DEADLINE_EXCEEDED"]);
+    Ok(())
+}
