@@ -58,15 +58,19 @@ impl Serve {
         std::fs::rename(staged, &self.definitions).unwrap();
     }
 
+    /// Waits for a line with this text.
     fn says(&self, text: &str) -> String {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        self.until_says(text).pop().unwrap()
+    }
+
+    /// The lines up to one with this text.
+    fn until_says(&self, text: &str) -> Vec<String> {
+        let (deadline, mut heard) = (Instant::now() + LIMIT, Vec::new());
+        while heard.last().is_none_or(|line: &String| !line.contains(text)) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.stderr.recv_timeout(left).unwrap_or_else(|_| panic!("it never says {text:?}"));
-            if line.contains(text) {
-                return line;
-            }
+            heard.push(self.stderr.recv_timeout(left).unwrap_or_else(|_| panic!("it never says {text:?}")));
         }
+        heard
     }
 
     fn signal(&self, signal: Signal) {
@@ -221,6 +225,22 @@ async fn one_proxy_that_cannot_be_translated_does_not_hold_back_the_others() {
     secure.silence().await;
     let mut newcomer = connect_as(&serve, "mesh/m/virtualNode/secure").await;
     assert_eq!(newcomer.next().await.version_info, good.version_info);
+}
+
+/// An operator's log is not filled with what was said at the edit before.
+#[tokio::test]
+async fn a_warning_is_told_when_it_is_new() {
+    let serve = Serve::start(&[]);
+    let heard = serve.until_says("the definitions are served");
+    assert!(heard.iter().any(|line| line.contains("warning[router-not-provider]")), "{heard:?}");
+    // Moves every line, and so what there is to warn about.
+    serve.edit("Resources:\n", "Description: moved\nResources:\n");
+    let heard = serve.until_says("the definitions have changed");
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    serve.edit("MaxRetries: 3", "MaxRetries: 3\n            Unheard: of");
+    serve.says("error[unknown-key]");
+    serve.edit("            Unheard: of\n", "");
+    serve.says("the definitions have changed");
 }
 
 #[tokio::test]

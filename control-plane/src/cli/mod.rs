@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::diagnostics::{Report, Severity};
+use crate::diagnostics::{Diagnostic, Severity};
 use crate::source::LoadOptions;
 
 /// The command line.
@@ -99,9 +99,9 @@ impl SourceArgs {
 }
 
 /// Prints errors and warnings to stderr.
-fn print_findings(report: &Report) {
+fn print_findings<'f>(findings: impl IntoIterator<Item = &'f Diagnostic>) {
     let mut stderr = std::io::stderr().lock();
-    for finding in report.sorted() {
+    for finding in findings {
         if finding.severity != Severity::Info {
             // Nobody is left to be told.
             let _ = writeln!(stderr, "{finding}");

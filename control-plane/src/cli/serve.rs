@@ -3,10 +3,11 @@
 //! Definitions that cannot be read, or have errors, are reported; what was served before stays served. A proxy that
 //! cannot be given what its definitions ask for keeps what it had, or is refused, without holding back the others.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::SourceArgs;
 use super::listening::ListeningArgs;
-use crate::diagnostics::Severity;
+use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::graph::Graph;
 use crate::listen::Address;
 use crate::mesh_source::MeshSource;
@@ -85,16 +86,18 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     // Before anything is slow: a signal at start is a signal.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut watcher = Watcher::new(args.source.paths.clone(), Pace::default()).await;
-    let mut source = read(args, None).await?;
+    let reading = Arc::new(Reading::of(args));
+    let mut source = reading.read(None).await?;
     let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
     config.insecure_plaintext = args.insecure_plaintext_xds;
     let plane = ControlPlane::start(config, source.clone()).await?;
     plane.metrics().reloaded(outcome(&source));
     announce(plane.addresses(), args.address_file.as_deref())?;
+    tracing::info!(proxies = source.node_ids().count(), "the definitions are served");
     loop {
         tokio::select! {
             () = stopped(&mut terminate, &mut interrupt) => break,
-            () = watcher.changed() => reload(args, &plane, &mut source).await,
+            () = watcher.changed() => reload(&reading, &plane, &mut source).await,
         }
     }
     tracing::info!("stopping");
@@ -113,13 +116,14 @@ async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn reload(args: &ServeArgs, plane: &ControlPlane, current: &mut Arc<MeshSource>) {
-    match read(args, Some(Arc::clone(current))).await {
+async fn reload(reading: &Arc<Reading>, plane: &ControlPlane, current: &mut Arc<MeshSource>) {
+    match reading.read(Some(Arc::clone(current))).await {
         Ok(source) => {
             plane.metrics().reloaded(outcome(&source));
             *current = Arc::clone(&source);
+            let proxies = source.node_ids().count();
             plane.update(source);
-            tracing::info!("the definitions have changed and are served");
+            tracing::info!(proxies, "the definitions have changed and are served");
         }
         Err(error) => {
             plane.metrics().reloaded(Reload::Failure);
@@ -132,31 +136,53 @@ fn outcome(source: &MeshSource) -> Reload {
     if source.refused().is_empty() { Reload::Success } else { Reload::Partial }
 }
 
-/// Reads, checks and translates the definitions, on a thread that may block. Findings go to stderr.
-async fn read(args: &ServeArgs, before: Option<Arc<MeshSource>>) -> Result<Arc<MeshSource>, Failure> {
-    let (source, listening) = (args.source.clone(), args.listening.clone());
-    tokio::task::spawn_blocking(move || read_blocking(&source, &listening, before.as_deref())).await?
+/// Code and text of a warning: an edit moves what comes after it.
+type Said = (&'static str, String);
+
+/// Reads, checks and translates the definitions. Findings go to stderr: errors each time, warnings when they are new.
+struct Reading {
+    source: SourceArgs,
+    listening: ListeningArgs,
+    /// Warnings of the last time, wherever they were.
+    told: Mutex<HashSet<Said>>,
 }
 
-fn read_blocking(
-    args: &SourceArgs,
-    listening: &ListeningArgs,
-    before: Option<&MeshSource>,
-) -> Result<Arc<MeshSource>, Failure> {
-    let files = files::gather(&args.paths)?;
-    let loaded = load(&files, &args.options(Severity::Error));
-    let mut report = loaded.report;
-    let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
-    let source = MeshSource::new(graph, |_| Some(listening.options()), before, &mut report);
-    super::print_findings(&report);
-    let Some(source) = source else {
-        return Err(format!("{} errors in the definitions", report.count(Severity::Error)).into());
-    };
-    for (id, refused) in source.refused() {
-        let fate = if refused.kept { "it keeps its last good state" } else { "it is refused" };
-        tracing::error!("{id} cannot be given what its definitions ask for, {fate}: {}", refused.reason);
+impl Reading {
+    fn of(args: &ServeArgs) -> Self {
+        Self { source: args.source.clone(), listening: args.listening.clone(), told: Mutex::default() }
     }
-    Ok(Arc::new(source))
+
+    /// Reads on a thread that may block. Proxies that cannot be translated keep their part of `before`.
+    async fn read(self: &Arc<Self>, before: Option<Arc<MeshSource>>) -> Result<Arc<MeshSource>, Failure> {
+        let reading = Arc::clone(self);
+        tokio::task::spawn_blocking(move || reading.read_blocking(before.as_deref())).await?
+    }
+
+    fn read_blocking(&self, before: Option<&MeshSource>) -> Result<Arc<MeshSource>, Failure> {
+        let files = files::gather(&self.source.paths)?;
+        let loaded = load(&files, &self.source.options(Severity::Error));
+        let mut report = loaded.report;
+        let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
+        let source = MeshSource::new(graph, |_| Some(self.listening.options()), before, &mut report);
+        self.tell(&report);
+        let Some(source) = source else {
+            return Err(format!("{} errors in the definitions", report.count(Severity::Error)).into());
+        };
+        for (id, refused) in source.refused() {
+            let fate = if refused.kept { "it keeps its last good state" } else { "it is refused" };
+            tracing::error!("{id} cannot be given what its definitions ask for, {fate}: {}", refused.reason);
+        }
+        Ok(Arc::new(source))
+    }
+
+    fn tell(&self, report: &Report) {
+        let said = |finding: &Diagnostic| (finding.code, finding.message.clone());
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let sorted = report.sorted();
+        super::print_findings(sorted.iter().copied().filter(|finding| !told.contains(&said(finding))));
+        let warnings = sorted.into_iter().filter(|finding| finding.severity == Severity::Warning);
+        *told = warnings.map(said).collect();
+    }
 }
 
 /// One line per address, on stdout and, if wanted, in a file that appears complete.

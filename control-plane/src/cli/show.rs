@@ -61,7 +61,7 @@ fn show(args: &ShowArgs) -> Result<Result<String, String>, Box<dyn std::error::E
     let mut report = loaded.report;
     let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
     if report.has_errors() {
-        super::print_findings(&report);
+        super::print_findings(report.sorted());
         return Ok(Err("the definitions have errors; correct them".to_owned()));
     }
     let proxy = match graph.resolve(&args.node) {
@@ -69,7 +69,7 @@ fn show(args: &ShowArgs) -> Result<Result<String, String>, Box<dyn std::error::E
         Err(why) => return Ok(Err(why)),
     };
     let resources = translate(&graph, &proxy, &args.listening.options(), &mut report);
-    super::print_findings(&report);
+    super::print_findings(report.sorted());
     let Some(resources) = resources else {
         return Ok(Err(format!("{} cannot be given what its definitions ask for", proxy.id())));
     };

@@ -240,14 +240,19 @@ impl Evaluator<'_, '_> {
 
     /// `Fn::ImportValue`: what the user gives, else what another template of the run exports.
     pub(super) fn import(&mut self, argument: &Node, at: &Position) -> Option<Node> {
-        let name = self.eval(argument);
-        let Some(name) = name.as_ref().and_then(Node::as_text) else {
+        let evaluated = self.eval(argument);
+        let Some(scalar) = evaluated.as_ref().and_then(Node::as_scalar) else {
             return self.misuse(at, "Fn::ImportValue", "the name of an export");
         };
+        let name = scalar.text.as_str();
         if let Some(value) = self.options.imports.get(name) {
             return Some(Node::text(at, value));
         }
         let Some((index, value)) = self.stacks.exports.get(name) else {
+            if matches!(scalar.origin, Origin::Missing(_)) {
+                // What is missing first is a part of the export's name.
+                return Some(Node::scalar(at, name.to_owned(), scalar.origin.clone()));
+            }
             let what = format!("no template among the files exports \"{name}\"");
             let remedy = format!("give --import {name}=VALUE or the file of the stack that exports it");
             return Some(self.unknown(at, name, &what, &remedy));

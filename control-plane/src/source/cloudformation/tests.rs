@@ -223,6 +223,19 @@ Outputs: {O: {Value: !Ref N, Export: {Name: !Sub '${E}:Mesh'}}}";
     }
 }
 
+/// Nobody can give an export whose name is not known yet: what its name lacks is asked for first.
+#[test]
+fn an_export_whose_name_lacks_a_value_asks_for_that_value() {
+    let text = "Parameters: {E: {Type: String}}
+Resources: {M: {Type: 'AWS::AppMesh::Mesh', Properties: {MeshName: {'Fn::ImportValue': !Sub '${E}:Mesh'}}}}";
+    let loaded = load(&[file("a.yaml", text)], &options(&[]));
+    let messages: Vec<String> = loaded.report.sorted().iter().map(ToString::to_string).collect();
+    assert!(messages.len() == 1 && messages[0].contains("give --parameter E=VALUE"), "{messages:?}");
+    let loaded = load(&[file("a.yaml", text)], &options(&[("E", "dev")]));
+    let messages: Vec<String> = loaded.report.sorted().iter().map(ToString::to_string).collect();
+    assert!(messages.len() == 1 && messages[0].contains("give --import dev:Mesh=VALUE"), "{messages:?}");
+}
+
 #[test]
 fn json_templates_read_the_same() {
     let text = r#"{"Resources": {"M": {"Type": "AWS::AppMesh::Mesh", "Properties": {"MeshName": {"Fn::Join": ["-", ["a", "b"]]}}},
