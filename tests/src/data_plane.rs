@@ -106,7 +106,7 @@ impl Launch {
     /// image is given, Envoy from a bootstrap. `node` is `mesh/<mesh>/virtualNode/<name>` or that of a gateway.
     pub async fn start_in_mesh(self, node: &str, control_plane: SocketAddr) -> Result<Sidecar> {
         if self.plane == DataPlane::Envoy {
-            return self.start(&bootstrap::with_ads_as(node, control_plane, "DELTA_GRPC")).await;
+            return self.start_as(node, control_plane, "DELTA_GRPC").await;
         }
         let launch = self.env("APPMESH_RESOURCE_ARN", node);
         let launch = launch.env("APPMESH_XDS_ENDPOINT", &control_plane.to_string());
@@ -114,6 +114,12 @@ impl Launch {
         let mut sidecar = launch.start_with(tempfile::tempdir()?).await?;
         sidecar.until_ready(START_LIMIT).await?;
         Ok(sidecar)
+    }
+
+    /// Starts from a bootstrap as a proxy of a mesh, over this variant of the aggregated stream, and waits until
+    /// `/ready` says LIVE.
+    pub async fn start_as(self, node: &str, control_plane: SocketAddr, api_type: &str) -> Result<Sidecar> {
+        self.start(&bootstrap::with_ads_as(node, control_plane, api_type)).await
     }
 
     /// Starts from a bootstrap and waits only until the admin endpoint is known.

@@ -76,44 +76,64 @@ pub struct Calls<'a> {
     pub metadata: &'a [(&'a str, &'a str)],
     /// How many, one after another.
     pub count: usize,
+    /// How long it waits after each call, in seconds.
+    pub pause_s: f64,
     /// The deadline of each call, in seconds.
     pub deadline_s: f64,
 }
 
-/// Makes unary calls, each with the message `call <number>`, as the node with this id. One entry for each call:
-/// `{"code": "OK", "details": "", "answer": "call 0"}`.
+/// A client that makes unary calls, each with the message `call <number>`, as the node with this id.
+#[derive(Debug)]
+pub struct Client {
+    process: Process,
+    _files: tempfile::TempDir,
+}
+
+impl Client {
+    /// Starts calling.
+    pub fn start(python: &Path, node: &str, control_plane: SocketAddr, calls: &Calls<'_>) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let bootstrap = json!({
+            "xds_servers": [{
+                "server_uri": control_plane.to_string(),
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }],
+            "node": {"id": node},
+        });
+        let (config, script) = (files.path().join("bootstrap.json"), files.path().join("calls.py"));
+        fs::write(&config, bootstrap.to_string())?;
+        fs::write(&script, CALLS)?;
+        let wanted = json!({
+            "target": calls.target,
+            "method": calls.method,
+            "metadata": calls.metadata,
+            "count": calls.count,
+            "pause_s": calls.pause_s,
+            "deadline_s": calls.deadline_s,
+        });
+        let mut command = Command::new(python);
+        command.arg(&script).arg(wanted.to_string()).env("GRPC_XDS_BOOTSTRAP", &config);
+        Ok(Self { process: Process::spawn("a gRPC client", command, &Place::Host)?, _files: files })
+    }
+
+    /// Waits for the end of the last call. One entry for each: `{"code": "OK", "details": "", "answer": "call 0"}`.
+    pub async fn outcomes(&mut self) -> Result<Vec<Value>> {
+        let status =
+            self.process.wait(LIMIT).await.map_err(|error| self.process.failure(&error.to_string()))?;
+        if !status.success() {
+            return Err(self.process.failure(&format!("ended with {status}")));
+        }
+        self.process.stdout().lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+}
+
+/// Makes the calls and waits for the end of the last.
 pub async fn call(
     python: &Path,
     node: &str,
     control_plane: SocketAddr,
     calls: &Calls<'_>,
 ) -> Result<Vec<Value>> {
-    let files = tempfile::tempdir()?;
-    let bootstrap = json!({
-        "xds_servers": [{
-            "server_uri": control_plane.to_string(),
-            "channel_creds": [{"type": "insecure"}],
-            "server_features": ["xds_v3"],
-        }],
-        "node": {"id": node},
-    });
-    let (config, script) = (files.path().join("bootstrap.json"), files.path().join("calls.py"));
-    fs::write(&config, bootstrap.to_string())?;
-    fs::write(&script, CALLS)?;
-    let wanted = json!({
-        "target": calls.target,
-        "method": calls.method,
-        "metadata": calls.metadata,
-        "count": calls.count,
-        "deadline_s": calls.deadline_s,
-    });
-    let mut command = Command::new(python);
-    command.arg(&script).arg(wanted.to_string()).env("GRPC_XDS_BOOTSTRAP", &config);
-    let mut process = Process::spawn("a gRPC client", command, &Place::Host)?;
-    let status = process.wait(LIMIT).await.map_err(|error| process.failure(&error.to_string()))?;
-    if !status.success() {
-        return Err(process.failure(&format!("ended with {status}")));
-    }
-    let lines = process.stdout();
-    lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    Client::start(python, node, control_plane, calls)?.outcomes().await
 }

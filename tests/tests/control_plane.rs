@@ -28,6 +28,7 @@ use tonic::transport::Endpoint;
 on_both_data_planes!(
     a_killed_control_plane_harms_no_request,
     a_thousand_clusters_come_and_go_under_load,
+    a_thousand_clusters_come_and_go_under_load_as_states_of_the_world,
     a_broken_edit_harms_no_request,
 );
 
@@ -100,8 +101,16 @@ const LAST: usize = MANY - 1;
 /// Connections of their own, so that every worker is asked.
 const ASKED: usize = 32;
 
-/// From one service to a thousand, each with a cluster, endpoints and a virtual host, and back.
 async fn a_thousand_clusters_come_and_go_under_load(plane: DataPlane) -> Result<()> {
+    a_thousand_clusters(plane, "DELTA_GRPC").await
+}
+
+async fn a_thousand_clusters_come_and_go_under_load_as_states_of_the_world(plane: DataPlane) -> Result<()> {
+    a_thousand_clusters(plane, "GRPC").await
+}
+
+/// From one service to a thousand, each with a cluster, endpoints and a virtual host, and back.
+async fn a_thousand_clusters(plane: DataPlane, variant: &str) -> Result<()> {
     let (upstream, egress) = (Upstream::start(Echo::new("all"))?, Port::lease()?);
     let launch = Launch::of(&services(1, upstream.address()))?;
     launch.write("instances.yaml", &instances())?;
@@ -109,7 +118,7 @@ async fn a_thousand_clusters_come_and_go_under_load(plane: DataPlane) -> Result<
     let launch = launch.args(["--egress-port".to_owned(), egress.number().to_string()]);
     let control_plane = launch.start().await?;
     let (id, egress) = ("mesh/many/virtualNode/caller", SocketAddr::from(([127, 0, 0, 2], egress.number())));
-    let sidecar = plane.launch()?.concurrency(2).start_in_mesh(id, control_plane.xds()).await?;
+    let sidecar = plane.launch()?.concurrency(2).start_as(id, control_plane.xds(), variant).await?;
     control_plane.until_accepted(id).await?;
 
     let load = Load::start(egress, "service-0.many.local", 4);
@@ -127,7 +136,7 @@ async fn a_thousand_clusters_come_and_go_under_load(plane: DataPlane) -> Result<
             Some(())
         };
         wait::until(&format!("{status} of {name} from every worker"), LIMIT, all).await?;
-        eprintln!("{plane:?}: {count} services reached all workers in {:?}", start.elapsed());
+        eprintln!("{plane:?}, {variant}: {count} services reached all workers in {:?}", start.elapsed());
         load.until_answered(100).await?;
         control_plane.until_accepted(id).await?;
     }

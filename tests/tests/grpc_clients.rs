@@ -1,16 +1,21 @@
 //! gRPC's own library, without a proxy, against our control plane: `xds:///<virtual service>` of a virtual node.
 
-use outrigger_tests::Result;
-use outrigger_tests::grpcio::{self, Calls, call};
+use std::time::Duration;
+
+use outrigger_tests::grpcio::{self, Calls, Client, call};
 use outrigger_tests::mesh::{FRONT, Shop};
 use outrigger_tests::requirement::met;
+use outrigger_tests::upstream::Upstream;
+use outrigger_tests::{Result, data_plane::DataPlane, wait};
 use serde_json::Value;
 
+const LIMIT: Duration = Duration::from_secs(20);
 const GET: Calls<'static> = Calls {
     target: "xds:///quote.shop.local",
     method: "/shop.Quotes/Get",
     metadata: &[],
     count: 1,
+    pause_s: 0.0,
     deadline_s: 15.0,
 };
 
@@ -68,7 +73,7 @@ async fn routes_and_their_absence_are_those_of_the_definitions() -> Result<()> {
 async fn a_client_and_a_proxy_of_the_same_node_see_what_is_theirs() -> Result<()> {
     let Some(python) = met(grpcio::python()) else { return Ok(()) };
     let shop = Shop::open().await?;
-    let _sidecar = shop.proxy(outrigger_tests::data_plane::DataPlane::Outrigger, FRONT, 1).await?;
+    let _sidecar = shop.proxy(DataPlane::Outrigger, FRONT, 1).await?;
     let xds = shop.control_plane.xds();
     // The call lasts until the answer of the echo, so the client is connected while it is looked for.
     let slow = Calls {
@@ -88,15 +93,36 @@ async fn a_client_and_a_proxy_of_the_same_node_see_what_is_theirs() -> Result<()
             let accepted = types.len() == 4 && types.values().all(|kind| kind["status"] == "ACK");
             accepted.then_some(client)
         };
-        outrigger_tests::wait::until(
-            "a gRPC client that accepts all",
-            std::time::Duration::from_secs(20),
-            check,
-        )
-        .await
+        wait::until("a gRPC client that accepts all", LIMIT, check).await
     };
     let (outcomes, client) = tokio::join!(calling, looking);
     assert_eq!(client?["transport"], "sotw");
     assert_eq!(codes(&outcomes?), ["DEADLINE_EXCEEDED"]);
     Ok(())
+}
+
+/// A client goes on without the control plane and follows an edit that was made meanwhile: no call fails.
+#[tokio::test]
+async fn a_killed_control_plane_harms_no_call() -> Result<()> {
+    let Some(python) = met(grpcio::python()) else { return Ok(()) };
+    let mut shop = Shop::open().await?;
+    let calls = Calls { count: 600, pause_s: 0.01, ..GET };
+    let mut client = Client::start(&python, FRONT, shop.control_plane.xds(), &calls)?;
+    until_called(&shop.quote, 20).await?;
+    shop.control_plane.kill().await?;
+    let moved =
+        shop.definitions()?.replace("{VirtualNode: quote, Weight: 1}", "{VirtualNode: rates, Weight: 1}");
+    shop.control_plane.write("mesh.yaml", &moved)?;
+    until_called(&shop.quote, 50).await?;
+    assert_eq!(shop.rates.counts().requests(), 0, "nobody can know of the edit yet");
+    shop.control_plane.restart().await?;
+    until_called(&shop.rates, 20).await?;
+    let outcomes = client.outcomes().await?;
+    assert!(outcomes.iter().all(|outcome| outcome["code"] == "OK"), "{outcomes:?}");
+    Ok(())
+}
+
+async fn until_called(upstream: &Upstream, times: u64) -> Result<()> {
+    let check = || std::future::ready((upstream.counts().requests() >= times).then_some(()));
+    wait::until(&format!("{times} calls"), LIMIT, check).await
 }

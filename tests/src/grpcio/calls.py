@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import grpc
 
@@ -21,6 +22,7 @@ def main() -> None:
                 outcome["code"] = error.code().name
                 outcome["details"] = error.details()
             print(json.dumps(outcome), flush=True)
+            time.sleep(wanted["pause_s"])
 
 
 main()
