@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::ads::registry::{Answer, Registry, StreamRecord, TypeStatus};
+use crate::ads::registry::{Answer, HeldBack, Registry, StreamRecord, TypeStatus};
 use crate::listen::{Listener, Socket};
 use crate::metrics::Metrics;
 
@@ -59,12 +59,31 @@ async fn metrics_page(State(view): State<View>) -> impl IntoResponse {
 
 async fn nodes_page(State(view): State<View>) -> impl IntoResponse {
     let nodes = view.registry.streams().iter().map(|record| Node::of(record)).collect();
-    Json(Nodes { nodes })
+    let held_back = view.registry.held_back().into_iter().map(HeldBackNode::of).collect();
+    Json(Nodes { nodes, held_back })
 }
 
 #[derive(Serialize)]
 struct Nodes {
     nodes: Vec<Node>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_back: Vec<HeldBackNode>,
+}
+
+/// A node that cannot be given the current state of its definitions, connected or not.
+#[derive(Serialize)]
+struct HeldBackNode {
+    node_id: String,
+    reason: String,
+    /// `last good state`, or `nothing`.
+    served: &'static str,
+}
+
+impl HeldBackNode {
+    fn of(node: HeldBack) -> Self {
+        let served = if node.kept { "last good state" } else { "nothing" };
+        Self { node_id: node.node_id, reason: node.reason, served }
+    }
 }
 
 /// One discovery stream of a node.

@@ -12,7 +12,7 @@ use outrigger::diagnostics::Report;
 use outrigger::graph::Graph;
 use outrigger::source::files::gather;
 use outrigger::source::{LoadOptions, load};
-use outrigger::translate::{Listening, Resources, TranslateOptions, translate};
+use outrigger::translate::{Listening, Resources, TranslateOptions, grpc_client, translate};
 use outrigger_xds_protos::{json, validate};
 
 fn directory() -> PathBuf {
@@ -107,6 +107,15 @@ fn a_mesh_with_one_of_everything() {
     for node in ["front", "secure", "rpc", "db", "edge"] {
         compare(&format!("shop.{node}"), &resources(&graph, node, &TranslateOptions::default()));
     }
+}
+
+#[test]
+fn a_node_without_a_proxy() {
+    let graph = graph(&["shop.yaml", "shop-endpoints.yaml"]);
+    let mesh = graph.meshes.values().next().unwrap();
+    let client = grpc_client(&graph, mesh, &mesh.nodes["front"], &TranslateOptions::default());
+    check(&client.resources);
+    compare("shop.front.grpc-client", &client.resources);
 }
 
 #[test]

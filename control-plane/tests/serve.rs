@@ -208,6 +208,8 @@ async fn one_proxy_that_cannot_be_translated_does_not_hold_back_the_others() {
     assert!(words.contains("it is refused") && words.contains("mesh.yaml:5:"), "{words}");
     let mut plain = connect_as(&serve, "mesh/m/virtualNode/plain").await;
     listening(&mut plain, 8080).await;
+    let nodes = serve.page("/nodes").await;
+    assert!(nodes.contains("\"served\":\"nothing\"") && nodes.contains("error[tls-acm]"), "{nodes}");
     let refusal = connect_as(&serve, "mesh/m/virtualNode/secure").await.end().await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::FailedPrecondition);
     assert!(refusal.message().contains("error[tls-acm]"), "{refusal}");
@@ -223,6 +225,8 @@ async fn one_proxy_that_cannot_be_translated_does_not_hold_back_the_others() {
     assert!(serve.says("it keeps its last good state").contains("virtualNode/secure cannot be given"));
     listening(&mut plain, 8082).await;
     secure.silence().await;
+    let nodes = serve.page("/nodes").await;
+    assert!(nodes.contains("\"served\":\"last good state\""), "{nodes}");
     let mut newcomer = connect_as(&serve, "mesh/m/virtualNode/secure").await;
     assert_eq!(newcomer.next().await.version_info, good.version_info);
 }

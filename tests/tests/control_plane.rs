@@ -30,6 +30,7 @@ on_both_data_planes!(
     a_thousand_clusters_come_and_go_under_load,
     a_thousand_clusters_come_and_go_under_load_as_states_of_the_world,
     a_broken_edit_harms_no_request,
+    a_proxy_that_cannot_be_given_an_edit_keeps_what_it_had,
 );
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -72,6 +73,32 @@ async fn a_broken_edit_harms_no_request(plane: DataPlane) -> Result<()> {
 
     shop.control_plane.write("mesh.yaml", "Resources: [")?;
     shop.control_plane.until_says("mesh.yaml:1:").await?;
+    load.until_answered(50).await?;
+
+    shop.reweigh(0, 1)?;
+    until_answering(&shop, "price-2").await?;
+    load.until_answered(50).await?;
+    load.end().await.map(drop)
+}
+
+/// The edit changes weights and asks for a certificate that nobody can get: the node goes on as before, and takes the
+/// next edit that it can be given.
+async fn a_proxy_that_cannot_be_given_an_edit_keeps_what_it_had(plane: DataPlane) -> Result<()> {
+    let shop = Shop::open_with_weights(1, 0).await?;
+    let _sidecar = shop.proxy(plane, FRONT, 1).await?;
+    let load = Load::start(shop.egress(), "price.shop.local", 2);
+    load.until_answered(50).await?;
+    shop.reweigh(0, 1)?;
+    let plain = "{Port: !Ref FrontPort, Protocol: http}";
+    let tls = "TLS: {Mode: STRICT, Certificate: {ACM: {CertificateArn: 'arn:aws:acm:r:1:certificate/c'}}}";
+    let edited = shop.definitions()?.replace(plain, &format!("{plain}\n            {tls}"));
+    shop.control_plane.write("mesh.yaml", &edited)?;
+    let held_back = || async {
+        let page = shop.control_plane.get("/nodes").await.ok()?.json().ok()?;
+        page["held_back"].as_array()?.first().cloned()
+    };
+    let held_back = wait::until("a node that is held back", LIMIT, held_back).await?;
+    assert_eq!((&held_back["node_id"], &held_back["served"]), (&FRONT.into(), &"last good state".into()));
     load.until_answered(50).await?;
 
     shop.reweigh(0, 1)?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::ads::registry::Client;
+use crate::ads::registry::{Client, HeldBack};
 use crate::ads::service::Variant;
 use crate::metrics::{Refusal, Reload};
 use crate::snapshot::{TypeUrl, Version};
@@ -109,6 +109,20 @@ async fn metrics_count() {
     );
     drop(stream);
     assert!(get_page(&routes, "/metrics").await.1.contains("streams{variant=\"delta\"} 0"));
+}
+
+#[tokio::test]
+async fn nodes_shows_who_is_held_back() {
+    let registry = Arc::new(Registry::default());
+    let routes = routes(Arc::default(), Arc::clone(&registry));
+    let node = |id: &str, kept| HeldBack { node_id: id.into(), reason: "m.yaml:1:1: error".into(), kept };
+    registry.hold_back(vec![node("a", true), node("b", false)]);
+    let page: Value = serde_json::from_str(&get_page(&routes, "/nodes").await.1).unwrap();
+    let held = |id: &str, served: &str| serde_json::json!({"node_id": id, "reason": "m.yaml:1:1: error", "served": served});
+    assert_eq!(page["held_back"], serde_json::json!([held("a", "last good state"), held("b", "nothing")]));
+    registry.hold_back(Vec::new());
+    let page: Value = serde_json::from_str(&get_page(&routes, "/nodes").await.1).unwrap();
+    assert!(page.get("held_back").is_none());
 }
 
 #[tokio::test]

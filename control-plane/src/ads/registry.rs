@@ -75,10 +75,22 @@ pub struct Client {
     pub service: &'static str,
 }
 
+/// A node that is not given the current state of its definitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The canonical id.
+    pub node_id: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it is served what an earlier state gave it.
+    pub kept: bool,
+}
+
 /// All connected streams.
 #[derive(Debug, Default)]
 pub struct Registry {
     streams: DashMap<u64, Arc<StreamRecord>>,
+    held_back: Mutex<Vec<HeldBack>>,
     next: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -94,6 +106,16 @@ impl Registry {
         let mut all: Vec<_> = self.streams.iter().map(|entry| Arc::clone(entry.value())).collect();
         all.sort_by(|a, b| a.node_id.cmp(&b.node_id).then(a.since.cmp(&b.since)));
         all
+    }
+
+    /// Replaces the list of nodes that are not given the current state.
+    pub fn hold_back(&self, nodes: Vec<HeldBack>) {
+        *self.held_back.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// The nodes that are not given the current state.
+    pub fn held_back(&self) -> Vec<HeldBack> {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Enters a stream until the returned guard is dropped.

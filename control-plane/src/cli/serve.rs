@@ -15,10 +15,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::SourceArgs;
 use super::listening::ListeningArgs;
+use crate::ads::registry::HeldBack;
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::graph::Graph;
 use crate::listen::Address;
-use crate::mesh_source::MeshSource;
+use crate::mesh_source::{MeshSource, Refused};
 use crate::metrics::Reload;
 use crate::server::{Addresses, Config, ControlPlane};
 use crate::source::{files, load};
@@ -91,7 +92,7 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
     config.insecure_plaintext = args.insecure_plaintext_xds;
     let plane = ControlPlane::start(config, source.clone()).await?;
-    plane.metrics().reloaded(outcome(&source));
+    report(&source, &plane);
     announce(plane.addresses(), args.address_file.as_deref())?;
     tracing::info!(proxies = source.node_ids().count(), "the definitions are served");
     loop {
@@ -119,7 +120,7 @@ async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
 async fn reload(reading: &Arc<Reading>, plane: &ControlPlane, current: &mut Arc<MeshSource>) {
     match reading.read(Some(Arc::clone(current))).await {
         Ok(source) => {
-            plane.metrics().reloaded(outcome(&source));
+            report(&source, plane);
             *current = Arc::clone(&source);
             let proxies = source.node_ids().count();
             plane.update(source);
@@ -132,8 +133,15 @@ async fn reload(reading: &Arc<Reading>, plane: &ControlPlane, current: &mut Arc<
     }
 }
 
-fn outcome(source: &MeshSource) -> Reload {
-    if source.refused().is_empty() { Reload::Success } else { Reload::Partial }
+/// Tells metrics and `/nodes` what became of a state of the definitions.
+fn report(source: &MeshSource, plane: &ControlPlane) {
+    let held_back: Vec<HeldBack> = source.refused().iter().map(held_back).collect();
+    plane.metrics().reloaded(if held_back.is_empty() { Reload::Success } else { Reload::Partial });
+    plane.registry().hold_back(held_back);
+}
+
+fn held_back((id, refused): (&String, &Refused)) -> HeldBack {
+    HeldBack { node_id: id.clone(), reason: refused.reason.clone(), kept: refused.kept }
 }
 
 /// Code and text of a warning: an edit moves what comes after it.

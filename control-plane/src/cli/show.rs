@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::SourceArgs;
 use super::listening::ListeningArgs;
-use crate::diagnostics::Severity;
-use crate::graph::Graph;
+use crate::diagnostics::{Report, Severity};
+use crate::graph::{Graph, Proxy};
 use crate::source::{files, load};
-use crate::translate::{Resources, translate};
+use crate::translate::{Resources, TranslateOptions, grpc_client, translate};
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
@@ -26,6 +26,9 @@ pub struct ShowArgs {
     /// one of them has
     #[arg(long, value_name = "NODE_ID")]
     node: String,
+    /// What a gRPC client without a proxy would receive as that virtual node
+    #[arg(long)]
+    grpc_client: bool,
     /// How resources are printed
     #[arg(short, long, value_enum, default_value_t = Format::Yaml)]
     output: Format,
@@ -68,16 +71,46 @@ fn show(args: &ShowArgs) -> Result<Result<String, String>, Box<dyn std::error::E
         Ok(proxy) => proxy,
         Err(why) => return Ok(Err(why)),
     };
-    let resources = translate(&graph, &proxy, &args.listening.options(), &mut report);
-    super::print_findings(report.sorted());
-    let Some(resources) = resources else {
-        return Ok(Err(format!("{} cannot be given what its definitions ask for", proxy.id())));
+    let resources = match args.grpc_client {
+        true => for_grpc_client(&graph, &proxy, &args.listening.options()),
+        false => for_proxy(&graph, &proxy, &args.listening.options(), &mut report),
     };
-    let value = to_json(&resources);
+    super::print_findings(report.sorted());
+    let value = match resources {
+        Ok(resources) => to_json(&resources),
+        Err(why) => return Ok(Err(why)),
+    };
     Ok(Ok(match args.output {
         Format::Yaml => json::to_yaml(&value),
         Format::Json => serde_json::to_string_pretty(&value)? + "\n",
     }))
+}
+
+fn for_proxy(
+    graph: &Graph,
+    proxy: &Proxy<'_>,
+    options: &TranslateOptions,
+    report: &mut Report,
+) -> Result<Resources, String> {
+    let resources = translate(graph, proxy, options, report);
+    resources.ok_or_else(|| format!("{} cannot be given what its definitions ask for", proxy.id()))
+}
+
+/// What the client is not given is told on stderr.
+fn for_grpc_client(
+    graph: &Graph,
+    proxy: &Proxy<'_>,
+    options: &TranslateOptions,
+) -> Result<Resources, String> {
+    let Proxy::Node(mesh, node) = proxy else {
+        return Err(format!("{} is no virtual node, which a gRPC client without a proxy is", proxy.id()));
+    };
+    let client = grpc_client(graph, mesh, node, options);
+    for what in client.left_out {
+        // Nobody is left to be told.
+        let _ = writeln!(std::io::stderr(), "outrigger show: not given to gRPC clients: {what}");
+    }
+    Ok(client.resources)
 }
 
 /// The resources by kind, each with its `@type`, as an aggregated stream would carry them. Nothing is hidden: TLS
