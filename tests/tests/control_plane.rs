@@ -27,6 +27,7 @@ use tonic::transport::Endpoint;
 
 on_both_data_planes!(
     a_killed_control_plane_harms_no_request,
+    what_vanished_while_it_was_down_goes_after_what_replaces_it,
     a_thousand_clusters_come_and_go_under_load,
     a_thousand_clusters_come_and_go_under_load_as_states_of_the_world,
     a_broken_edit_harms_no_request,
@@ -49,6 +50,26 @@ async fn a_killed_control_plane_harms_no_request(plane: DataPlane) -> Result<()>
     shop.control_plane.restart().await?;
     shop.control_plane.until_accepted(FRONT).await?;
     until_answering(&shop, "price-2").await?;
+    load.until_answered(100).await?;
+    load.end().await.map(drop)
+}
+
+/// The node that all requests go to is taken out of every route while the control plane is down, and with it its
+/// cluster out of the sidecar's configuration: it must go after the routes have moved.
+async fn what_vanished_while_it_was_down_goes_after_what_replaces_it(plane: DataPlane) -> Result<()> {
+    let mut shop = Shop::open_with_weights(1, 0).await?;
+    let sidecar = shop.proxy(plane, FRONT, 2).await?;
+    let load = Load::start(shop.egress(), "price.shop.local", 8);
+    load.until_answered(100).await?;
+    let clusters = sidecar.stat("cluster_manager.active_clusters").await?;
+    shop.control_plane.kill().await?;
+    let nowhere = "              - {VirtualNode: price-2, Weight: 0}\n";
+    let moved =
+        shop.definitions()?.replace(nowhere, "").replace("VirtualNode: price-1", "VirtualNode: price-2");
+    shop.control_plane.write("mesh.yaml", &moved)?;
+    shop.control_plane.restart().await?;
+    until_answering(&shop, "price-2").await?;
+    sidecar.until_stat("cluster_manager.active_clusters", |count| count == clusters - 1).await?;
     load.until_answered(100).await?;
     load.end().await.map(drop)
 }

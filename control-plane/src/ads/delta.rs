@@ -36,11 +36,14 @@ pub struct Delta {
     started: bool,
     /// The client asked for everything and must hear something, be it nothing.
     answer_due: bool,
+    /// The client brought something along.
+    resuming: bool,
 }
 
 impl Delta {
     fn first(&mut self, request: &DeltaRequest) {
         self.started = true;
+        self.resuming = !request.initial_versions.is_empty();
         for (name, version) in &request.initial_versions {
             self.ledger.bring(name, version);
         }
@@ -101,6 +104,7 @@ impl Machine for Delta {
             ledger: Ledger::default(),
             started: false,
             answer_due: false,
+            resuming: false,
         }
     }
 
@@ -168,6 +172,10 @@ impl Machine for Delta {
 
     fn version(&self, set: &TypeSnapshot) -> Version {
         self.subscription.version(set)
+    }
+
+    fn is_resuming(&self) -> bool {
+        self.resuming
     }
 
     fn names(&self) -> usize {

@@ -90,6 +90,8 @@ pub trait Machine {
     fn wanted<'a>(&'a self, set: &'a TypeSnapshot) -> Box<dyn Iterator<Item = &'a Arc<Resource>> + 'a>;
     /// The version of what the client holds once nothing is due.
     fn version(&self, set: &TypeSnapshot) -> Version;
+    /// Whether the client may hold, from an earlier stream, what exists no more.
+    fn is_resuming(&self) -> bool;
     /// How many names are subscribed.
     fn names(&self) -> usize;
 }

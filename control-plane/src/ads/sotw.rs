@@ -3,7 +3,9 @@
 //! Requests carry the complete list of names and count only with the last nonce. Two kinds of types: those whose
 //! responses are complete sets (listeners, clusters: absence deletes), and the piecemeal ones (absence means nothing,
 //! so only what changed is sent). A complete set is sent twice when resources vanish: first with them, so that what
-//! refers to them can move away, and without them once it has.
+//! refers to them can move away, and without them once it has. What a client still names from an earlier stream and
+//! exists no more cannot be sent again: then the whole answer waits until what refers to it has moved. Of a client of
+//! everything nobody knows what it holds, so only delta is without a gap when clusters vanish between two streams.
 //! Source: Envoy's xDS protocol, "ACK/NACK and resource type instance version", "how the client specifies what
 //! resources to return".
 
@@ -76,6 +78,10 @@ impl Sotw {
         match &mut self.content {
             Content::Complete(complete) => {
                 complete.retain(|name| subscription.covers(name));
+                // Nothing refers to a listener, so its absence is told at once.
+                if first && self.type_url != TypeUrl::LISTENER && !request.version.is_empty() {
+                    complete.resume();
+                }
                 let up_to_date = first
                     && subscription.is_wildcard()
                     && Version::parse(&request.version) == Some(set.version());
@@ -169,6 +175,13 @@ impl Machine for Sotw {
 
     fn version(&self, set: &TypeSnapshot) -> Version {
         self.subscription.version(set)
+    }
+
+    fn is_resuming(&self) -> bool {
+        match &self.content {
+            Content::Complete(complete) => complete.is_resuming(),
+            Content::Piecemeal(_) => false,
+        }
     }
 
     fn names(&self) -> usize {

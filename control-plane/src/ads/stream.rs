@@ -214,6 +214,11 @@ impl<M: Machine> Stream<M> {
         if *type_url == TypeUrl::LISTENER || !order.contains(type_url) {
             return Gate::Open;
         }
+        let resuming = self.machines.get(type_url).is_some_and(Machine::is_resuming);
+        if resuming && !self.machines.contains_key(&TypeUrl::LISTENER) {
+            // It has yet to ask for what may refer to what it brought along.
+            return Gate::Waiting;
+        }
         let refused = |t: &TypeUrl| self.machines.get(t).is_some_and(|m| m.is_rejected(snapshot.get(t)));
         if [TypeUrl::CLUSTER, TypeUrl::LISTENER, TypeUrl::ROUTE].iter().any(refused) {
             return Gate::Held;

@@ -89,6 +89,11 @@ impl Subscription {
         }
     }
 
+    /// Whether a name is subscribed that does not exist.
+    pub fn lacks(&self, set: &TypeSnapshot) -> bool {
+        self.names.iter().any(|name| set.get(name).is_none())
+    }
+
     /// The version of what is wanted: a function of content alone, equal on every replica.
     pub fn version(&self, set: &TypeSnapshot) -> Version {
         if self.wildcard {

@@ -20,6 +20,8 @@ pub struct CompleteSet {
     /// Whether what was sent last was refused.
     refused: bool,
     answer_due: bool,
+    /// The client may hold what it named on an earlier stream, until its first answer on this one.
+    resuming: bool,
 }
 
 impl CompleteSet {
@@ -32,6 +34,16 @@ impl CompleteSet {
     /// The client waits for a response, be it the same or an empty one.
     pub fn answer_due(&mut self) {
         self.answer_due = true;
+    }
+
+    /// The client comes from an earlier stream.
+    pub fn resume(&mut self) {
+        self.resuming = true;
+    }
+
+    /// Whether the client comes from an earlier stream and has had no answer on this one.
+    pub fn is_resuming(&self) -> bool {
+        self.resuming
     }
 
     /// The client dropped all names but those that `keep` says.
@@ -55,7 +67,8 @@ impl CompleteSet {
     /// What is due. What was sent last is not sent again, accepted or not.
     pub fn due(&self, subscription: &Subscription, set: &TypeSnapshot) -> Due {
         if self.answer_due {
-            Due::Updates
+            // An answer without a name that the client may hold takes it away.
+            if self.resuming && subscription.lacks(set) { Due::Removals } else { Due::Updates }
         } else if self.sent == Some(subscription.version(set)) {
             Due::Nothing
         } else if self.sent == Some(version(&self.content(subscription, set, false))) {
@@ -79,7 +92,7 @@ impl CompleteSet {
         let changed = resources.iter().filter(|r| !self.holds(r)).cloned().collect();
         self.sent = Some(version);
         self.in_flight = Some((nonce, content));
-        (self.refused, self.answer_due) = (false, false);
+        (self.refused, self.answer_due, self.resuming) = (false, false, false);
         (version, resources, changed)
     }
 

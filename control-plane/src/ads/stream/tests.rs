@@ -172,6 +172,93 @@ fn delta_makes_before_it_breaks() {
     assert!(client.next(&new).is_none());
 }
 
+/// A client that was away while cluster a was replaced asks for clusters first, as proxies do, and only then for the
+/// listeners and routes that still lead to a.
+#[test]
+fn what_vanished_between_two_streams_goes_last_in_delta() {
+    let (old, new) = (old(), moved());
+    let mut client = Client::<Delta>::new();
+    client.resume(&CDS, [], &old, &new);
+    let push = client.accept_next(&CDS, &new);
+    assert_eq!((names(&push.resources), removed(&push)), (vec!["b"], vec![]), "a must stay for now");
+    assert!(client.next(&new).is_none());
+    client.resume(&EDS, ["a", "b"], &old, &new);
+    client.accept_next(&EDS, &new);
+    client.resume(&LDS, [], &old, &new);
+    client.accept_next(&LDS, &new);
+    assert!(client.next(&new).is_none(), "the routes are not moved yet");
+    client.resume(&RDS, ["in"], &old, &new);
+    client.accept_next(&RDS, &new);
+    assert_eq!(removed(&client.accept_next(&CDS, &new)), ["a"]);
+}
+
+#[test]
+fn what_vanished_between_two_streams_goes_late_if_nothing_else_is_asked_for() {
+    let (old, new) = (old(), moved());
+    let mut client = Client::<Delta>::new();
+    client.resume(&CDS, [], &old, &new);
+    client.accept_next(&CDS, &new);
+    assert!(client.next(&new).is_none());
+    client.now += Policy::default().patience;
+    assert_eq!(removed(&client.accept_next(&CDS, &new)), ["a"]);
+}
+
+/// In state of the world an answer without a name takes it away: there is none until the routes have moved, and then
+/// the client names the new cluster.
+#[test]
+fn what_vanished_between_two_streams_is_not_taken_from_who_names_it() {
+    let new = moved();
+    let resuming = |names: &[String]| SotwRequest {
+        version: "of-an-earlier-stream".to_owned(),
+        names: names.to_vec(),
+        ..SotwRequest::default()
+    };
+    let mut client = Client::<Sotw>::new();
+    for (type_url, name) in [(CDS, "a"), (EDS, "a"), (LDS, "in"), (RDS, "in")] {
+        let names = strings([name]);
+        client.stream.request(&type_url, &resuming(&names), &new).unwrap();
+        client.names.insert(type_url.clone(), names);
+        if type_url == CDS || type_url == EDS {
+            assert!(client.next(&new).is_none(), "cluster a must stay for now");
+        }
+    }
+    client.accept_next(&LDS, &new);
+    client.expect(&RDS, &new);
+    client.names.insert(CDS, strings(["b"]));
+    client.ask(CDS, ["b"], &new);
+    let push = client.expect(&CDS, &new);
+    assert_eq!(names(&push.resources), ["b"]);
+
+    // Who keeps naming it is told in the end, and who comes for the first time at once.
+    let mut stubborn = Client::<Sotw>::new();
+    stubborn.stream.request(&CDS, &resuming(&strings(["a"])), &new).unwrap();
+    assert!(stubborn.next(&new).is_none());
+    stubborn.now += Policy::default().patience;
+    assert!(stubborn.expect(&CDS, &new).resources.is_empty());
+    let mut newcomer = Client::<Sotw>::new();
+    newcomer.ask(CDS, ["a"], &new);
+    assert!(newcomer.expect(&CDS, &new).resources.is_empty());
+}
+
+impl Client<Delta> {
+    /// Asks on a new stream, holding what `old` has.
+    fn resume<const N: usize>(
+        &mut self,
+        type_url: &TypeUrl,
+        names: [&str; N],
+        old: &NodeSnapshot,
+        snapshot: &NodeSnapshot,
+    ) {
+        let held = old.get(type_url).iter().map(|r| (r.name.to_string(), r.version.to_string()));
+        let request = DeltaRequest {
+            subscribe: strings(names),
+            initial_versions: held.collect(),
+            ..DeltaRequest::default()
+        };
+        self.stream.request(type_url, &request, snapshot).unwrap();
+    }
+}
+
 #[test]
 fn a_nack_holds_up_no_other_type() {
     let (old, new) = (old(), snapshot(&[("a", "bad")], &[("a", "2")], &[("in", "2")], &[("in", "2")]));
