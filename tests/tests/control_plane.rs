@@ -166,30 +166,38 @@ async fn a_thousand_clusters(plane: DataPlane, variant: &str) -> Result<()> {
     let launch = launch.args(["--egress-port".to_owned(), egress.number().to_string()]);
     let control_plane = launch.start().await?;
     let (id, egress) = ("mesh/many/virtualNode/caller", SocketAddr::from(([127, 0, 0, 2], egress.number())));
-    let sidecar = plane.launch()?.concurrency(2).start_as(id, control_plane.xds(), variant).await?;
+    let mut sidecar = plane.launch()?.concurrency(2).start_as(id, control_plane.xds(), variant).await?;
     control_plane.until_accepted(id).await?;
 
     let load = Load::start(egress, "service-0.many.local", 4);
-    load.until_answered(100).await?;
-    for (count, status) in [(MANY, 200), (1, 404)] {
-        let start = Instant::now();
-        control_plane.write("mesh.yaml", &services(count, upstream.address()))?;
-        let name = format!("service-{LAST}.many.local");
-        let first = || async { (status_of(egress, &name).await? == status).then_some(()) };
-        wait::until(&format!("{status} of {name}"), LIMIT, first).await?;
-        let all = || async {
-            for _ in 0..ASKED {
-                (status_of(egress, &name).await? == status).then_some(())?;
-            }
-            Some(())
-        };
-        wait::until(&format!("{status} of {name} from every worker"), LIMIT, all).await?;
-        eprintln!("{plane:?}, {variant}: {count} services reached all workers in {:?}", start.elapsed());
+    let changes = async {
         load.until_answered(100).await?;
-        control_plane.until_accepted(id).await?;
-    }
+        for (count, status) in [(MANY, 200), (1, 404)] {
+            let start = Instant::now();
+            control_plane.write("mesh.yaml", &services(count, upstream.address()))?;
+            until_every_worker_says(egress, status).await?;
+            eprintln!("{plane:?}, {variant}: {count} services reached all workers in {:?}", start.elapsed());
+            load.until_answered(100).await?;
+            control_plane.until_accepted(id).await?;
+        }
+        load.end().await
+    };
+    // A sidecar that ended, ended with words.
+    changes.await.map_err(|error| sidecar.process().failure(&error.to_string()))?;
     assert_eq!(sidecar.stat("cluster_manager.cds.update_rejected").await?, 0);
-    load.end().await.map(drop)
+    Ok(())
+}
+
+/// Waits for this status of the last service, and then for nothing else on connections of their own.
+async fn until_every_worker_says(egress: SocketAddr, status: u16) -> Result<()> {
+    let name = format!("service-{LAST}.many.local");
+    let all = || async {
+        for _ in 0..ASKED {
+            (status_of(egress, &name).await? == status).then_some(())?;
+        }
+        Some(())
+    };
+    wait::until(&format!("{status} of {name} from every worker"), LIMIT, all).await
 }
 
 async fn status_of(at: SocketAddr, host: &str) -> Option<u16> {
