@@ -116,6 +116,8 @@ pub enum ProxyError {
         /// Whether the whole request had arrived.
         request_complete: bool,
     },
+    /// The whole request did not arrive within the connection manager's `request_timeout`: 408.
+    RequestArrivalTimeout,
     /// The request head did not arrive in time: 408.
     RequestHeaderTimeout,
     /// The client broke the protocol; the codec decides the status.

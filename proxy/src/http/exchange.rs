@@ -102,12 +102,17 @@ impl<'r> Exchange<'r> {
         down: &mut Downstream<'_>,
         deadline: &mut Deadline,
     ) -> Result<Served, ProxyError> {
+        let ctx = self.ctx;
+        request_headers::check_names(&mut self.head, ctx.settings.underscores)?;
+        request_headers::strip_port(&mut self.head, ctx.settings.strip_host_port, ctx.destination.port());
         if let Some(reply) = self.normalize_path()? {
             return Ok(Served::Reply(reply));
         }
-        let ctx = self.ctx;
         let caller = request_headers::prepare(&mut self.head, &ctx.settings, &ctx.local, ctx.peer, ctx.tls);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
+        if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {
+            request_headers::strip_internal(&mut self.head, &table.internal_only_headers);
+        }
         let virtual_host = self.find_virtual_host()?;
         if redirect::wants_tls(virtual_host.require_tls, &self.head, caller.internal) {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
@@ -187,6 +192,7 @@ impl<'r> Exchange<'r> {
         self.edit_request(found, forward, entry);
         self.answer_expectation(down)?;
         let mut timers = self.timers(forward, deadline);
+        timers.expect_request(self.ctx.settings.request_timeout);
         let mut retries = Retries::new(forward.retry.as_deref(), &self.head);
         let mut replay = ReplayBuffer::new(retries.wants_replay() && self.head.body != BodyLength::None);
         // Held from the moment a retry is decided on until its own outcome.
@@ -507,6 +513,7 @@ impl<'r> Exchange<'r> {
             ProxyError::RequestTimeout => shard.inc(stats.upstream_rq_timeout),
             ProxyError::PerTryTimeout => shard.inc(stats.upstream_rq_per_try_timeout),
             ProxyError::StreamIdle { .. } => shard.inc(http.downstream_rq_idle_timeout),
+            ProxyError::RequestArrivalTimeout => shard.inc(http.downstream_rq_timeout),
             ProxyError::MaxStreamDuration { .. } => shard.inc(stats.upstream_rq_max_duration_reached),
             ProxyError::UpstreamReset { .. } => shard.inc(stats.upstream_rq_rx_reset),
             ProxyError::UpstreamProtocol(_) => shard.inc(stats.upstream_cx_protocol_error),

@@ -87,6 +87,9 @@ impl LocalReply {
                 "upstream_max_stream_duration_reached",
                 "upstream max stream duration reached",
             ),
+            ProxyError::RequestArrivalTimeout => {
+                Self { close: true, ..Self::new(408, F::NONE, "request_overall_timeout", "request timeout") }
+            }
             ProxyError::RequestHeaderTimeout => Self {
                 close: true,
                 ..Self::new(408, F::NONE, "request_header_timeout", "request header timeout")

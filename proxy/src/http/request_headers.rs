@@ -4,9 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::head::RequestHead;
+use super::head::{Method, RequestHead, Version};
 use super::header_id::HeaderId;
-use crate::config::listener::HttpSettings;
+use super::route::without_port;
+use crate::base::error::{DownstreamError, ProxyError};
+use crate::config::listener::{HttpSettings, StripHostPort, Underscores};
 use crate::upstream::local::Local;
 
 /// Control headers that a client outside the mesh must not use.
@@ -44,6 +46,47 @@ pub struct Caller {
     pub client: SocketAddr,
     /// From inside the mesh (`x-envoy-internal`).
     pub internal: bool,
+}
+
+/// Does with names that hold `_` as `headers_with_underscores_action` says: some servers take them for `-`.
+pub fn check_names(head: &mut RequestHead, action: Underscores) -> Result<(), ProxyError> {
+    let odd = |name: &[u8]| name.contains(&b'_');
+    match action {
+        Underscores::Allow => {}
+        Underscores::Drop => head.block.retain(|_, name, _| !odd(name)),
+        Underscores::Reject if head.block.iter().any(|(name, _)| odd(name)) => {
+            let detail = match head.version {
+                Version::Http2 => "http2.unexpected_underscore",
+                Version::Http10 | Version::Http11 => "http1.unexpected_underscore",
+            };
+            return Err(ProxyError::Downstream(DownstreamError { status: 400, detail }));
+        }
+        Underscores::Reject => {}
+    }
+    Ok(())
+}
+
+/// Takes the port off the authority, as `strip_matching_host_port` or `strip_any_host_port` says. That of CONNECT stays:
+/// it says where to go. `own`: the port the request came to.
+pub fn strip_port(head: &mut RequestHead, mode: StripHostPort, own: u16) {
+    if mode == StripHostPort::Never || head.method == Method::Connect {
+        return;
+    }
+    let authority = head.authority();
+    let host = without_port(authority);
+    let Some(port) = authority.get(host.len() + 1..) else { return };
+    let matches = || std::str::from_utf8(port).ok().and_then(|port| port.parse().ok()) == Some(own);
+    if mode == StripHostPort::Any || matches() {
+        let host = host.to_vec();
+        head.set_authority(&host);
+    }
+}
+
+/// Removes what only callers inside may send (`internal_only_headers`).
+pub fn strip_internal(head: &mut RequestHead, names: &[Box<str>]) {
+    if !names.is_empty() {
+        head.block.retain(|_, name, _| !names.iter().any(|internal| internal.as_bytes() == name));
+    }
 }
 
 /// Applies the rules.

@@ -16,6 +16,8 @@ pub struct Timers<'d> {
     route: Option<Instant>,
     per_try: Option<Instant>,
     stream: Option<Instant>,
+    /// The whole request must have arrived by then.
+    arrival: Option<Instant>,
     idle: Duration,
     active: Instant,
     request_complete: bool,
@@ -39,6 +41,7 @@ impl<'d> Timers<'d> {
             route: None,
             per_try: None,
             stream: after(now, stream),
+            arrival: None,
             idle,
             active: now,
             request_complete: false,
@@ -46,10 +49,16 @@ impl<'d> Timers<'d> {
         }
     }
 
+    /// Bounds the arrival of the whole request; zero is off.
+    pub fn expect_request(&mut self, timeout: Duration) {
+        self.arrival = after(self.active, timeout);
+    }
+
     /// The whole request has arrived: the route timeout starts.
     pub fn request_complete(&mut self, now: Instant) {
         if !self.request_complete {
             self.request_complete = true;
+            self.arrival = None;
             self.route = after(now, self.route_timeout);
             self.active = now;
         }
@@ -81,6 +90,7 @@ impl<'d> Timers<'d> {
     pub fn enter_tunnel(&mut self) {
         self.route = None;
         self.per_try = None;
+        self.arrival = None;
     }
 
     /// Ready with the clock that ran out.
@@ -91,6 +101,7 @@ impl<'d> Timers<'d> {
         loop {
             let idle = after(self.active, self.idle);
             let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, idle));
+            let first = earlier(first, self.arrival);
             ready!(self.deadline.poll_at(cx, first));
             if let Some(error) = self.expired(Instant::now(), idle) {
                 return Poll::Ready(error);
@@ -101,6 +112,9 @@ impl<'d> Timers<'d> {
     fn expired(&self, now: Instant, idle: Option<Instant>) -> Option<ProxyError> {
         let request_complete = self.request_complete;
         let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if past(self.arrival) {
+            return Some(ProxyError::RequestArrivalTimeout);
+        }
         if past(self.route) {
             return Some(ProxyError::RequestTimeout);
         }

@@ -118,6 +118,9 @@ impl ClusterState {
     /// State after a host update: pools of hosts that are still there move over.
     fn with_hosts(old: &ClusterState, slot: Arc<ClusterSlot>, local: &Local) -> Self {
         let mut next = Self::new(slot, local);
+        if !old.keeps_connections(&next) {
+            return next;
+        }
         let kept = old.slot.hosts.hosts.iter().zip(&old.pools);
         let kept: HashMap<u64, &Rc<HostPool>> =
             kept.filter_map(|(host, pool)| Some((host.uid, pool.get()?))).collect();
@@ -128,6 +131,14 @@ impl ClusterState {
         }
         next.original = RefCell::new(old.original.take());
         next
+    }
+
+    /// Whether connections outlive the step to `next`: with `close_connections_on_host_set_change` only when no host
+    /// comes or goes.
+    fn keeps_connections(&self, next: &Self) -> bool {
+        let uids =
+            |state: &Self| -> HashSet<u64> { state.slot.hosts.hosts.iter().map(|host| host.uid).collect() };
+        !self.config().close_connections_on_host_set_change || uids(self) == uids(next)
     }
 
     /// Settings.
@@ -192,6 +203,7 @@ impl ClusterState {
     /// finish and are not pooled again.
     pub fn retire(&self, successor: Option<&ClusterState>) {
         let kept = successor.filter(|next| Arc::ptr_eq(&next.slot.config, &self.slot.config));
+        let kept = kept.filter(|next| self.keeps_connections(next));
         let staying: HashSet<u64> =
             kept.iter().flat_map(|next| &next.slot.hosts.hosts).map(|host| host.uid).collect();
         for (host, pool) in self.slot.hosts.hosts.iter().zip(&self.pools) {
