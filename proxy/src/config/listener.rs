@@ -205,8 +205,6 @@ pub struct HttpSettings {
     pub max_connection_duration: Duration,
     /// Requests per connection; zero is no limit.
     pub max_requests_per_connection: u32,
-    /// Between the two GOAWAYs.
-    pub drain_timeout: Duration,
     /// Grace between the last byte and close(2), so that the peer can read the reply.
     pub delayed_close_timeout: Duration,
     /// Value of `server`; `None` passes the upstream's through.

@@ -65,7 +65,6 @@ pub fn settings() -> HttpSettings {
         max_stream_duration: Duration::ZERO,
         max_connection_duration: Duration::ZERO,
         max_requests_per_connection: 0,
-        drain_timeout: Duration::from_secs(5),
         delayed_close_timeout: Duration::from_secs(1),
         server_header: ServerHeader::Overwrite("envoy".into()),
         use_remote_address: false,

@@ -26,8 +26,6 @@ use crate::stats::scope::{HttpStats, sanitize};
 const SERVER_NAME: &str = "envoy";
 /// Envoy's default `stream_idle_timeout`.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Envoy's default `drain_timeout`.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy's default `delayed_close_timeout`.
 const DELAYED_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -104,6 +102,7 @@ pub(super) fn compile(
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, local_reply_config, path_normalization_options,
         strip_trailing_host_dot, proxy_status_config, typed_header_validation_config, append_x_forwarded_port,
         forward_proto_config);
+    warn_set!(scope, path, "is not in effect: the last GOAWAY follows the first by a round trip"; drain_timeout);
     refuse_true!(path; add_user_agent, stream_error_on_invalid_http_message);
     if *forward_client_cert_details != ForwardClientCertDetails::Sanitize as i32 {
         return Err(path.field("forward_client_cert_details").reject("only SANITIZE is supported"));
@@ -137,7 +136,6 @@ pub(super) fn compile(
         max_stream_duration: common.max_stream_duration,
         max_connection_duration: common.max_connection_duration,
         max_requests_per_connection: common.max_requests_per_connection,
-        drain_timeout: or(drain_timeout, "drain_timeout", DRAIN_TIMEOUT)?,
         delayed_close_timeout: or(delayed_close_timeout, "delayed_close_timeout", DELAYED_CLOSE_TIMEOUT)?,
         server_header: server_header(*server_header_transformation, server_name, path)?,
         use_remote_address: fields::flag(use_remote_address, false),

@@ -130,7 +130,6 @@ fn absent_fields_take_envoys_defaults() {
     assert_eq!(http.stream_idle_timeout, Duration::from_secs(300));
     assert_eq!(http.request_timeout, Duration::ZERO);
     assert_eq!(http.request_headers_timeout, Duration::ZERO);
-    assert_eq!(http.drain_timeout, Duration::from_secs(5));
     assert_eq!(http.delayed_close_timeout, Duration::from_secs(1));
     assert!(matches!(&http.server_header, ServerHeader::Overwrite(name) if &**name == "envoy"));
     assert!(http.generate_request_id && !http.use_remote_address && !http.suppress_envoy_headers);
@@ -154,7 +153,6 @@ fn every_connection_manager_setting_arrives() {
       stream_idle_timeout: 0s
       request_timeout: 1s
       request_headers_timeout: 2s
-      drain_timeout: 3s
       delayed_close_timeout: 0s
       use_remote_address: true
       xff_num_trusted_hops: 2
@@ -188,14 +186,13 @@ fn every_connection_manager_setting_arrives() {
         http.stream_idle_timeout,
         http.request_timeout,
         http.request_headers_timeout,
-        http.drain_timeout,
         http.delayed_close_timeout,
         http.idle_timeout,
         http.max_connection_duration,
         http.max_stream_duration,
     ]
     .map(|duration| duration.as_secs());
-    assert_eq!(seconds, [0, 1, 2, 3, 0, 0, 60, 5]);
+    assert_eq!(seconds, [0, 1, 2, 0, 0, 60, 5]);
     assert!(http.use_remote_address && http.skip_xff_append && http.proxy_100_continue);
     assert!(http.preserve_external_request_id && http.always_set_request_id_in_response);
     assert!(!http.generate_request_id);

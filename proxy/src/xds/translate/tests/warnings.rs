@@ -76,6 +76,7 @@ filter_chains:
       "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
       stat_prefix: p
       route_config: {}
+      drain_timeout: 3s
       tracing: {random_sampling: {value: 5}, provider: {name: x}}
       http_filters:
       - name: envoy.filters.http.grpc_stats
@@ -93,6 +94,7 @@ filter_chains:
     let expected = [
         "enable_reuse_port: ".to_owned(),
         "drain_type: ".to_owned(),
+        format!("{manager}.drain_timeout: "),
         format!("{manager}.tracing.random_sampling: "),
         format!("{manager}.tracing.provider: "),
         format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),
