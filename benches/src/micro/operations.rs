@@ -164,7 +164,8 @@ fn balanced(policy: &str, weight: fn(u16) -> u32) -> Result<(Arc<Cluster>, Arc<H
             live: Arc::default(),
         })
     });
-    Ok((translated.config, Arc::new(HostSet { hosts: hosts.collect(), localities: assignment.localities })))
+    let set = HostSet { hosts: hosts.collect(), localities: assignment.localities, ..HostSet::default() };
+    Ok((translated.config, Arc::new(set)))
 }
 
 fn backends() -> Value {

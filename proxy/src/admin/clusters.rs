@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::{AdminState, ConfigView};
 use crate::config::ClusterSlot;
 use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, Locality};
-use crate::config::live::{Breakers, HostLive};
+use crate::config::live::{Breakers, Health, HostLive};
 
 /// Answers `/clusters`.
 pub(super) fn clusters(state: &AdminState, query: &Query) -> Reply {
@@ -114,16 +114,17 @@ fn locality<'a>(host: &Host, hosts: &'a HostSet) -> &'a Locality {
     hosts.localities.get(host.locality as usize).unwrap_or(&NOWHERE)
 }
 
-fn has_bit(host: &Host, bit: u32) -> bool {
-    host.live.health.load(Ordering::Relaxed) & bit != 0
-}
-
 fn health_flags(host: &Host) -> String {
+    let found = |flag| host.live.health.has(flag);
     let flags = [
-        ("/failed_active_hc", has_bit(host, HostLive::FAILED_ACTIVE_HC)),
-        ("/failed_outlier_check", has_bit(host, HostLive::FAILED_OUTLIER)),
+        ("/failed_active_hc", found(Health::FAILED_ACTIVE_HC)),
+        ("/failed_outlier_check", found(Health::FAILED_OUTLIER)),
         ("/failed_eds_health", host.health == DiscoveryHealth::Unhealthy),
+        ("/degraded_active_hc", found(Health::DEGRADED_ACTIVE_HC)),
         ("/degraded_eds_health", host.health == DiscoveryHealth::Degraded),
+        ("/pending_active_hc", found(Health::PENDING_ACTIVE_HC)),
+        ("/excluded_via_immediate_hc_fail", found(Health::EXCLUDED_VIA_IMMEDIATE_HC_FAIL)),
+        ("/active_hc_timeout", found(Health::ACTIVE_HC_TIMEOUT)),
     ];
     let set: String = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
     if set.is_empty() { "healthy".to_owned() } else { set }
@@ -197,10 +198,14 @@ fn address_json(address: &HostAddress) -> Value {
 fn health_json(host: &Host) -> Value {
     let mut health = Map::new();
     let flags = [
-        ("failed_active_health_check", HostLive::FAILED_ACTIVE_HC),
-        ("failed_outlier_check", HostLive::FAILED_OUTLIER),
+        ("failed_active_health_check", Health::FAILED_ACTIVE_HC),
+        ("failed_outlier_check", Health::FAILED_OUTLIER),
+        ("failed_active_degraded_check", Health::DEGRADED_ACTIVE_HC),
+        ("pending_active_hc", Health::PENDING_ACTIVE_HC),
+        ("excluded_via_immediate_hc_fail", Health::EXCLUDED_VIA_IMMEDIATE_HC_FAIL),
+        ("active_hc_timeout", Health::ACTIVE_HC_TIMEOUT),
     ];
-    for (name, _) in flags.into_iter().filter(|(_, bit)| has_bit(host, *bit)) {
+    for (name, _) in flags.into_iter().filter(|(_, flag)| host.live.health.has(*flag)) {
         health.insert(name.to_owned(), json!(true));
     }
     let told = match host.health {

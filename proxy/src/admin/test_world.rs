@@ -109,6 +109,7 @@ impl World {
             hosts: Arc::new(HostSet {
                 hosts: vec![Arc::new(host())],
                 localities: vec![Locality { region: "us".into(), ..Locality::default() }],
+                ..HostSet::default()
             }),
         });
         let dead = Arc::new(ClusterSlot {

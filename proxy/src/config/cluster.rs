@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::{HeaderCase, Http2Settings};
-use super::live::{Breakers, HostLive, Priority};
+use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
 use super::secret::ClientTls;
 use crate::stats::scope::ClusterStats;
 
@@ -232,6 +232,36 @@ pub struct Host {
     pub live: Arc<HostLive>,
 }
 
+/// How far a host may be used: what discovery and this process' own findings come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoarseHealth {
+    /// Like any other.
+    Healthy,
+    /// When there are not enough healthy ones.
+    Degraded,
+    /// In panic only.
+    Unhealthy,
+}
+
+impl Host {
+    /// Unhealthy when anyone says so, else degraded when anyone says so. Source: `HostImpl::coarseHealth`.
+    pub fn coarse_health(&self) -> CoarseHealth {
+        let flags = self.live.health.flags();
+        if self.health == DiscoveryHealth::Unhealthy || flags & Health::FAILED != 0 {
+            CoarseHealth::Unhealthy
+        } else if self.health == DiscoveryHealth::Degraded || flags & Health::DEGRADED_ACTIVE_HC != 0 {
+            CoarseHealth::Degraded
+        } else {
+            CoarseHealth::Healthy
+        }
+    }
+
+    /// Whether it is left out of the number that availability is a share of.
+    pub fn is_excluded(&self) -> bool {
+        self.live.health.has(Health::EXCLUDED)
+    }
+}
+
 /// Region, zone and sub-zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Locality {
@@ -250,4 +280,18 @@ pub struct HostSet {
     pub hosts: Vec<Arc<Host>>,
     /// Localities hosts refer to.
     pub localities: Vec<Locality>,
+    /// Counts changes of the hosts' health flags; the same for all sets of a cluster.
+    pub epoch: Arc<HealthEpoch>,
+}
+
+impl HostSet {
+    /// Hosts of this health now.
+    pub fn count(&self, health: CoarseHealth) -> usize {
+        self.hosts.iter().filter(|host| host.coarse_health() == health).count()
+    }
+
+    /// Hosts that are excluded now, see [`Host::is_excluded`].
+    pub fn excluded(&self) -> usize {
+        self.hosts.iter().filter(|host| host.is_excluded()).count()
+    }
 }

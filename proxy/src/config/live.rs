@@ -2,11 +2,14 @@
 //! bits, circuit-breaker counts and bound sockets. Each is shared by all workers for a stated reason,
 //! and is carried from one snapshot to the next as long as its owner stays the same.
 
+mod health;
 mod limit;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
+pub use health::{Health, HealthEpoch};
 pub use limit::Limit;
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and
@@ -29,20 +32,14 @@ pub struct HostLive {
     pub rq_error: AtomicU64,
     /// Requests that timed out.
     pub rq_timeout: AtomicU64,
-    /// Health bits set by checks and outlier detection; 0 is healthy. See [`HostLive::FAILED_ACTIVE_HC`].
-    pub health: AtomicU32,
+    /// What checks and outlier detection say.
+    pub health: Health,
 }
 
 impl HostLive {
-    /// An active health check failed.
-    pub const FAILED_ACTIVE_HC: u32 = 1;
-    /// Ejected by outlier detection.
-    pub const FAILED_OUTLIER: u32 = 1 << 1;
-
-    /// True when neither checks nor outlier detection object.
-    #[inline]
-    pub fn is_healthy(&self) -> bool {
-        self.health.load(Ordering::Relaxed) == 0
+    /// Of a new host of the cluster whose health changes are counted by `epoch`.
+    pub fn new(epoch: &Arc<HealthEpoch>) -> Self {
+        Self { health: Health::new(epoch.clone()), ..Self::default() }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Gauges that are computed from live state instead of counted: server and circuit breakers.
+//! Gauges that are computed from live state instead of counted: server, circuit breakers, health of hosts.
 //! Refreshed before statistics are read and at every flush.
 
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::config::cluster::Cluster;
+use crate::config::cluster::{Cluster, CoarseHealth, HostSet};
 use crate::config::live::Breakers;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::{Gauge, Registry, SharedShard};
@@ -89,6 +89,7 @@ impl Collector {
         self.server_gauges(shard);
         for cluster in self.snapshots.current().clusters.iter().flatten() {
             cluster_gauges(shard, &cluster.config);
+            health_gauges(shard, &cluster.config, &cluster.hosts);
         }
     }
 
@@ -129,6 +130,17 @@ fn cluster_gauges(shard: &SharedShard, cluster: &Cluster) {
     let [default, high] = &cluster.breakers;
     breaker_gauges(shard, default, of_default);
     breaker_gauges(shard, high, of_high);
+}
+
+fn health_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
+    let stats = &cluster.stats;
+    for (gauge, count) in [
+        (stats.membership_healthy, hosts.count(CoarseHealth::Healthy)),
+        (stats.membership_degraded, hosts.count(CoarseHealth::Degraded)),
+        (stats.membership_excluded, hosts.excluded()),
+    ] {
+        shard.gauge_set(gauge, count as i64);
+    }
 }
 
 fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 4]) {

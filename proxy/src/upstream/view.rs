@@ -2,7 +2,7 @@
 //!
 //! Built by `worker/reconcile` for every generation; unchanged clusters keep their state by pointer.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ pub struct View {
 pub struct ClusterState {
     slot: Arc<ClusterSlot>,
     balancer: RefCell<Balancer>,
-    pools: Vec<OnceCell<Rc<HostPool>>>,
+    pools: Vec<RefCell<Option<Rc<HostPool>>>>,
     original: RefCell<HashMap<SocketAddr, OriginalHost>>,
     /// Client codec options of HTTP/1 connections.
     pub h1_options: Rc<h1::ClientOptions>,
@@ -99,7 +99,7 @@ impl ClusterState {
     /// State of a new or changed cluster, without connections.
     pub fn new(slot: Arc<ClusterSlot>, local: &Local) -> Self {
         let balancer = local.random(|rng| Balancer::new(&slot.config, slot.hosts.clone(), rng));
-        let pools = slot.hosts.hosts.iter().map(|_| OnceCell::new()).collect();
+        let pools = slot.hosts.hosts.iter().map(|_| RefCell::default()).collect();
         let options = h1::ClientOptions {
             max_head_bytes: slot.config.max_head_bytes,
             max_fields: slot.config.max_fields,
@@ -122,11 +122,11 @@ impl ClusterState {
             return next;
         }
         let kept = old.slot.hosts.hosts.iter().zip(&old.pools);
-        let kept: HashMap<u64, &Rc<HostPool>> =
-            kept.filter_map(|(host, pool)| Some((host.uid, pool.get()?))).collect();
+        let kept: HashMap<u64, Rc<HostPool>> =
+            kept.filter_map(|(host, pool)| Some((host.uid, pool.borrow().clone()?))).collect();
         for (host, cell) in next.slot.hosts.hosts.iter().zip(&mut next.pools) {
             if let Some(pool) = kept.get(&host.uid) {
-                *cell = OnceCell::from(Rc::clone(pool));
+                *cell = RefCell::new(Some(Rc::clone(pool)));
             }
         }
         next.original = RefCell::new(old.original.take());
@@ -165,12 +165,23 @@ impl ClusterState {
             return Some(self.original_host(destination));
         }
         let mut balancer = self.balancer.borrow_mut();
+        self.follow_health(&mut balancer, local);
         if balancer.in_panic() {
             local.stats.inc(self.config().stats.lb_healthy_panic);
         }
         let index = local.random(|rng| balancer.pick(context, rng))?;
         let host = self.slot.hosts.hosts.get(index)?;
-        Some(self.pools.get(index)?.get_or_init(|| Rc::new(HostPool::new(host.clone()))).clone())
+        let mut pool = self.pools.get(index)?.borrow_mut();
+        Some(pool.get_or_insert_with(|| Rc::new(HostPool::new(host.clone()))).clone())
+    }
+
+    /// Lists follow the hosts' health, and connections to hosts that failed take no new requests.
+    #[inline]
+    fn follow_health(&self, balancer: &mut Balancer, local: &Local) {
+        let Some(failed) = local.random(|rng| balancer.refresh(rng)) else { return };
+        for pool in failed.into_iter().filter_map(|index| self.pools.get(index)?.take()) {
+            pool.drain();
+        }
     }
 
     /// The host for an original destination, created at first sight.
@@ -185,7 +196,7 @@ impl ClusterState {
     }
 
     /// Forgets original-destination hosts that were idle for the cleanup interval, and closes pooled
-    /// connections past their idle timeout. Called by the worker about once a second.
+    /// connections past their idle timeout and those to hosts that failed. Called by the worker about once a second.
     pub fn sweep(&self, local: &Rc<Local>, now: Instant) {
         if let Discovery::OriginalDst { cleanup_interval, .. } = &self.config().discovery {
             let interval = (*cleanup_interval).max(Duration::from_secs(1));
@@ -194,7 +205,8 @@ impl ClusterState {
                 now.duration_since(entry.used) < interval || !entry.pool.is_unused()
             });
         }
-        for pool in self.pools.iter().filter_map(OnceCell::get) {
+        self.follow_health(&mut self.balancer.borrow_mut(), local);
+        for pool in self.pools.iter().filter_map(|pool| pool.borrow().clone()) {
             pool.sweep(local, self.config(), now);
         }
     }
@@ -207,7 +219,7 @@ impl ClusterState {
         let staying: HashSet<u64> =
             kept.iter().flat_map(|next| &next.slot.hosts.hosts).map(|host| host.uid).collect();
         for (host, pool) in self.slot.hosts.hosts.iter().zip(&self.pools) {
-            if let (false, Some(pool)) = (staying.contains(&host.uid), pool.get()) {
+            if let (false, Some(pool)) = (staying.contains(&host.uid), &*pool.borrow()) {
                 pool.drain();
             }
         }

@@ -12,7 +12,7 @@ use super::apply::Tally;
 use super::compile::Membership;
 use super::resource::{Fault, ResourceType, Update};
 use super::store::{Changes, Origin, Record, Store};
-use crate::config::cluster::{DiscoveryHealth, HostSet};
+use crate::config::cluster::{CoarseHealth, HostSet};
 use crate::config::listener::{Listener, NetworkFilter};
 use crate::config::outside::Resolution;
 use crate::stats::registry::{Registry, SharedShard};
@@ -236,12 +236,11 @@ impl Counters {
         let shard = self.shard();
         for Membership { cluster, hosts, changed } in memberships {
             let stats = &cluster.stats;
-            let count = |health| hosts.hosts.iter().filter(|host| host.health == health).count() as i64;
             shard.inc(self.clusters.cluster_updated);
             shard.add(stats.membership_change, u64::from(*changed));
             shard.gauge_set(stats.membership_total, hosts.hosts.len() as i64);
-            shard.gauge_set(stats.membership_healthy, count(DiscoveryHealth::Healthy));
-            shard.gauge_set(stats.membership_degraded, count(DiscoveryHealth::Degraded));
+            shard.gauge_set(stats.membership_healthy, hosts.count(CoarseHealth::Healthy) as i64);
+            shard.gauge_set(stats.membership_degraded, hosts.count(CoarseHealth::Degraded) as i64);
             shard.gauge_set(stats.max_host_weight, heaviest(hosts));
         }
     }

@@ -58,15 +58,18 @@ fn text_lists_limits_hosts_counters_and_health() {
 fn failed_hosts_say_why() {
     let world = World::new();
     let up = world.publish();
-    let health = HostLive::FAILED_ACTIVE_HC | HostLive::FAILED_OUTLIER;
-    up.hosts.hosts[0].live.health.store(health, Ordering::Relaxed);
-    assert!(text(&world, "").contains("::health_flags::/failed_active_hc/failed_outlier_check\n"));
+    let health = Health::FAILED_ACTIVE_HC | Health::FAILED_OUTLIER | Health::PENDING_ACTIVE_HC;
+    up.hosts.hosts[0].live.health.set(health);
+    assert!(
+        text(&world, "")
+            .contains("::health_flags::/failed_active_hc/failed_outlier_check/pending_active_hc\n")
+    );
     let json: Value = serde_json::from_str(&text(&world, "format=json")).unwrap();
     let status = &json["cluster_statuses"][1]["host_statuses"][0]["health_status"];
     assert_eq!(
         *status,
         json!({
-            "failed_active_health_check": true, "failed_outlier_check": true, "eds_health_status": "HEALTHY"
+            "failed_active_health_check": true, "failed_outlier_check": true, "pending_active_hc": true, "eds_health_status": "HEALTHY"
         })
     );
 }

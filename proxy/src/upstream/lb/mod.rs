@@ -1,7 +1,7 @@
 //! Load balancing: which host takes the next request. One balancer per cluster and worker.
 //!
 //! Pipeline as in Envoy: priority, then its healthy, degraded or (in panic) all hosts, then the policy.
-//! Lists and shares are computed when the host set changes, so a pick is a few array reads.
+//! Lists and shares are computed when the host set or the health of a host changes, so a pick is a few array reads.
 
 mod edf;
 mod priority;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use crate::config::cluster::{Cluster, DiscoveryHealth, Host, HostSet, LbPolicy};
+use crate::config::cluster::{Cluster, CoarseHealth, Host, HostSet, LbPolicy};
 use edf::Edf;
 use priority::{Availability, Share, Tier};
 
@@ -27,6 +27,18 @@ pub struct PickContext<'a> {
 #[derive(Debug)]
 pub struct Balancer {
     hosts: Arc<HostSet>,
+    policy: LbPolicy,
+    panic_threshold: u32,
+    lists: Lists,
+}
+
+/// What is computed from the hosts' health.
+#[derive(Debug)]
+struct Lists {
+    /// The health changes that are taken into account.
+    epoch: u64,
+    /// By host index.
+    health: Vec<CoarseHealth>,
     shares: Vec<Share>,
     levels: Vec<Level>,
 }
@@ -42,30 +54,25 @@ struct Level {
 impl Balancer {
     /// Builds the lists for `hosts` under the cluster's policy.
     pub fn new(cluster: &Cluster, hosts: Arc<HostSet>, rng: &mut Rng) -> Self {
-        let levels = hosts.hosts.iter().map(|host| host.priority + 1).max().unwrap_or(0);
-        let mut availability = Vec::with_capacity(levels as usize);
-        let mut pickers = Vec::with_capacity(levels as usize);
-        for level in 0..levels {
-            let members = |health: Option<DiscoveryHealth>| -> Vec<u32> {
-                indexes(&hosts, |host| {
-                    host.priority == level && health.is_none_or(|want| host.health == want)
-                })
-            };
-            let (healthy, degraded, all) = (
-                members(Some(DiscoveryHealth::Healthy)),
-                members(Some(DiscoveryHealth::Degraded)),
-                members(None),
-            );
-            availability.push(Availability {
-                healthy: healthy.len(),
-                degraded: degraded.len(),
-                total: all.len(),
-            });
-            let mut picker = |list| Picker::new(cluster.lb, list, &hosts, rng);
-            pickers.push(Level { healthy: picker(healthy), degraded: picker(degraded), all: picker(all) });
-        }
-        let shares = priority::shares(&availability, cluster.panic_threshold);
-        Self { hosts, shares, levels: pickers }
+        let (policy, panic_threshold) = (cluster.lb, cluster.panic_threshold);
+        let lists = Lists::new(&hosts, policy, panic_threshold, rng);
+        Self { hosts, policy, panic_threshold, lists }
+    }
+
+    /// Takes changes of the hosts' health into account; to be called before a pick. When there was one: the
+    /// indexes of the hosts that became unhealthy by it.
+    #[inline]
+    pub fn refresh(&mut self, rng: &mut Rng) -> Option<Vec<usize>> {
+        (self.hosts.epoch.peek() != self.lists.epoch).then(|| self.rebuild(rng))
+    }
+
+    #[cold]
+    fn rebuild(&mut self, rng: &mut Rng) -> Vec<usize> {
+        let next = Lists::new(&self.hosts, self.policy, self.panic_threshold, rng);
+        let before = std::mem::replace(&mut self.lists, next).health;
+        let pairs = before.iter().zip(&self.lists.health).enumerate();
+        let failed = |old, new| old != CoarseHealth::Unhealthy && new == CoarseHealth::Unhealthy;
+        pairs.filter(|(_, (old, new))| failed(**old, **new)).map(|(index, _)| index).collect()
     }
 
     /// Picks a host: its index in the set. `None`: there is none to pick.
@@ -82,7 +89,7 @@ impl Balancer {
 
     /// Whether the last resort of panic mode is in use for some priority.
     pub fn in_panic(&self) -> bool {
-        self.shares.iter().any(|share| share.tier == Tier::All)
+        self.lists.shares.iter().any(|share| share.tier == Tier::All)
     }
 
     /// The hosts indexes refer to.
@@ -95,12 +102,12 @@ impl Balancer {
     }
 
     fn pick_once(&mut self, rng: &mut Rng) -> Option<usize> {
-        let share = match self.shares.as_slice() {
+        let share = match self.lists.shares.as_slice() {
             [] => return None,
             [only] => *only,
             shares => *choose_share(shares, rng.u32(0..100))?,
         };
-        let level = self.levels.get_mut(share.priority)?;
+        let level = self.lists.levels.get_mut(share.priority)?;
         let picker = match share.tier {
             Tier::Healthy => &mut level.healthy,
             Tier::Degraded => &mut level.degraded,
@@ -110,9 +117,38 @@ impl Balancer {
     }
 }
 
-fn indexes(hosts: &HostSet, keep: impl Fn(&Host) -> bool) -> Vec<u32> {
-    let all = hosts.hosts.iter().enumerate();
-    all.filter(|(_, host)| keep(host)).map(|(index, _)| index as u32).collect()
+impl Lists {
+    fn new(hosts: &HostSet, policy: LbPolicy, panic_threshold: u32, rng: &mut Rng) -> Self {
+        // Before the flags: a change after this is seen as one by the next pick.
+        let epoch = hosts.epoch.read();
+        let health: Vec<CoarseHealth> = hosts.hosts.iter().map(|host| host.coarse_health()).collect();
+        let count = hosts.hosts.iter().map(|host| host.priority + 1).max().unwrap_or(0);
+        let mut availability = Vec::with_capacity(count as usize);
+        let mut levels = Vec::with_capacity(count as usize);
+        for level in 0..count {
+            let members = |want: Option<CoarseHealth>| -> Vec<u32> {
+                let is_member = |host: &Host, health: CoarseHealth| {
+                    host.priority == level && want.is_none_or(|want| health == want)
+                };
+                let all = hosts.hosts.iter().zip(&health).enumerate();
+                let chosen = all.filter(|(_, (host, health))| is_member(host, **health));
+                chosen.map(|(index, _)| index as u32).collect()
+            };
+            let (healthy, degraded, all) =
+                (members(Some(CoarseHealth::Healthy)), members(Some(CoarseHealth::Degraded)), members(None));
+            let excluded = hosts.hosts.iter().filter(|host| host.priority == level && host.is_excluded());
+            availability.push(Availability {
+                healthy: healthy.len(),
+                degraded: degraded.len(),
+                total: all.len() - excluded.count(),
+                all: all.len(),
+            });
+            let mut picker = |list| Picker::new(policy, list, hosts, rng);
+            levels.push(Level { healthy: picker(healthy), degraded: picker(degraded), all: picker(all) });
+        }
+        let shares = priority::shares(&availability, panic_threshold);
+        Self { epoch, health, shares, levels }
+    }
 }
 
 /// The share that covers `point` of 0..100.

@@ -11,8 +11,10 @@ pub struct Availability {
     pub healthy: usize,
     /// Degraded hosts.
     pub degraded: usize,
-    /// All hosts.
+    /// Hosts that availability is a share of.
     pub total: usize,
+    /// Those and the excluded ones.
+    pub all: usize,
 }
 
 /// Which list of a priority is used.
@@ -82,11 +84,11 @@ fn apply_panic(shares: &mut [Share], levels: &[Availability], threshold: u32) {
 
 /// Nothing is healthy anywhere: every priority panics and takes load by its host count.
 fn by_host_count(levels: &[Availability]) -> Vec<Share> {
-    let total: usize = levels.iter().map(|level| level.total).sum();
+    let total: usize = levels.iter().map(|level| level.all).sum();
     let mut out: Vec<Share> = Vec::new();
     let mut left = 100;
-    for (priority, level) in levels.iter().enumerate().filter(|(_, level)| level.total > 0) {
-        let percent = ((level.total * 100 / total) as u32).min(left);
+    for (priority, level) in levels.iter().enumerate().filter(|(_, level)| level.all > 0) {
+        let percent = ((level.all * 100 / total) as u32).min(left);
         left -= percent;
         out.push(Share { priority, tier: Tier::All, percent });
     }

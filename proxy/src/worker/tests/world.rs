@@ -168,7 +168,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
     };
     ClusterSlot {
         config: Arc::new(config),
-        hosts: Arc::new(HostSet { hosts: vec![Arc::new(host)], localities: Vec::new() }),
+        hosts: Arc::new(HostSet { hosts: vec![Arc::new(host)], ..HostSet::default() }),
     }
 }
 

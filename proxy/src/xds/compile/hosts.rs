@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::cluster::HostAddress;
-use crate::config::live::HostLive;
+use crate::config::live::{HealthEpoch, HostLive};
 use crate::config::{Host, HostSet};
 use crate::xds::translate::{Assignment, HostSpec};
 
@@ -37,9 +37,13 @@ impl Identities {
             .map(|host| (key(&host.address, &host.hostname, logical), host))
             .collect();
         let mut seen = HashSet::with_capacity(specs.len());
+        let epoch = old.map(|set| set.epoch.clone()).unwrap_or_default();
         let fresh = specs.iter().filter(|spec| seen.insert(key(&spec.address, &spec.hostname, logical)));
         let hosts: Vec<Arc<Host>> = fresh
-            .map(|spec| self.host(spec, known.get(&key(&spec.address, &spec.hostname, logical)).copied()))
+            .map(|spec| {
+                let known = known.get(&key(&spec.address, &spec.hostname, logical));
+                self.host(spec, known.copied(), &epoch)
+            })
             .collect();
         match old {
             // Every host as it was and none gone: an assignment in another order is no change.
@@ -50,11 +54,11 @@ impl Identities {
             {
                 old.clone()
             }
-            _ => Arc::new(HostSet { hosts, localities: localities.to_vec() }),
+            _ => Arc::new(HostSet { hosts, localities: localities.to_vec(), epoch }),
         }
     }
 
-    fn host(&mut self, spec: &HostSpec, known: Option<&Arc<Host>>) -> Arc<Host> {
+    fn host(&mut self, spec: &HostSpec, known: Option<&Arc<Host>>, epoch: &Arc<HealthEpoch>) -> Arc<Host> {
         if let Some(host) = known
             && is_as_told(host, spec)
         {
@@ -62,7 +66,7 @@ impl Identities {
         }
         let (uid, live) = match known {
             Some(host) => (host.uid, host.live.clone()),
-            None => (self.next(), Arc::new(HostLive::default())),
+            None => (self.next(), Arc::new(HostLive::new(epoch))),
         };
         Arc::new(Host {
             uid,

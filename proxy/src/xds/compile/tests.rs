@@ -9,6 +9,8 @@ use super::super::testing::rig::Rig;
 use super::super::testing::*;
 use super::*;
 use crate::config::Host;
+use crate::config::cluster::CoarseHealth;
+use crate::config::live::Health;
 
 fn rig() -> Rig {
     let mut rig = Rig::new(Variant::Delta, Duration::from_secs(15));
@@ -60,6 +62,20 @@ fn a_host_keeps_its_identity_through_weight_and_neighbours() {
     assert!(Arc::ptr_eq(&before[0].live, &after[0].live));
     assert_eq!(after[0].live.rq_total.load(Ordering::Relaxed), 7);
     assert!(after[1].uid > before[1].uid, "a new host has a new uid");
+}
+
+#[test]
+fn health_and_its_epoch_survive_updates_of_hosts_and_cluster() {
+    let mut rig = rig();
+    let before = cluster(&rig.snapshot, "b").hosts.clone();
+    rig.push(EDS, "b", assignment("b", &[(90, 5), (92, 1)]));
+    rig.push(CDS, "b", eds_cluster("b", 7));
+    before.hosts[0].live.health.set(Health::FAILED_OUTLIER);
+    let after = cluster(&rig.snapshot, "b").hosts.clone();
+    assert_eq!(after.hosts[0].coarse_health(), CoarseHealth::Unhealthy);
+    assert_eq!(after.epoch.read(), 1);
+    after.hosts[1].live.health.set(Health::FAILED_ACTIVE_HC);
+    assert_eq!(before.epoch.read(), 2, "new hosts count in the same epoch");
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Health of a host as this process finds it, and how balancers learn that it changed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Grows whenever the flags of any host of one cluster change. Balancers compare it on every pick.
+#[derive(Debug, Default)]
+pub struct HealthEpoch(AtomicU64);
+
+impl HealthEpoch {
+    /// The number now, without ordering: enough to see that something changed.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The number now; every change it counts is visible to what the caller reads next.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Health flags of one host. Written on the main runtime, read by everybody. Source: `Host::HealthFlag`.
+#[derive(Debug, Default)]
+pub struct Health {
+    flags: AtomicU32,
+    epoch: Arc<HealthEpoch>,
+}
+
+impl Health {
+    /// Active health checks failed.
+    pub const FAILED_ACTIVE_HC: u32 = 1;
+    /// Ejected by outlier detection.
+    pub const FAILED_OUTLIER: u32 = 1 << 1;
+    /// Active health checks found it degraded.
+    pub const DEGRADED_ACTIVE_HC: u32 = 1 << 2;
+    /// Not checked yet.
+    pub const PENDING_ACTIVE_HC: u32 = 1 << 3;
+    /// The host asked to be left out at once (`x-envoy-immediate-health-check-fail`).
+    pub const EXCLUDED_VIA_IMMEDIATE_HC_FAIL: u32 = 1 << 4;
+    /// The last failed check was a timeout.
+    pub const ACTIVE_HC_TIMEOUT: u32 = 1 << 5;
+    /// Not checked yet, in a cluster that ignores such hosts (`ignore_new_hosts_until_first_hc`).
+    pub const IGNORED_UNTIL_FIRST_HC: u32 = 1 << 6;
+
+    /// Any of these keeps a host from being used outside panic.
+    pub const FAILED: u32 = Self::FAILED_ACTIVE_HC | Self::FAILED_OUTLIER;
+    /// Any of these leaves a host out of the number that availability is a share of.
+    pub const EXCLUDED: u32 = Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL | Self::IGNORED_UNTIL_FIRST_HC;
+
+    /// No flags; changes advance `epoch`.
+    pub fn new(epoch: Arc<HealthEpoch>) -> Self {
+        Self { flags: AtomicU32::new(0), epoch }
+    }
+
+    /// All flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Whether any of `flags` is set.
+    #[inline]
+    pub fn has(&self, flags: u32) -> bool {
+        self.flags() & flags != 0
+    }
+
+    /// Sets `flags`; whether that changed anything.
+    pub fn set(&self, flags: u32) -> bool {
+        self.change(flags, 0)
+    }
+
+    /// Clears `flags`; whether that changed anything.
+    pub fn clear(&self, flags: u32) -> bool {
+        self.change(0, flags)
+    }
+
+    /// Sets and clears in one step, so that no reader sees half of it; whether that changed anything.
+    pub fn change(&self, set: u32, clear: u32) -> bool {
+        let next = |flags: u32| Some((flags & !clear) | set);
+        let before = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let changed = before.is_ok_and(|before| (before & !clear) | set != before);
+        if changed {
+            self.epoch.advance();
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_advance_the_epoch() {
+        let epoch = Arc::new(HealthEpoch::default());
+        let (one, other) = (Health::new(epoch.clone()), Health::new(epoch.clone()));
+        assert!(one.set(Health::FAILED_OUTLIER));
+        assert!(!one.set(Health::FAILED_OUTLIER));
+        assert_eq!(epoch.read(), 1);
+        assert!(other.change(Health::FAILED_ACTIVE_HC, Health::PENDING_ACTIVE_HC));
+        assert_eq!((one.flags(), other.flags()), (Health::FAILED_OUTLIER, Health::FAILED_ACTIVE_HC));
+        assert!(one.clear(Health::FAILED) && !one.has(Health::FAILED));
+        assert!(!one.clear(Health::FAILED));
+        assert_eq!(epoch.peek(), 3);
+    }
+}
