@@ -6,3 +6,7 @@ pub mod error;
 pub mod ids;
 pub mod matcher;
 mod re2;
+
+/// Size of the largest buffer, which a connection holds for a long body, bytes. Reads near the segment size of
+/// loopback (64 KiB) cost more than either small or large ones.
+pub const LARGEST_BUFFER: usize = 512 * 1024;

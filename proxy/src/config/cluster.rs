@@ -31,8 +31,6 @@ pub struct Cluster {
     pub lb: LbPolicy,
     /// TCP connect plus TLS handshake.
     pub connect_timeout: Duration,
-    /// Upper bound of bytes buffered per connection and direction.
-    pub buffer_limit: usize,
     /// Protocol towards the hosts.
     pub protocol: UpstreamProtocol,
     /// HTTP/1 header case.

@@ -58,8 +58,6 @@ pub struct Listener {
     pub continue_on_timeout: bool,
     /// Direction, for drain scope and logs.
     pub direction: Direction,
-    /// Upper bound of bytes buffered per connection and direction.
-    pub buffer_limit: usize,
     /// listen(2) backlog.
     pub backlog: u32,
     /// Chains in configuration order.

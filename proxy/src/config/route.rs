@@ -241,6 +241,15 @@ pub struct Forward {
     pub connect_terminate: bool,
 }
 
+impl Forward {
+    /// What `x-envoy-expected-rq-timeout-ms` tells the upstream: the time of one try where tries have their own.
+    pub fn expected_timeout(&self) -> Duration {
+        let per_try = self.retry.as_ref().map_or(Duration::ZERO, |policy| policy.per_try_timeout);
+        let has_own = !per_try.is_zero() && (self.timeout.is_zero() || per_try < self.timeout);
+        if has_own { per_try } else { self.timeout }
+    }
+}
+
 /// `RouteAction.max_stream_duration`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MaxStreamDuration {

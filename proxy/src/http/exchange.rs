@@ -267,7 +267,9 @@ impl<'r> Exchange<'r> {
         if let Some(rewritten) = &forward.path_rewrite {
             let path = rewrite::path(rewritten, &found.route.matches.path, self.head.path_and_query());
             let original = self.head.path_and_query().to_vec();
-            self.head.block.set(b"x-envoy-original-path", &original);
+            if !self.ctx.settings.suppress_envoy_headers {
+                self.head.block.set(b"x-envoy-original-path", &original);
+            }
             self.head.set_path(&path);
             self.summary.original_path = Some(original);
         }
@@ -281,17 +283,20 @@ impl<'r> Exchange<'r> {
                 }
             }
         }
-        if !forward.timeout.is_zero() && !self.ctx.settings.suppress_envoy_headers {
+        let expected = forward.expected_timeout();
+        if !expected.is_zero() && !self.ctx.settings.suppress_envoy_headers {
             let mut text = itoa::Buffer::new();
-            let value = text.format(millis(forward.timeout)).as_bytes();
-            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, value);
+            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, text.format(millis(expected)).as_bytes());
         }
     }
 
     fn set_authority(&mut self, host: &[u8], forward: &Forward) {
+        let original = self.head.authority().to_vec();
         if forward.append_x_forwarded_host {
-            let original = self.head.authority().to_vec();
             self.head.block.append(b"x-forwarded-host", &original);
+        }
+        if !self.ctx.settings.suppress_envoy_headers {
+            self.head.block.set(b"x-envoy-original-host", &original);
         }
         self.head.set_authority(host);
     }

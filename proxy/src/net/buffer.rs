@@ -9,9 +9,8 @@ use std::cell::{Cell, RefCell};
 /// Size of a pooled buffer: one head of usual size and a small body, bytes.
 pub const BUF_SIZE: usize = 16 * 1024;
 
-/// Size of a buffer for long bodies, bytes. Reads near the segment size of loopback (64 KiB) cost more
-/// than either small or large ones, so there is nothing in between.
-pub const LARGE_SIZE: usize = 512 * 1024;
+/// Size of a buffer for long bodies, bytes. There is nothing in between.
+pub const LARGE_SIZE: usize = crate::base::LARGEST_BUFFER;
 
 /// Initialised storage with a filled part.
 #[derive(Debug, Default)]

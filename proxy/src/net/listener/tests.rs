@@ -17,7 +17,6 @@ fn listener(address: &str, ipv4_compat: bool) -> Listener {
         listener_filters_timeout: std::time::Duration::ZERO,
         continue_on_timeout: false,
         direction: Direction::Unspecified,
-        buffer_limit: 1 << 20,
         backlog: 16,
         chains: Vec::new(),
         default_chain: None,

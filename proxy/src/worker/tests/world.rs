@@ -82,7 +82,6 @@ fn listener(registry: &Registry) -> Listener {
         listener_filters_timeout: Duration::from_secs(15),
         continue_on_timeout: false,
         direction: Direction::Unspecified,
-        buffer_limit: 1 << 20,
         backlog: 128,
         chains: vec![Arc::new(FilterChain {
             name: "".into(),
@@ -138,7 +137,6 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         discovery: Discovery::Static,
         lb: LbPolicy::RoundRobin,
         connect_timeout: Duration::from_secs(1),
-        buffer_limit: 1 << 20,
         protocol: UpstreamProtocol::Http1,
         header_case: settings().http1.header_case,
         http1_trailers: false,

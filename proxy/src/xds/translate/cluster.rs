@@ -23,8 +23,6 @@ use crate::stats::scope::ClusterStats;
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Envoy's default `per_connection_buffer_limit_bytes`.
-pub(super) const BUFFER_LIMIT: u32 = 1 << 20;
 /// Share of healthy hosts below which Envoy stops trusting health.
 const PANIC_THRESHOLD: u32 = 50;
 
@@ -119,13 +117,15 @@ pub(super) fn compile(
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let tls = tls::upstream(transport_socket, stat_name, protocol.protocol, path, &mut scope)?;
     let connect_path = path.field("connect_timeout");
+    if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
+        scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
+    }
     let config = Cluster {
         name: name.into(),
         lb: lb::compile(message, &discovery, path, &mut scope)?,
         discovery,
         connect_timeout: fields::positive_duration(connect_timeout, &connect_path)?
             .unwrap_or(CONNECT_TIMEOUT),
-        buffer_limit: fields::count(per_connection_buffer_limit_bytes).unwrap_or(BUFFER_LIMIT) as usize,
         protocol: protocol.protocol,
         header_case: protocol.header_case,
         http1_trailers: protocol.http1_trailers,

@@ -12,6 +12,7 @@ use outrigger_xds_protos::v3::types::{FractionalPercent, Percent, fractional_per
 use outrigger_xds_protos::v3::wkt;
 
 use super::path::{Path, Rejection};
+use crate::base::LARGEST_BUFFER;
 
 /// Longest duration accepted: Envoy refuses what does not fit its timers; a century is beyond any timeout.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -98,6 +99,15 @@ macro_rules! warn_set {
 }
 
 pub(crate) use {refuse, refuse_true, warn_set};
+
+/// Why a buffer limit has no effect.
+pub(crate) const SMALL_BUFFER: &str =
+    "is not in effect: a connection holds 16 KiB as a rule, and up to 512 KiB of a long body";
+
+/// Whether a buffer limit asks for less than a connection may hold here.
+pub(crate) fn is_small_buffer(limit: &Option<wkt::UInt32Value>) -> bool {
+    count(limit).is_some_and(|limit| (limit as usize) < LARGEST_BUFFER)
+}
 
 /// A duration, when set.
 pub(crate) fn duration(

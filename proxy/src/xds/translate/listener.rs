@@ -17,7 +17,7 @@ use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{TranslatedListener, cluster, filter_chain};
+use super::{TranslatedListener, filter_chain};
 use crate::config::listener::{Direction, FilterChain, Inspect, Listener, TransportProtocol};
 use crate::stats::scope::{ListenerStats, sanitize};
 
@@ -101,6 +101,9 @@ pub(super) fn compile(
     warn_unmatchable(&chains, filters.inspect, &path.field("filter_chains"), &mut scope);
     let bound = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| *bind_to_port);
     let timeout_path = path.field("listener_filters_timeout");
+    if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
+        scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
+    }
     let config = Listener {
         name: fields::required(name, &path.field("name"))?.into(),
         address,
@@ -113,8 +116,6 @@ pub(super) fn compile(
             .unwrap_or(FILTERS_TIMEOUT),
         continue_on_timeout: *continue_on_listener_filters_timeout,
         direction: direction(*traffic_direction, &path.field("traffic_direction"))?,
-        buffer_limit: fields::count(per_connection_buffer_limit_bytes).unwrap_or(cluster::BUFFER_LIMIT)
-            as usize,
         backlog: fields::count(tcp_backlog_size).unwrap_or(BACKLOG),
         chains,
         default_chain,

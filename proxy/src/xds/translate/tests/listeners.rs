@@ -70,7 +70,6 @@ fn an_app_mesh_egress_listener_translates() {
     assert!(config.inspect.tls && !config.inspect.http);
     assert_eq!(config.direction, Direction::Outbound);
     assert_eq!(config.listener_filters_timeout, Duration::from_secs(15));
-    assert_eq!(config.buffer_limit, 1 << 20);
     assert_eq!(config.chains.len(), 3);
     assert!(config.default_chain.is_some());
     let reference = ResourceRef { name: "rds_egress_http_8080".to_owned(), fetch_timeout: Duration::ZERO };

@@ -68,6 +68,7 @@ name: l
 address: {socket_address: {address: 0.0.0.0, port_value: 80}}
 enable_reuse_port: false
 drain_type: MODIFY_ONLY
+per_connection_buffer_limit_bytes: 32768
 filter_chains:
 - filter_chain_match: {server_names: [a.example]}
   filters:
@@ -100,6 +101,7 @@ filter_chains:
         format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),
         format!("{manager}.http_filters[1]: \"mine\""),
         "filter_chains[0]: never matches".to_owned(),
+        "per_connection_buffer_limit_bytes: ".to_owned(),
     ];
     for (text, expected) in texts.iter().zip(&expected) {
         assert!(text.starts_with(&format!("listener \"l\": {expected}")), "{text} / {expected}");
