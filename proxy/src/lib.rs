@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod base;
 pub mod config;
+pub mod health;
 pub mod http;
 pub mod net;
 pub mod observe;

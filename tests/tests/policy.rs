@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "worker",
         &["base", "stats", "config", "net", "tls", "upstream", "observe", "wire", "filter", "http", "tcp"],
     ),
+    ("health", &["base", "stats", "config", "net", "upstream", "observe"]),
     ("xds", &["base", "stats", "config", "observe", "filter"]),
     ("admin", &["base", "stats", "config", "observe"]),
 ];

@@ -161,6 +161,7 @@ fn balanced(policy: &str, weight: fn(u16) -> u32) -> Result<(Arc<Cluster>, Arc<H
             priority: spec.priority,
             locality: spec.locality,
             health: spec.health,
+            check: spec.check,
             live: Arc::default(),
         })
     });

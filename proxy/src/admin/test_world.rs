@@ -161,6 +161,8 @@ pub(super) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         max_fields: 100,
         tls: None,
         keepalive: None,
+        health_check: None,
+        ignore_new_hosts_until_first_hc: false,
         panic_threshold: 50,
         close_connections_on_host_set_change: false,
         breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
@@ -183,6 +185,7 @@ fn host() -> Host {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        check: None,
         live: Arc::new(live),
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::{HealthCheck, HostCheck};
 use super::listener::{HeaderCase, Http2Settings};
 use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
 use super::secret::ClientTls;
@@ -57,6 +58,10 @@ pub struct Cluster {
     pub panic_threshold: u32,
     /// Close connections to a host that left the set.
     pub close_connections_on_host_set_change: bool,
+    /// Active health check of the hosts.
+    pub health_check: Option<HealthCheck>,
+    /// Hosts count in no percentage until they were checked.
+    pub ignore_new_hosts_until_first_hc: bool,
     /// Circuit breakers: default priority, high priority.
     pub breakers: [Arc<Breakers>; 2],
     /// Handles of `cluster.<name>.*`.
@@ -130,6 +135,8 @@ pub struct DnsName {
     pub weight: u32,
     /// Priority of every address.
     pub priority: u32,
+    /// How every address is checked, when it says so.
+    pub check: Option<Arc<HostCheck>>,
 }
 
 /// `dns_lookup_family`.
@@ -226,6 +233,8 @@ pub struct Host {
     pub locality: u32,
     /// As told by discovery.
     pub health: DiscoveryHealth,
+    /// How it is checked, when discovery says so.
+    pub check: Option<Arc<HostCheck>>,
     /// Counters and health bits that survive updates.
     pub live: Arc<HostLive>,
 }

@@ -5,6 +5,7 @@
 //! after publishing are those in [`live`].
 
 pub mod cluster;
+pub mod health;
 pub mod listener;
 pub mod live;
 pub mod outside;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub route_tables: Vec<Option<Arc<RouteTable>>>,
     /// By [`ClusterId`].
     pub clusters: Vec<Option<Arc<ClusterSlot>>>,
+    /// Clusters that serve once their hosts were checked; for the checker only.
+    pub warming: Vec<Arc<ClusterSlot>>,
     /// Cluster names for routes that name their cluster per request (`cluster_header`).
     pub cluster_names: Arc<foldhash::HashMap<Box<str>, ClusterId>>,
 }

@@ -11,7 +11,7 @@ use clap::Parser;
 use outrigger_xds_protos::json::{self, Secrets};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
@@ -24,6 +24,7 @@ use crate::admin::server::{AdminAddress, AdminServer};
 use crate::admin::{AdminState, Process, ServerInfo, ServerState};
 use crate::base::drain::DrainPhase;
 use crate::config::publish::{self, Subscriber};
+use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
 use crate::observe::access_log::sink::Sinks;
 use crate::observe::collect::{Collector, Vitals};
@@ -118,6 +119,7 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
         sinks: None,
         resolve,
         resolutions,
+        checked: Arc::default(),
     };
     Driver::new(parts, &settings.static_resources)
         .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
@@ -168,6 +170,7 @@ impl Server {
         let (resolve, commands) = mpsc::unbounded_channel();
         let (answers, resolutions) = mpsc::channel(RESOLUTIONS);
         tokio::spawn(dns::run(resolver(&settings.dns_servers)?, commands, answers));
+        let checked = Arc::new(Notify::new());
         let parts = Parts {
             dynamic,
             node: settings.node.clone(),
@@ -177,9 +180,11 @@ impl Server {
             sinks: Some(sinks.clone()),
             resolve,
             resolutions,
+            checked: checked.clone(),
         };
         let (driver, handle) = Driver::new(parts, &settings.static_resources)
             .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
+        let checker = Checker::new(snapshots.clone(), &registry, checked);
         let drains = Drains::default();
         let drain_time = args.drain_time_s.map_or(process.drain_time, Duration::from_secs);
         let lifecycle =
@@ -188,6 +193,7 @@ impl Server {
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, driver: handle };
         server.start_admin(args, &process, settings, levels, &registry, snapshots, started, count).await?;
+        tokio::spawn(checker.run());
         tokio::spawn(driver.run());
         server.follow_start();
         server.until_the_end().await;

@@ -301,6 +301,29 @@ impl ClusterStats {
 }
 
 bundle! {
+    /// `cluster.<name>.health_check.*`
+    HealthCheckStats(prefix) {
+        checks: main(prefix) {
+            attempt: Counter,
+            success: Counter,
+            failure: Counter,
+            passive_failure: Counter,
+            network_failure: Counter,
+            verify_cluster: Counter,
+            healthy: Gauge,
+            degraded: Gauge,
+        }
+    }
+}
+
+impl HealthCheckStats {
+    /// Of the cluster called `name` (its `alt_stat_name` when it has one).
+    pub fn for_cluster(registry: &Registry, name: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.health_check.", sanitize(name)))
+    }
+}
+
+bundle! {
     /// `listener.<address>.ssl.*` and `cluster.<name>.ssl.*`
     TlsStats(prefix) {
         handshakes: workers(prefix) {

@@ -2,6 +2,7 @@
 //! `connect_timeout`. Counts what Envoy counts.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,7 +22,9 @@ use crate::tls;
 /// Connects to `host` and counts the outcome.
 pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<Stream, ConnectFailure> {
     let started = Instant::now();
-    let outcome = tokio::time::timeout(cluster.connect_timeout, open(cluster, host)).await;
+    let outcome =
+        tokio::time::timeout(cluster.connect_timeout, open(cluster, &host.address, cluster.tls.as_deref()))
+            .await;
     let failure = match outcome {
         Ok(Ok(stream)) => {
             if let Some(tls) = &cluster.tls {
@@ -51,8 +54,9 @@ pub fn millis(duration: Duration) -> u64 {
     duration.as_millis().min(u128::from(u64::MAX)) as u64
 }
 
-async fn open(cluster: &Cluster, host: &Host) -> io::Result<Stream> {
-    match &host.address {
+/// Connects to an address of `cluster` under these TLS settings, without counting.
+pub async fn open(cluster: &Cluster, address: &HostAddress, tls: Option<&ClientTls>) -> io::Result<Stream> {
+    match address {
         HostAddress::Pipe(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         HostAddress::Ip(address) => {
             let tcp = TcpStream::connect(address).await?;
@@ -60,28 +64,18 @@ async fn open(cluster: &Cluster, host: &Host) -> io::Result<Stream> {
             if let Some(keepalive) = &cluster.keepalive {
                 SockRef::from(&tcp).set_tcp_keepalive(&keepalive_options(keepalive))?;
             }
-            secure(cluster.tls.as_deref(), host, tcp).await
+            secure(tls, address.ip(), tcp).await
         }
     }
 }
 
-/// TLS when the cluster says so. Without a configured SNI the host's own name is sent, else none.
-async fn secure(tls: Option<&ClientTls>, host: &Host, tcp: TcpStream) -> io::Result<Stream> {
+/// TLS when the cluster says so. Without a configured SNI rustls is given the address to verify against, which is
+/// never sent (RFC 6066, 3).
+async fn secure(tls: Option<&ClientTls>, address: IpAddr, tcp: TcpStream) -> io::Result<Stream> {
     let Some(tls) = tls else { return Ok(Stream::Tcp(tcp)) };
-    let name = match &tls.sni {
-        Some(name) => name.clone(),
-        None => address_name(host, &tcp)?,
-    };
+    let name = tls.sni.clone().unwrap_or_else(|| address.into());
     let connected = TlsConnector::from(tls.config.clone()).connect(name, tcp).await?;
     Ok(Stream::TlsClient(Box::new(connected)))
-}
-
-/// rustls wants some name to verify against; an IP address is never sent as SNI (RFC 6066, 3).
-fn address_name(host: &Host, tcp: &TcpStream) -> io::Result<rustls_pki_types::ServerName<'static>> {
-    match &host.address {
-        HostAddress::Ip(address) => Ok(address.ip().into()),
-        HostAddress::Pipe(_) => Ok(tcp.peer_addr()?.ip().into()),
-    }
 }
 
 fn keepalive_options(keepalive: &Keepalive) -> TcpKeepalive {

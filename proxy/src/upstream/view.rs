@@ -241,6 +241,7 @@ fn original_dst_host(destination: SocketAddr) -> Host {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        check: None,
         live: Arc::default(),
     }
 }

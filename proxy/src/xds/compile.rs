@@ -4,13 +4,15 @@
 //! whatever did not change keeps its `Arc`; ids are never reused; a host keeps its uid and counters for as long as
 //! its cluster has it. Cost is that of what changed plus one pointer per resource.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::store::{Changes, Store};
 use super::translate::TranslateContext;
 use crate::base::ids::{ClusterId, Interner, ListenerId};
 use crate::config::cluster::Discovery;
-use crate::config::{Cluster, ClusterSlot, HostSet, ListenerSlot, RouteTable, Snapshot};
+use crate::config::live::Health;
+use crate::config::{Cluster, ClusterSlot, Host, HostSet, ListenerSlot, RouteTable, Snapshot};
 
 mod hosts;
 
@@ -18,6 +20,7 @@ mod hosts;
 mod tests;
 
 pub use hosts::Identities;
+use hosts::Rules;
 
 /// The compiler.
 #[derive(Debug, Default)]
@@ -25,6 +28,9 @@ pub struct Compiler {
     listeners: Interner<ListenerId>,
     identities: Identities,
     tables: Snapshot,
+    /// Clusters that wait for the first check of their hosts, and serve with these hosts after it.
+    nursery: BTreeMap<Arc<str>, Arc<ClusterSlot>>,
+    nursery_changed: bool,
     names_are_stale: bool,
 }
 
@@ -57,7 +63,7 @@ impl Compiler {
         changes: &Changes,
     ) -> Option<Compiled> {
         let mut memberships = Vec::new();
-        let mut different = false;
+        let mut different = std::mem::take(&mut self.nursery_changed);
         for name in &changes.clusters {
             let id = context.clusters.intern(name);
             different |= self.cluster(store, name, id, &mut memberships);
@@ -86,11 +92,12 @@ impl Compiler {
     ) -> bool {
         let before = self.tables.clusters.get(id.index()).and_then(Option::as_ref);
         let active = store.clusters.get(name).and_then(|record| record.active.as_ref());
+        let nursed = active.and_then(|_| self.nursery.remove(name));
         let slot = active.map(|held| {
             let cluster = &held.value.config;
             let old = before.map(|slot| &slot.hosts);
-            let logical = matches!(cluster.discovery, Discovery::LogicalDns(_));
-            let hosts = self.identities.host_set(store.hosts(name, &held.value), old, logical);
+            let known = old.or(nursed.as_ref().map(|slot| &slot.hosts));
+            let hosts = self.identities.host_set(store.hosts(name, &held.value), known, rules(cluster));
             if old.is_none_or(|old| !Arc::ptr_eq(old, &hosts)) {
                 let changed = old.is_none_or(|old| hosts::membership_differs(old, &hosts));
                 memberships.push(Membership { cluster: cluster.clone(), hosts: hosts.clone(), changed });
@@ -99,6 +106,29 @@ impl Compiler {
         });
         self.names_are_stale |= before.is_some() != slot.is_some();
         replace(&mut self.tables.clusters, id.index(), slot, same_cluster)
+    }
+
+    /// Prepares the hosts of clusters that are warm but for the first check, so that they can be checked; those of
+    /// them that were. A cluster that serves already is not held back: its hosts keep the health they have.
+    pub fn nurse(&mut self, store: &Store) -> BTreeSet<Arc<str>> {
+        let waiting = store.unchecked_clusters();
+        let before = self.nursery.len();
+        self.nursery.retain(|name, _| waiting.iter().any(|(waiting, _)| *waiting == name));
+        self.nursery_changed |= before != self.nursery.len();
+        for (name, cluster) in &waiting {
+            let old = self.nursery.get(*name);
+            let assignment = store.hosts(name, cluster);
+            let hosts =
+                self.identities.host_set(assignment, old.map(|slot| &slot.hosts), rules(&cluster.config));
+            let slot = Arc::new(ClusterSlot { config: cluster.config.clone(), hosts });
+            if old.is_none_or(|old| !same_cluster(old, &slot)) {
+                self.nursery.insert((*name).clone(), slot);
+                self.nursery_changed = true;
+            }
+        }
+        let pending = |host: &Arc<Host>| host.live.health.has(Health::PENDING_ACTIVE_HC);
+        let checked = self.nursery.iter().filter(|(_, slot)| !slot.hosts.hosts.iter().any(pending));
+        checked.map(|(name, _)| name.clone()).collect()
     }
 
     /// Rebuilds the name table when clusters came or went.
@@ -118,8 +148,17 @@ impl Compiler {
             listeners: self.tables.listeners.clone(),
             route_tables: self.tables.route_tables.clone(),
             clusters: self.tables.clusters.clone(),
+            warming: self.nursery.values().cloned().collect(),
             cluster_names: self.tables.cluster_names.clone(),
         }
+    }
+}
+
+fn rules(cluster: &Cluster) -> Rules {
+    Rules {
+        logical: matches!(cluster.discovery, Discovery::LogicalDns(_)),
+        checked: cluster.health_check.is_some(),
+        ignored_until_checked: cluster.ignore_new_hosts_until_first_hc,
     }
 }
 

@@ -11,7 +11,7 @@ use outrigger_xds_protos::v3::admin::UnreadyTargetsDumps;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::StaticResources;
 use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::wkt::Any;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::client::{Client, Event, Reach};
 use super::dump;
@@ -58,6 +58,8 @@ pub struct Parts {
     pub resolve: mpsc::UnboundedSender<ResolveCommand>,
     /// From the resolver.
     pub resolutions: mpsc::Receiver<Resolution>,
+    /// Rung when a host got the first result of its health check.
+    pub checked: Arc<Notify>,
 }
 
 /// How far the proxy has come, and the snapshot that got it there.
@@ -112,6 +114,7 @@ pub struct Driver {
     publisher: Publisher,
     resolve: mpsc::UnboundedSender<ResolveCommand>,
     resolutions: mpsc::Receiver<Resolution>,
+    checked: Arc<Notify>,
     questions: mpsc::Receiver<Question>,
     progress: watch::Sender<Progress>,
     merge: Merge,
@@ -134,7 +137,7 @@ impl Driver {
         parts: Parts,
         resources: &StaticResources,
     ) -> Result<(Self, Handle), Vec<(ResourceType, Fault)>> {
-        let Parts { dynamic, node, ports, publisher, stats, sinks, resolve, resolutions } = parts;
+        let Parts { dynamic, node, ports, publisher, stats, sinks, resolve, resolutions, checked } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
         let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node::complete(node)));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
@@ -144,7 +147,8 @@ impl Driver {
         let (progress, watching) = watch::channel(Progress { phase: InitPhase::Clusters, generation: 0 });
         let ads = dynamic.ads.map(Ads::new);
         let merge = Merge::default();
-        let mut driver = Self { engine, ads, publisher, resolve, resolutions, questions, progress, merge };
+        let mut driver =
+            Self { engine, ads, publisher, resolve, resolutions, checked, questions, progress, merge };
         driver.settle();
         Ok((driver, Handle { questions: asking, progress: watching }))
     }
@@ -161,6 +165,7 @@ impl Driver {
             tokio::select! {
                 event = next_event(&mut self.ads) => self.event(event),
                 Some(answer) = self.resolutions.recv() => self.resolution(&answer),
+                () = self.checked.notified() => self.merge.note(Instant::now()),
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = until(due) => {}
             }

@@ -191,8 +191,9 @@ impl Engine {
             tracing::warn!("{} {name:?} did not arrive in time; going on without it", kind.label());
             self.counters.fetch_timed_out(kind, &name, &self.store);
         }
+        let checked = self.compiler.nurse(&self.store);
         let ids = &self.context.clusters;
-        let clusters = self.store.promote(|name| ids.get(name), now.instant);
+        let clusters = self.store.promote(|name| ids.get(name), &checked, now.instant);
         let listeners = self.activate_listeners(now);
         if !clusters.is_empty() || listeners {
             self.follow(now.instant);

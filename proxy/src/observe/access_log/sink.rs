@@ -250,3 +250,23 @@ impl WorkerLogs {
         self.lanes.len() - 1
     }
 }
+
+/// Whole lines from the main runtime, such as events, beside the access logs of the same path.
+#[derive(Debug)]
+pub struct Lines {
+    lane: Arc<Lane>,
+    /// Its writer runs for as long as this lives.
+    _sink: Arc<Sink>,
+}
+
+impl Lines {
+    /// A lane of its own in `sink`.
+    pub fn new(sink: Arc<Sink>) -> Self {
+        Self { lane: sink.new_lane(), _sink: sink }
+    }
+
+    /// Appends a line, which ends in a newline; drops and counts it when the sink is too slow.
+    pub fn write(&self, line: &[u8]) {
+        self.lane.write(|out| out.extend_from_slice(line));
+    }
+}

@@ -94,6 +94,7 @@ fn settings(names: &[&str]) -> DnsSettings {
         port: 80,
         weight: 1,
         priority: 0,
+        check: None,
     };
     DnsSettings {
         names: names.iter().map(name).collect(),

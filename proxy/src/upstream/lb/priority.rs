@@ -39,13 +39,14 @@ pub struct Share {
     pub percent: u32,
 }
 
-/// The split for these levels; empty when there is no host at all. `panic_threshold` in percent.
+/// The split for these levels; empty when there is no host, or none is well and panic (threshold 0) is off. `panic_threshold` in percent.
 pub fn shares(levels: &[Availability], panic_threshold: u32) -> Vec<Share> {
     let health: Vec<u32> = levels.iter().map(|level| availability(level.healthy, level.total)).collect();
     let degraded: Vec<u32> = levels.iter().map(|level| availability(level.degraded, level.total)).collect();
     let normalized: u32 = health.iter().chain(&degraded).sum::<u32>().min(100);
     if normalized == 0 {
-        return by_host_count(levels);
+        // Without panic nobody is used who is not well.
+        return if panic_threshold == 0 { Vec::new() } else { by_host_count(levels) };
     }
     let mut left = 100;
     let mut out = Vec::new();

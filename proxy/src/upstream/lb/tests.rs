@@ -18,6 +18,7 @@ fn plain(uid: u64, weight: u32) -> Host {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        check: None,
         live: Arc::default(),
     }
 }
@@ -88,6 +89,7 @@ fn panic_only_below_full_availability() {
     assert_eq!(shares(&[level(1)], 50), [Share { priority: 0, tier: Tier::All, percent: 100 }]);
     assert_eq!(shares(&[level(1)], 0), [Share { priority: 0, tier: Tier::Healthy, percent: 100 }]);
     assert_eq!(shares(&[level(0), level(0)], 50).len(), 2);
+    assert_eq!(shares(&[level(0)], 0), [], "panic is off");
     assert_eq!(shares(&[], 50), []);
 }
 

@@ -148,6 +148,8 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         max_fields: 100,
         tls: None,
         keepalive: None,
+        health_check: None,
+        ignore_new_hosts_until_first_hc: false,
         panic_threshold: 50,
         close_connections_on_host_set_change: false,
         breakers: [unlimited(), unlimited()],
@@ -162,6 +164,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        check: None,
         live: Arc::default(),
     };
     ClusterSlot {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::cluster::HostAddress;
-use crate::config::live::{HealthEpoch, HostLive};
+use crate::config::live::{Health, HealthEpoch, HostLive};
 use crate::config::{Host, HostSet};
 use crate::xds::translate::{Assignment, HostSpec};
 
@@ -16,6 +16,17 @@ use crate::xds::translate::{Assignment, HostSpec};
 #[derive(Debug, Default)]
 pub struct Identities {
     last: u64,
+}
+
+/// What the settings of a cluster mean for its hosts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    /// There is one host, whatever its address.
+    pub(super) logical: bool,
+    /// New hosts are unhealthy until a check passed.
+    pub(super) checked: bool,
+    /// And until then they count in no percentage.
+    pub(super) ignored_until_checked: bool,
 }
 
 /// What makes a host the same; the address is left out for logical hosts.
@@ -27,8 +38,9 @@ impl Identities {
         &mut self,
         assignment: Option<&Assignment>,
         old: Option<&Arc<HostSet>>,
-        logical: bool,
+        rules: Rules,
     ) -> Arc<HostSet> {
+        let logical = rules.logical;
         let specs = assignment.map_or(&[][..], |assignment| &assignment.hosts);
         let localities = assignment.map_or(&[][..], |assignment| &assignment.localities);
         let known: HashMap<Key<'_>, &Arc<Host>> = old
@@ -42,7 +54,7 @@ impl Identities {
         let hosts: Vec<Arc<Host>> = fresh
             .map(|spec| {
                 let known = known.get(&key(&spec.address, &spec.hostname, logical));
-                self.host(spec, known.copied(), &epoch)
+                self.host(spec, known.copied(), &epoch, rules)
             })
             .collect();
         match old {
@@ -58,7 +70,13 @@ impl Identities {
         }
     }
 
-    fn host(&mut self, spec: &HostSpec, known: Option<&Arc<Host>>, epoch: &Arc<HealthEpoch>) -> Arc<Host> {
+    fn host(
+        &mut self,
+        spec: &HostSpec,
+        known: Option<&Arc<Host>>,
+        epoch: &Arc<HealthEpoch>,
+        rules: Rules,
+    ) -> Arc<Host> {
         if let Some(host) = known
             && is_as_told(host, spec)
         {
@@ -66,7 +84,7 @@ impl Identities {
         }
         let (uid, live) = match known {
             Some(host) => (host.uid, host.live.clone()),
-            None => (self.next(), Arc::new(HostLive::new(epoch))),
+            None => (self.next(), Arc::new(unchecked(spec, epoch, rules))),
         };
         Arc::new(Host {
             uid,
@@ -77,6 +95,7 @@ impl Identities {
             priority: spec.priority,
             locality: spec.locality,
             health: spec.health,
+            check: spec.check.clone(),
             live,
         })
     }
@@ -87,13 +106,24 @@ impl Identities {
     }
 }
 
+/// Cells of a new host. Under active checks it starts as failed.
+fn unchecked(spec: &HostSpec, epoch: &Arc<HealthEpoch>, rules: Rules) -> HostLive {
+    let live = HostLive::new(epoch);
+    if rules.checked && spec.check.as_ref().is_none_or(|check| !check.disabled) {
+        let ignored = if rules.ignored_until_checked { Health::IGNORED_UNTIL_FIRST_HC } else { 0 };
+        live.health.set(Health::FAILED_ACTIVE_HC | Health::PENDING_ACTIVE_HC | ignored);
+    }
+    live
+}
+
 fn key<'a>(address: &'a HostAddress, hostname: &'a str, logical: bool) -> Key<'a> {
     ((!logical).then_some(address), hostname)
 }
 
 fn is_as_told(host: &Host, spec: &HostSpec) -> bool {
     let told = (spec.weight, spec.priority, spec.locality, spec.health);
-    (host.weight, host.priority, host.locality, host.health) == told && host.address == spec.address
+    let as_told = (host.weight, host.priority, host.locality, host.health) == told;
+    as_told && host.address == spec.address && host.check == spec.check
 }
 
 fn kept(known: &HashMap<Key<'_>, &Arc<Host>>, hosts: &[Arc<Host>], logical: bool) -> bool {

@@ -39,7 +39,14 @@ impl Driver {
     pub(super) fn follow_target(&self) {
         let Some(Target::Name { host, port }) = self.ads.as_ref().map(|ads| &ads.target) else { return };
         let hostname: Box<str> = host.as_str().into();
-        let name = DnsName { authority: hostname.clone(), hostname, port: *port, weight: 1, priority: 0 };
+        let name = DnsName {
+            authority: hostname.clone(),
+            hostname,
+            port: *port,
+            weight: 1,
+            priority: 0,
+            check: None,
+        };
         let settings = DnsSettings {
             names: vec![name],
             refresh: REFRESH,

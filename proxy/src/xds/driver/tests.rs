@@ -65,6 +65,7 @@ fn rig(ads: AdsSettings, resources: &StaticResources) -> Rig {
         sinks: None,
         resolve,
         resolutions,
+        checked: Arc::default(),
     };
     let (driver, handle) = Driver::new(parts, resources).unwrap();
     Rig { handle, snapshots, resolve: commands, answers, task: tokio::spawn(driver.run()), stats }
@@ -312,6 +313,7 @@ async fn an_unknown_control_plane_cluster_is_a_start_failure() {
         sinks: None,
         resolve,
         resolutions,
+        checked: Arc::default(),
     };
     let faults = Driver::new(parts, &StaticResources::default()).err().unwrap();
     assert_eq!(&*faults[0].1.name, "typo");

@@ -127,5 +127,6 @@ fn host(name: &DnsName, ip: IpAddr) -> HostSpec {
         priority: name.priority,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        check: name.check.clone(),
     }
 }

@@ -1,10 +1,10 @@
 //! Warming: which accepted versions may serve now.
 //!
-//! Clusters wait for endpoints and secrets, listeners for routes and secrets. Beyond Envoy, a route table waits a
+//! Clusters wait for endpoints, secrets and the first health check of every host, listeners for routes and secrets. Beyond Envoy, a route table waits a
 //! moment for clusters it names that just arrived and never served: a control plane that sends cluster and route
 //! back to back would otherwise cause a burst of 503 while the endpoints are on their way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,16 @@ pub const ROUTE_HOLD: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Lets every cluster and route table that is warm serve; the clusters that began to.
-    pub fn promote(&mut self, id_of: impl Fn(&str) -> Option<ClusterId>, now: Instant) -> Vec<Arc<str>> {
+    /// Of clusters that must be checked first (see [`Store::unchecked_clusters`]) only those in `checked`.
+    pub fn promote(
+        &mut self,
+        id_of: impl Fn(&str) -> Option<ClusterId>,
+        checked: &BTreeSet<Arc<str>>,
+        now: Instant,
+    ) -> Vec<Arc<str>> {
         let warm = self.clusters.iter().filter(|(name, record)| {
-            record.warming.as_ref().is_some_and(|held| self.cluster_is_warm(name, &held.value))
+            let may_serve = !must_be_checked(record) || checked.contains(*name);
+            may_serve && record.warming.as_ref().is_some_and(|held| self.cluster_is_warm(name, &held.value))
         });
         let clusters: Vec<Arc<str>> = warm.map(|(name, _)| name.clone()).collect();
         for name in &clusters {
@@ -30,6 +37,13 @@ impl Store {
         }
         self.promote_routes(id_of, now);
         clusters
+    }
+
+    /// Clusters that never served, have a health check, and are warm otherwise.
+    pub fn unchecked_clusters(&self) -> Vec<(&Arc<str>, &TranslatedCluster)> {
+        let waiting = self.clusters.iter().filter(|(_, record)| must_be_checked(record));
+        let warming = waiting.filter_map(|(name, record)| Some((name, &record.warming.as_ref()?.value)));
+        warming.filter(|(name, cluster)| self.cluster_is_warm(name, cluster)).collect()
     }
 
     fn promote_routes(&mut self, id_of: impl Fn(&str) -> Option<ClusterId>, now: Instant) {
@@ -112,6 +126,12 @@ impl Store {
         let held = self.routes.values().filter_map(|record| record.warming.as_ref());
         held.map(|held| held.value.since + ROUTE_HOLD).chain(self.fetches.next_deadline()).min()
     }
+}
+
+/// A cluster that serves for the first time does so when its hosts have their first result.
+fn must_be_checked(record: &Record<TranslatedCluster>) -> bool {
+    let warming = record.warming.as_ref().filter(|_| record.active.is_none());
+    warming.is_some_and(|held| held.value.config.health_check.is_some())
 }
 
 fn activate<T>(record: Option<&mut Record<T>>) {

@@ -13,10 +13,11 @@ use outrigger_xds_protos::v3::core::TcpKeepalive;
 use super::discovery::{self, Found};
 use super::fields;
 use super::fields::{refuse, warn_set};
+use super::health::Checked;
 use super::path::{Path, Rejection};
 use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
-use super::{TranslatedCluster, lb, route_action, tls};
+use super::{TranslatedCluster, health, lb, route_action, tls};
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Limit, Priority};
 use crate::stats::scope::ClusterStats;
@@ -90,8 +91,8 @@ pub(super) fn compile(
     refuse!(path; transport_socket_matches, transport_socket_matcher,
         per_connection_buffer_high_watermark_timeout, upstream_bind_config, filters, upstream_config,
         connection_pool_per_downstream_connection, queuing_policies);
-    warn_set!(scope, path, "is not in effect: hosts are taken as discovery reports them, without checks";
-        health_checks, close_connections_on_host_health_failure);
+    warn_set!(scope, path, "is not in effect: requests that are under way finish";
+        close_connections_on_host_health_failure);
     warn_set!(scope, path, "is not in effect: failing hosts are not ejected"; outlier_detection);
     warn_set!(scope, path, "is not in effect: load reports are not sent"; lrs_server, lrs_report_endpoint_metrics);
     warn_set!(scope, path, "is not in effect: these statistics do not exist";
@@ -120,6 +121,8 @@ pub(super) fn compile(
     if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
         scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
     }
+    let checked = Checked { name, stat_name, tls: &tls };
+    let health_check = health::check(health_checks, &checked, &path.field("health_checks"), &mut scope)?;
     let config = Cluster {
         name: name.into(),
         lb: lb::compile(message, &discovery, path, &mut scope)?,
@@ -141,6 +144,8 @@ pub(super) fn compile(
             &path.field("upstream_connection_options"),
             &mut scope,
         )?,
+        health_check,
+        ignore_new_hosts_until_first_hc: common_lb.ignore_unchecked,
         panic_threshold: common_lb.panic_threshold,
         close_connections_on_host_set_change: common_lb.close_on_change,
         breakers: breakers(circuit_breakers, &path.field("circuit_breakers"), &mut scope)?,
@@ -162,6 +167,7 @@ fn check_subsets(config: &Option<LbSubsetConfig>, path: &Path<'_>) -> Result<(),
 struct CommonLb {
     panic_threshold: u32,
     close_on_change: bool,
+    ignore_unchecked: bool,
 }
 
 fn common_lb(
@@ -170,7 +176,11 @@ fn common_lb(
     scope: &mut Scope<'_>,
 ) -> Result<CommonLb, Rejection> {
     let Some(message) = message else {
-        return Ok(CommonLb { panic_threshold: PANIC_THRESHOLD, close_on_change: false });
+        return Ok(CommonLb {
+            panic_threshold: PANIC_THRESHOLD,
+            close_on_change: false,
+            ignore_unchecked: false,
+        });
     };
     let CommonLbConfig {
         healthy_panic_threshold,
@@ -181,7 +191,6 @@ fn common_lb(
         override_host_status: _,         // Read by stateful sessions only, which are refused.
         locality_config_specifier,
     } = message;
-    warn_set!(scope, path, "is not in effect: hosts are not checked"; ignore_new_hosts_until_first_hc);
     match locality_config_specifier {
         Some(common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
             return Err(path.field("locality_weighted_lb_config").unsupported());
@@ -196,6 +205,7 @@ fn common_lb(
     Ok(CommonLb {
         panic_threshold: threshold.transpose()?.unwrap_or(PANIC_THRESHOLD),
         close_on_change: *close_connections_on_host_set_change,
+        ignore_unchecked: *ignore_new_hosts_until_first_hc,
     })
 }
 

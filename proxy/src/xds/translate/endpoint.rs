@@ -2,6 +2,7 @@
 //! Source: `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use outrigger_xds_protos::v3::core::{Address, HealthStatus, Locality as LocalityMessage, address};
 use outrigger_xds_protos::v3::endpoint::cluster_load_assignment::Policy;
@@ -12,8 +13,9 @@ use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{Assignment, HostSpec};
+use super::{Assignment, HostSpec, health as checks};
 use crate::config::cluster::{DiscoveryHealth, DnsName, HostAddress, Locality};
+use crate::config::health::HostCheck;
 
 /// Highest `priority` that Envoy accepts.
 const MAX_PRIORITY: u32 = 128;
@@ -27,6 +29,7 @@ struct Entry<'m> {
     priority: u32,
     locality: &'m Option<LocalityMessage>,
     health: DiscoveryHealth,
+    check: Option<Arc<HostCheck>>,
 }
 
 /// The hosts of a STATIC or EDS assignment. Of hosts with the same address the first one counts.
@@ -52,6 +55,7 @@ pub(super) fn hosts(
             priority: entry.priority,
             locality,
             health: entry.health,
+            check: entry.check,
         });
         Ok(())
     })?;
@@ -88,6 +92,7 @@ pub(super) fn names(
             port,
             weight: entry.weight,
             priority: entry.priority,
+            check: entry.check,
         });
         Ok(())
     })?;
@@ -179,7 +184,7 @@ fn entry<'m>(
     };
     let Endpoint {
         address: _,
-        health_check_config: _, // Without health checks, which are warned about at the cluster, it means nothing.
+        health_check_config,
         hostname: _,
         additional_addresses,
         observability_name: _, // Names the host in Envoy's per-endpoint statistics only.
@@ -189,7 +194,8 @@ fn entry<'m>(
     let weight_path = path.field("load_balancing_weight");
     let weight = fields::count_in(load_balancing_weight, 1..=u32::MAX, &weight_path)?.unwrap_or(1);
     let health = health(*health_status, &path.field("health_status"))?;
-    Ok(Entry { endpoint, weight, priority, locality, health })
+    let check = checks::host(health_check_config, &path.field("endpoint").field("health_check_config"))?;
+    Ok(Entry { endpoint, weight, priority, locality, health, check })
 }
 
 fn health(number: i32, path: &Path<'_>) -> Result<DiscoveryHealth, Rejection> {

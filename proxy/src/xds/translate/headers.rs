@@ -32,11 +32,13 @@ pub(super) fn edits(lists: Lists<'_>, path: &Path<'_>) -> Result<HeaderEdits, Re
     })
 }
 
-fn additions(options: &[HeaderValueOption], path: &Path<'_>) -> Result<Vec<HeaderAdd>, Rejection> {
+/// Compiles a list of additions.
+pub(super) fn additions(options: &[HeaderValueOption], path: &Path<'_>) -> Result<Vec<HeaderAdd>, Rejection> {
     options.iter().enumerate().map(|(i, option)| addition(option, &path.index(i))).collect()
 }
 
-fn removals(names: &[String], path: &Path<'_>) -> Result<Vec<Box<str>>, Rejection> {
+/// Compiles a list of removals.
+pub(super) fn removals(names: &[String], path: &Path<'_>) -> Result<Vec<Box<str>>, Rejection> {
     names.iter().enumerate().map(|(i, name)| editable_name(name, &path.index(i))).collect()
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod fields;
 mod filter_chain;
 mod hcm;
 mod headers;
+mod health;
 mod http_filter;
 mod http_options;
 mod lb;
@@ -42,6 +43,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::base::ids::{ClusterId, Interner, RouteTableId};
 use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, DnsSettings, HostAddress, Locality};
+use crate::config::health::HostCheck;
 use crate::config::listener::Listener;
 use crate::config::route::RouteTable;
 use crate::observe::access_log::sink::Sinks;
@@ -186,6 +188,8 @@ pub struct HostSpec {
     pub locality: u32,
     /// As told by discovery.
     pub health: DiscoveryHealth,
+    /// How it is checked, when discovery says so.
+    pub check: Option<Arc<HostCheck>>,
 }
 
 /// A secret by its name.

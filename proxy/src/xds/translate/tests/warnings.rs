@@ -11,10 +11,7 @@ fn cluster_warnings(yaml: &str) -> Vec<String> {
 #[test]
 fn cluster_settings_without_effect() {
     let cases = [
-        (
-            "health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]",
-            "health_checks",
-        ),
+        ("close_connections_on_host_health_failure: true", "close_connections_on_host_health_failure"),
         ("outlier_detection: {}", "outlier_detection"),
         ("preconnect_policy: {}", "preconnect_policy"),
         ("track_cluster_stats: {}", "track_cluster_stats"),
