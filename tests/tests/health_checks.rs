@@ -13,12 +13,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use outrigger_tests::bootstrap::{
     cluster, eds_cluster, http_listener, inline, load_assignment, over_http2, prefix_route, route_config,
-    tcp_listener, virtual_host, with_ads, with_static,
+    tcp_listener, terminate_tls, virtual_host, with_ads, with_static,
 };
 use outrigger_tests::client::h1;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::ports::Port;
-use outrigger_tests::upstream::{Banner, Behaviour, Closing, Counts, Echo, Upstream};
+use outrigger_tests::tls::Authority;
+use outrigger_tests::upstream::{Banner, Behaviour, Closing, Counts, Echo, Endless, Garbage, Upstream};
 use outrigger_tests::xds::{Resource, Server};
 use outrigger_tests::{Result, on_both_data_planes, on_data_plane, wait};
 use outrigger_xds_protos::type_url::{CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER};
@@ -36,6 +37,9 @@ on_both_data_planes!(
     grpc_checks_ask_for_the_service,
     degraded_hosts_are_the_second_choice,
     events_are_logged,
+    checks_go_over_tls,
+    an_answer_must_hold_what_is_expected,
+    what_is_no_answer_is_a_network_failure,
 );
 on_data_plane!(removal, Outrigger, a_removed_host_is_out_at_once_though_its_checks_pass);
 
@@ -117,6 +121,8 @@ impl Patient {
     fn plain(&self, status: u16) -> Response<Body> {
         let mut response = Response::new(Full::new(Bytes::from("all is well")).boxed_unsync());
         *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+        let service = HeaderValue::from_static("shop-green");
+        response.headers_mut().insert("x-envoy-upstream-healthchecked-cluster", service);
         if self.condition.degraded.load(Ordering::Relaxed) {
             response.headers_mut().insert("x-envoy-degraded", HeaderValue::from_static("true"));
         }
@@ -430,6 +436,91 @@ fn first_event(path: &std::path::Path, name: &str) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     events.find(|event| event.get(name).is_some())
+}
+
+/// Another sidecar terminates TLS in front of the host.
+async fn checks_go_over_tls(plane: DataPlane) -> Result<()> {
+    let (inner, authority, condition) = (Port::lease()?, Authority::new()?, Condition::new(200));
+    let upstream = patient("only", &condition)?;
+    let mut secured = listener(&inner);
+    secured["filter_chains"][0]["transport_socket"] =
+        terminate_tls(&authority.issue(&["svc"])?, &["h2", "http/1.1"]);
+    let server =
+        plane.launch()?.start(&with_static(&[secured], &[cluster("a", &[upstream.address()])])).await?;
+    for (codec, stat, trusted) in [
+        ("HTTP1", "http.ingress.downstream_cx_http1_total", "svc"),
+        ("HTTP2", "http.ingress.downstream_cx_http2_total", "svc"),
+        ("HTTP2", "http.ingress.downstream_cx_http2_total", "other"),
+    ] {
+        let settings = json!({"path": "/ping", "codec_client_type": codec});
+        let mut cluster =
+            with_checks(cluster("a", &[inner.address()]), checked("http_health_check", settings));
+        cluster["transport_socket"] = originate_tls(&authority, trusted, codec);
+        let scene = Scene::start(plane, cluster).await?;
+        if trusted == "svc" {
+            scene.until("health_check.success", |count| count >= 2).await?;
+            server.until_stat(stat, |count| count >= 1).await?;
+        } else {
+            scene.until("health_check.network_failure", |count| count >= 2).await?;
+            assert_eq!(scene.sidecar.stat("cluster.a.health_check.success").await?, 0);
+        }
+    }
+    Ok(())
+}
+
+fn originate_tls(authority: &Authority, name: &str, codec: &str) -> Value {
+    let protocol = if codec == "HTTP2" { "h2" } else { "http/1.1" };
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": [protocol],
+                "validation_context": {
+                    "trusted_ca": {"inline_string": authority.certificate()},
+                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
+                },
+            },
+        },
+    })
+}
+
+async fn an_answer_must_hold_what_is_expected(plane: DataPlane) -> Result<()> {
+    let condition = Condition::new(200);
+    let upstream = patient("only", &condition)?;
+    let (body, other) = (json!([{"text": "616c6c"}, {"text": "77656c6c"}]), json!([{"text": "73696368"}]));
+    for (receive, service, flags) in [
+        (&body, "shop", "healthy"),
+        (&other, "shop", "/failed_active_hc"),
+        (&body, "cart", "/failed_active_hc"),
+    ] {
+        let settings =
+            json!({"path": "/ping", "receive": receive, "service_name_matcher": {"prefix": service}});
+        let checks = checked("http_health_check", settings);
+        let scene = Scene::start(plane, with_checks(cluster("a", &[upstream.address()]), checks)).await?;
+        assert_eq!(scene.flags(&upstream).await?, flags, "{receive} {service}");
+        let verified = scene.sidecar.stat("cluster.a.health_check.verify_cluster").await?;
+        assert_eq!(verified > 0, *receive == body, "{receive} {service}");
+    }
+    Ok(())
+}
+
+async fn what_is_no_answer_is_a_network_failure(plane: DataPlane) -> Result<()> {
+    let hosts = [
+        Upstream::start(Garbage)?,
+        Upstream::start(Endless)?,
+        Upstream::start(Closing::WithinHead)?,
+        Upstream::start(Closing::WithinBody)?,
+    ];
+    for host in &hosts {
+        let mut checks = checked("http_health_check", json!({"path": "/ping"}));
+        checks[0]["timeout"] = json!("0.2s");
+        let scene = Scene::start(plane, with_checks(cluster("a", &[host.address()]), checks)).await?;
+        scene.until("health_check.network_failure", |count| count >= 2).await?;
+        assert_eq!(scene.sidecar.stat("cluster.a.health_check.success").await?, 0);
+        assert!(scene.flags(host).await?.starts_with("/failed_active_hc"));
+    }
+    Ok(())
 }
 
 /// Unlike Envoy, which keeps such a host until a check fails, as App Mesh did to its users' regret.

@@ -1,4 +1,4 @@
-//! A client connection of HTTP and gRPC checks. The peer is not trusted: heads are bounded, bodies are cut.
+//! A client connection of HTTP and gRPC checks. The peer is not trusted: heads and bodies are bounded.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
@@ -14,8 +14,8 @@ use crate::config::route::AppendAction;
 
 /// Longest response head, bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// Longest response body that is read to its end; beyond it the connection is given up.
-const MAX_BODY: usize = 1024 * 1024;
+/// Longest response body; a longer one is no answer.
+const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// Why there is no answer; the caller needs to know only that.
 #[derive(Debug)]
@@ -50,8 +50,6 @@ pub(super) struct Answer {
     pub(super) head: Response<()>,
     pub(super) body: Bytes,
     pub(super) trailers: HeaderMap,
-    /// The body was longer than anybody reads: the connection is of no further use.
-    cut: bool,
 }
 
 impl Connection {
@@ -84,12 +82,8 @@ impl Connection {
             Sender::Http2(sender) => sender.send_request(request).await?,
         };
         let (head, mut body) = response.into_parts();
-        let mut answer = Answer {
-            head: Response::from_parts(head, ()),
-            body: Bytes::new(),
-            trailers: HeaderMap::new(),
-            cut: false,
-        };
+        let mut answer =
+            Answer { head: Response::from_parts(head, ()), body: Bytes::new(), trailers: HeaderMap::new() };
         read(&mut body, keep, &mut answer).await?;
         Ok(answer)
     }
@@ -108,8 +102,7 @@ async fn read(body: &mut Incoming, keep: usize, answer: &mut Answer) -> Result<(
             Err(frame) => answer.trailers = frame.into_trailers().unwrap_or_default(),
         }
         if total > MAX_BODY {
-            answer.cut = true;
-            break;
+            return Err(NoAnswer);
         }
     }
     answer.body = kept.freeze();
@@ -133,9 +126,7 @@ pub(super) async fn exchange(
         None => Connection::open(target, over_http2).await?,
     };
     let answer = connection.send(request, keep).await?;
-    if !answer.cut {
-        *slot = Some(connection);
-    }
+    *slot = Some(connection);
     Ok(answer)
 }
 

@@ -11,6 +11,7 @@ use super::connection::{self, Answer, Connection, NoAnswer};
 use super::payload;
 use super::probe::Target;
 use super::state::{Failure, Outcome};
+use crate::base::matcher::StringMatch;
 use crate::config::health::{HealthCheck, HttpCheck};
 
 /// What Envoy's checks call themselves.
@@ -33,14 +34,10 @@ impl HttpProbe {
         let keep = if settings.receive.is_empty() { 0 } else { settings.receive_limit };
         let slot = &mut self.connection;
         match connection::exchange(slot, target, settings.http2, request, keep).await {
-            Ok(answer) => {
-                let outcome = judge(settings, &answer);
-                if settings.service_name.is_some() && is_in(&settings.expected, answer.head.status().as_u16())
-                {
-                    target.registry.shared().inc(check.stats.verify_cluster);
-                }
-                outcome
-            }
+            Ok(answer) => judge(settings, &answer, |wanted| {
+                target.registry.shared().inc(check.stats.verify_cluster);
+                wanted.matches(service(answer.head.headers()))
+            }),
             Err(NoAnswer) => Outcome::NETWORK,
         }
     }
@@ -79,8 +76,8 @@ pub(super) fn absolute(target: &Target, authority: &str, path: &str) -> Result<U
     Ok(Uri::builder().scheme(target.scheme()).authority(authority).path_and_query(path).build()?)
 }
 
-/// What the response says about the host.
-fn judge(settings: &HttpCheck, answer: &Answer) -> Outcome {
+/// What the response says about the host; `is_service` compares the service it says it is.
+fn judge(settings: &HttpCheck, answer: &Answer, is_service: impl Fn(&StringMatch) -> bool) -> Outcome {
     let (status, headers) = (answer.head.status().as_u16(), answer.head.headers());
     if !payload::is_in_order(&answer.body, &settings.receive) {
         return unhealthy(status);
@@ -93,7 +90,7 @@ fn judge(settings: &HttpCheck, answer: &Answer) -> Outcome {
             excluded: headers.contains_key("x-envoy-immediate-health-check-fail"),
         };
     }
-    if settings.service_name.as_ref().is_some_and(|wanted| !wanted.matches(service(headers))) {
+    if settings.service_name.as_ref().is_some_and(|wanted| !is_service(wanted)) {
         return unhealthy(status);
     }
     Outcome::Passed { degraded: headers.contains_key("x-envoy-degraded") }
