@@ -34,6 +34,15 @@ pub(super) fn eds_cluster(name: &str, timeout: u32) -> Any {
     ))
 }
 
+/// The same with an active health check.
+pub(super) fn checked_cluster(name: &str, timeout: u32) -> Any {
+    read::<Cluster>(&format!(
+        "{{name: {name}, type: EDS, connect_timeout: {timeout}s, eds_cluster_config: {{eds_config: {{ads: {{}}}}}},
+          health_checks: [{{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1,
+            tcp_health_check: {{}}}}]}}"
+    ))
+}
+
 /// A STATIC cluster with one host.
 pub(super) fn static_cluster(name: &str, port: u16) -> Any {
     read::<Cluster>(&format!(

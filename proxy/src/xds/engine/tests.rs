@@ -7,6 +7,7 @@ use super::*;
 use crate::config::outside::QueryId;
 use outrigger_xds_protos::v3::wkt::Any;
 
+mod checks;
 mod history;
 
 const CDS: ResourceType = ResourceType::Cluster;
