@@ -12,7 +12,8 @@ use super::reply::Reply;
 use super::{AdminState, ConfigView};
 use crate::config::ClusterSlot;
 use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, Locality};
-use crate::config::live::{Breakers, Health, HostLive};
+use crate::config::live::{Breakers, Health, HostLive, Requests};
+use crate::config::outlier::Found;
 
 /// Answers `/clusters`.
 pub(super) fn clusters(state: &AdminState, query: &Query) -> Reply {
@@ -37,6 +38,14 @@ const PRIORITIES: [&str; 2] = ["default_priority", "high_priority"];
 fn cluster_text(slot: &ClusterSlot, config: &dyn ConfigView) -> String {
     let Cluster { name, breakers, .. } = &*slot.config;
     let mut out = format!("{name}::observability_name::{name}\n");
+    if let Some(outlier) = &slot.config.outlier {
+        for (kind, [average, threshold]) in
+            ["", "local_origin_"].into_iter().zip(outlier.found.each_ref().map(Found::rates))
+        {
+            let _ = writeln!(out, "{name}::outlier::{kind}success_rate_average::{average}");
+            let _ = writeln!(out, "{name}::outlier::{kind}success_rate_ejection_threshold::{threshold}");
+        }
+    }
     for (priority, breakers) in PRIORITIES.iter().zip(breakers) {
         for (limit, max) in limits(breakers) {
             let _ = writeln!(out, "{name}::{priority}::{limit}::{max}");
@@ -67,12 +76,17 @@ fn host_text(cluster: &str, host: &Host, hosts: &HostSet, out: &mut String) {
         ("sub_zone", &locality.sub_zone),
         ("canary", &false),
         ("priority", &host.priority),
-        ("success_rate", &-1),
-        ("local_origin_success_rate", &-1),
+        ("success_rate", &rate(&host.live.outlier.external)),
+        ("local_origin_success_rate", &rate(&host.live.outlier.local)),
     ];
     for (name, value) in facts {
         let _ = writeln!(out, "{prefix}::{name}::{value}");
     }
+}
+
+/// -1 stands for none, as in Envoy.
+fn rate(requests: &Requests) -> f64 {
+    requests.rate().unwrap_or(-1.0)
 }
 
 fn limits(breakers: &Breakers) -> [(&'static str, u32); 4] {
@@ -141,6 +155,13 @@ fn cluster_json(slot: &ClusterSlot, config: &dyn ConfigView) -> Value {
     if !hosts.is_empty() {
         status.insert("host_statuses".to_owned(), json!(hosts));
     }
+    let kinds = ["success_rate_ejection_threshold", "local_origin_success_rate_ejection_threshold"];
+    for (name, found) in cluster.outlier.iter().flat_map(|outlier| kinds.into_iter().zip(&outlier.found)) {
+        let [_, threshold] = found.rates();
+        if threshold > 0.0 {
+            status.insert(name.to_owned(), json!({ "value": threshold }));
+        }
+    }
     let [default, high] = &cluster.breakers;
     let thresholds = [thresholds(None, default), thresholds(Some("HIGH"), high)];
     status.insert("circuit_breakers".to_owned(), json!({ "thresholds": thresholds }));
@@ -170,6 +191,13 @@ fn host_json(host: &Host, hosts: &HostSet) -> Value {
     }
     if host.priority > 0 {
         status.insert("priority".to_owned(), json!(host.priority));
+    }
+    let rates = [
+        ("success_rate", &host.live.outlier.external),
+        ("local_origin_success_rate", &host.live.outlier.local),
+    ];
+    for (name, rate) in rates.into_iter().filter_map(|(name, requests)| Some((name, requests.rate()?))) {
+        status.insert(name.to_owned(), json!({ "value": rate }));
     }
     status.insert("locality".to_owned(), locality_json(locality(host, hosts)));
     status.into()

@@ -164,6 +164,7 @@ pub(super) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         health_check: None,
         ignore_new_hosts_until_first_hc: false,
         panic_threshold: 50,
+        outlier: None,
         close_connections_on_host_set_change: false,
         breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
         stats: ClusterStats::for_cluster(registry, name),

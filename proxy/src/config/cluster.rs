@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::health::{HealthCheck, HostCheck};
 use super::listener::{HeaderCase, Http2Settings};
 use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
+use super::outlier::Outlier;
 use super::secret::ClientTls;
 use crate::stats::scope::ClusterStats;
 
@@ -62,6 +63,8 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// Hosts count in no percentage until they were checked.
     pub ignore_new_hosts_until_first_hc: bool,
+    /// Outlier detection, when there is any.
+    pub outlier: Option<Arc<Outlier>>,
     /// Circuit breakers: default priority, high priority.
     pub breakers: [Arc<Breakers>; 2],
     /// Handles of `cluster.<name>.*`.

@@ -4,6 +4,7 @@
 
 mod health;
 mod limit;
+mod outlier;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 pub use health::{Health, HealthEpoch};
 pub use limit::Limit;
+pub use outlier::{OutlierCells, Requests};
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and
 /// `/clusters` must see the host as the whole process uses it.
@@ -32,6 +34,8 @@ pub struct HostLive {
     pub rq_error: AtomicU64,
     /// Requests that timed out.
     pub rq_timeout: AtomicU64,
+    /// What outlier detection counts.
+    pub outlier: OutlierCells,
     /// What checks and outlier detection say.
     pub health: Health,
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod health;
 pub mod listener;
 pub mod live;
+pub mod outlier;
 pub mod outside;
 pub mod publish;
 pub mod route;

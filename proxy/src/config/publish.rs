@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Snapshot;
 
@@ -19,13 +19,15 @@ pub struct Publisher {
 pub struct Subscriber {
     current: Arc<ArcSwap<Snapshot>>,
     generation: watch::Receiver<u64>,
+    attention: Arc<Notify>,
 }
 
 /// A connected pair that starts with an empty world of generation 0.
 pub fn channel() -> (Publisher, Subscriber) {
     let current = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let (sender, receiver) = watch::channel(0);
-    (Publisher { current: current.clone(), generation: sender }, Subscriber { current, generation: receiver })
+    let publisher = Publisher { current: current.clone(), generation: sender };
+    (publisher, Subscriber { current, generation: receiver, attention: Arc::default() })
 }
 
 impl Publisher {
@@ -60,5 +62,10 @@ impl Subscriber {
     /// The world now.
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// How workers call the main runtime: some host's live cells ask for a decision. Shared by all clones.
+    pub fn attention(&self) -> &Arc<Notify> {
+        &self.attention
     }
 }

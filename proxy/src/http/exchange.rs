@@ -23,6 +23,7 @@ use crate::net::deadline::Deadline;
 use crate::upstream::breaker::RetryPermit;
 use crate::upstream::connect::millis;
 use crate::upstream::lb::PickContext;
+use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::{ClusterState, View};
 
@@ -354,7 +355,9 @@ impl<'r> Exchange<'r> {
             let count = text.format(self.summary.attempts).as_bytes();
             self.head.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
-        let mut attempt = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers).await?;
+        let begun = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers).await;
+        let mut attempt = begun.inspect_err(|error| self.report_failure(cluster, &pool, error))?;
+        outlier::connected(cluster.config(), &pool.host);
         self.summary.upstream_protocol = attempt.lease.version();
         self.summary.upstream_local_address = attempt.lease.local_address;
         let per_try = retries.per_try_timeout();
@@ -362,15 +365,31 @@ impl<'r> Exchange<'r> {
         match response {
             Ok(response) => {
                 let now = Instant::now();
+                self.report_response(cluster, &pool, &response);
                 self.summary.timing.upstream_first_byte = Some(now);
                 timers.touch(now);
                 Ok((attempt, response))
             }
             Err(error) => {
+                self.report_failure(cluster, &pool, &error);
                 attempt.lease.stream.cancel();
                 attempt.lease.finish(&self.ctx.local, cluster.config());
                 Err(error)
             }
+        }
+    }
+
+    /// What the host is judged by: the gRPC status where there is one, else the HTTP status.
+    fn report_response(&self, cluster: &ClusterState, pool: &HostPool, response: &ResponseHead) {
+        let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
+        let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let status = code.map_or(response.status, super::grpc::status_to_http);
+        outlier::response(&self.ctx.local, cluster.config(), &pool.host, status);
+    }
+
+    fn report_failure(&self, cluster: &ClusterState, pool: &HostPool, error: &ProxyError) {
+        if let Some(failure) = LocalFailure::of(error) {
+            outlier::failed(&self.ctx.local, cluster.config(), &pool.host, failure);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::observe::access_log::sink::Sinks;
 use crate::observe::collect::{Collector, Vitals};
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
-use crate::upstream::dns;
+use crate::upstream::{dns, outlier};
 use crate::worker::{Drains, Progress, Workers};
 use crate::xds::driver::{Driver, Handle, Parts};
 use crate::xds::engine::InitPhase;
@@ -189,12 +189,14 @@ impl Server {
         let drain_time = args.drain_time_s.map_or(process.drain_time, Duration::from_secs);
         let lifecycle =
             Lifecycle::new(drains.clone(), drain_time, sinks.clone(), tokio::runtime::Handle::current());
+        let outliers = outlier::run(snapshots.clone(), registry.shared().clone());
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, driver: handle };
         server.start_admin(args, &process, settings, levels, &registry, snapshots, started, count).await?;
         tokio::spawn(checker.run());
         tokio::spawn(driver.run());
+        tokio::spawn(outliers);
         server.follow_start();
         server.until_the_end().await;
         Ok(ExitCode::SUCCESS)

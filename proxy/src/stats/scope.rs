@@ -324,6 +324,42 @@ impl HealthCheckStats {
 }
 
 bundle! {
+    /// `cluster.<name>.outlier_detection.*`
+    OutlierStats(prefix) {
+        ejections: main(prefix) {
+            ejections_active: Gauge,
+            ejections_enforced_total: Counter,
+            ejections_overflow: Counter,
+            ejections_detected_consecutive_5xx: Counter,
+            ejections_detected_consecutive_gateway_failure: Counter,
+            ejections_detected_consecutive_local_origin_failure: Counter,
+            ejections_detected_degradation: Counter,
+            ejections_detected_success_rate: Counter,
+            ejections_detected_local_origin_success_rate: Counter,
+            ejections_detected_failure_percentage: Counter,
+            ejections_detected_local_origin_failure_percentage: Counter,
+            ejections_enforced_consecutive_5xx: Counter,
+            ejections_enforced_consecutive_gateway_failure: Counter,
+            ejections_enforced_consecutive_local_origin_failure: Counter,
+            ejections_enforced_success_rate: Counter,
+            ejections_enforced_local_origin_success_rate: Counter,
+            ejections_enforced_failure_percentage: Counter,
+            ejections_enforced_local_origin_failure_percentage: Counter,
+            ejections_total: Counter,
+            ejections_consecutive_5xx: Counter,
+            ejections_success_rate: Counter,
+        }
+    }
+}
+
+impl OutlierStats {
+    /// Of the cluster called `name` (its `alt_stat_name` when it has one).
+    pub fn for_cluster(registry: &Registry, name: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.outlier_detection.", sanitize(name)))
+    }
+}
+
+bundle! {
     /// `listener.<address>.ssl.*` and `cluster.<name>.ssl.*`
     TlsStats(prefix) {
         handshakes: workers(prefix) {

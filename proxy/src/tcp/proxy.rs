@@ -17,6 +17,7 @@ use crate::observe::record::{Record, Timing};
 use crate::upstream::connect::dial;
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
+use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::{ConnectionGuard, HostPool};
 use crate::upstream::view::ClusterState;
 
@@ -130,10 +131,16 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         match dial(&conn.local, settings, &pool.host).await {
             Ok(up) => {
                 pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
+                outlier::connected_for_good(&conn.local, settings, &pool.host);
                 story.local_address = up.local_addr();
                 return Some((up, guard));
             }
-            Err(failure) => story.connect_failed(failure),
+            Err(failure) => {
+                if let Some(told) = LocalFailure::of_connection(&failure) {
+                    outlier::connection_failed(&conn.local, settings, &pool.host, told);
+                }
+                story.connect_failed(failure);
+            }
         }
     }
     conn.local.stats.inc(settings.stats.upstream_cx_connect_attempts_exceeded);

@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use fastrand::Rng;
+use tokio::sync::Notify;
 
 use super::view::View;
 use crate::http::head::HeadPool;
@@ -25,6 +27,8 @@ pub struct Local {
     pub heads: Rc<HeadPool>,
     /// This worker's part of every access log.
     pub logs: RefCell<WorkerLogs>,
+    /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
+    pub attention: Arc<Notify>,
     rng: RefCell<Rng>,
     view: RefCell<Rc<View>>,
     date: RefCell<DateCache>,
@@ -33,7 +37,7 @@ pub struct Local {
 
 impl Local {
     /// Fresh state for worker `index`.
-    pub fn new(index: usize, stats: Shard, mut rng: Rng) -> Self {
+    pub fn new(index: usize, stats: Shard, mut rng: Rng, attention: Arc<Notify>) -> Self {
         let bufs = Rc::<BufPool>::default();
         Self {
             index,
@@ -41,6 +45,7 @@ impl Local {
             heads: HeadPool::new(Rc::clone(&bufs)),
             bufs,
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
+            attention,
             rng: RefCell::new(rng),
             view: RefCell::default(),
             date: RefCell::new(DateCache::new(Instant::now())),

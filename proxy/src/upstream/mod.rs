@@ -6,5 +6,6 @@ pub mod connect;
 pub mod dns;
 pub mod lb;
 pub mod local;
+pub mod outlier;
 pub mod pool;
 pub mod view;

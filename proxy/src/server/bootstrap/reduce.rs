@@ -189,7 +189,7 @@ fn check_cluster_manager(
     } = message;
     refuse!(path; upstream_bind_config);
     warn_set!(notes, path, "is not in effect: all zones are used alike"; local_cluster_name);
-    warn_set!(notes, path, "is not in effect: failing hosts are not ejected"; outlier_detection);
+    warn_set!(notes, path, "is not in effect: ejections are told in the log, not as events"; outlier_detection);
     warn_set!(notes, path, "is not in effect: load reports are not sent"; load_stats_config);
     Ok(())
 }

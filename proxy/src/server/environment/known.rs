@@ -23,7 +23,7 @@ const WITHOUT_EFFECT: &[(&str, Kind, &str)] = &[
     ("ENVOY_NO_EXTENSION_LOOKUP_BY_NAME", Kind::FlagOnByDefault, RUNTIME),
     ("ENVOY_USE_HTTP_CLIENT_TO_FETCH_AWS_CREDENTIALS", Kind::Flag, RUNTIME),
     ("MAX_REQUESTS_PER_IO_CYCLE", Kind::Number, RUNTIME),
-    ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", Kind::Text, "hosts are not ejected, so there are no events"),
+    ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", Kind::Text, "ejections are told in the log, not as events"),
     ("ENVOY_ENABLE_TCP_POOL_IDLE_TIMEOUT", Kind::Text, RUNTIME),
     ("ENABLE_ENVOY_XRAY_TRACING", Kind::Flag, TRACING),
     ("ENABLE_ENVOY_DATADOG_TRACING", Kind::Flag, TRACING),

@@ -151,6 +151,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         health_check: None,
         ignore_new_hosts_until_first_hc: false,
         panic_threshold: 50,
+        outlier: None,
         close_connections_on_host_set_change: false,
         breakers: [unlimited(), unlimited()],
         stats: ClusterStats::for_cluster(registry, "up"),

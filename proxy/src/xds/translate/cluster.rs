@@ -17,7 +17,7 @@ use super::health::Checked;
 use super::path::{Path, Rejection};
 use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
-use super::{TranslatedCluster, health, lb, route_action, tls};
+use super::{TranslatedCluster, health, lb, outlier, route_action, tls};
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Limit, Priority};
 use crate::stats::scope::ClusterStats;
@@ -93,7 +93,6 @@ pub(super) fn compile(
         connection_pool_per_downstream_connection, queuing_policies);
     warn_set!(scope, path, "is not in effect: requests that are under way finish";
         close_connections_on_host_health_failure);
-    warn_set!(scope, path, "is not in effect: failing hosts are not ejected"; outlier_detection);
     warn_set!(scope, path, "is not in effect: load reports are not sent"; lrs_server, lrs_report_endpoint_metrics);
     warn_set!(scope, path, "is not in effect: these statistics do not exist";
         track_timeout_budgets, track_cluster_stats, stats_matcher);
@@ -117,6 +116,8 @@ pub(super) fn compile(
     let name = fields::required(name, &path.field("name"))?;
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let tls = tls::upstream(transport_socket, stat_name, protocol.protocol, path, &mut scope)?;
+    let outlier_path = path.field("outlier_detection");
+    let outlier = outlier::compile(outlier_detection, stat_name, &discovery, &outlier_path, &mut scope)?;
     let connect_path = path.field("connect_timeout");
     if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
         scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
@@ -149,6 +150,7 @@ pub(super) fn compile(
         panic_threshold: common_lb.panic_threshold,
         close_connections_on_host_set_change: common_lb.close_on_change,
         breakers: breakers(circuit_breakers, &path.field("circuit_breakers"), &mut scope)?,
+        outlier,
         stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
     };
     Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })

@@ -22,6 +22,7 @@ mod http_options;
 mod lb;
 mod listener;
 pub(crate) mod matchers;
+mod outlier;
 mod path;
 mod protocol;
 mod retry;

@@ -114,7 +114,7 @@ fn extension(
         upstream_protocol_options,
     } = options;
     refuse!(path; header_validation_config, request_mirror_policies, retry_policy);
-    warn_set!(scope, path, "is not in effect: failing hosts are not ejected"; outlier_detection);
+    warn_set!(scope, path, "is not in effect: outliers are found by status alone"; outlier_detection);
     warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     http_filter::upstream(http_filters, &path.field("http_filters"))?;
     check_upstream(upstream_http_protocol_options, &path.field("upstream_http_protocol_options"))?;

@@ -306,3 +306,28 @@ endpoints:
     );
     assert_eq!(&*assignment.hosts[0].hostname, "h");
 }
+
+#[test]
+fn outlier_detection_has_envoys_defaults_and_bounds() {
+    let with = |fields: &str| cluster_of(&format!("name: c\noutlier_detection: {{{fields}}}"));
+    assert!(cluster_of("name: c").unwrap().config.outlier.is_none());
+    let outlier = with("").unwrap().config.outlier.clone().unwrap();
+    assert_eq!(outlier.consecutive, [5; 3]);
+    assert_eq!(outlier.enforcing, [100, 0, 100, 100, 100, 0, 0]);
+    let times = (outlier.interval, outlier.base_ejection_time, outlier.max_ejection_time);
+    assert_eq!(times, (Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(300)));
+    assert_eq!((outlier.max_ejection_percent, outlier.always_eject_one_host), (10, false));
+    // What App Mesh writes.
+    let fields = "consecutive_5xx: 7, interval: 4s, base_ejection_time: 400s, max_ejection_percent: 50, enforcing_success_rate: 0";
+    let outlier = with(fields).unwrap().config.outlier.clone().unwrap();
+    assert_eq!((outlier.consecutive[0], outlier.enforcing[2], outlier.max_ejection_percent), (7, 0, 50));
+    assert_eq!(outlier.max_ejection_time, Duration::from_secs(400));
+    for (fields, name) in [
+        ("interval: 0s", "interval"),
+        ("base_ejection_time: 5s, max_ejection_time: 4s", "max_ejection_time"),
+        ("max_ejection_percent: 101", "max_ejection_percent"),
+    ] {
+        let refused = with(fields).unwrap_err().to_string();
+        assert!(refused.contains(&format!("outlier_detection.{name}")), "{refused}");
+    }
+}
