@@ -20,6 +20,7 @@ on_both_data_planes!(
     one_host_of_three_is_more_than_ten_percent,
     failed_connections_count_apart_when_split,
     failed_connections_of_a_tcp_proxy_eject,
+    a_passed_check_takes_a_host_back,
     statistics_have_envoys_names,
 );
 
@@ -50,7 +51,11 @@ impl Scene {
         detection: Value,
     ) -> Result<Self> {
         let mut cluster = cluster("a", hosts);
+        if let Some(check) = detection.get("check") {
+            cluster["health_checks"] = json!([check]);
+        }
         cluster["outlier_detection"] = detection;
+        cluster["outlier_detection"].as_object_mut().ok_or("not an object")?.remove("check");
         // Else Envoy waits up to a second before balancers hear of a change.
         cluster["common_lb_config"] = json!({"update_merge_window": "0s"});
         let launch = plane.launch()?.concurrency(1);
@@ -236,6 +241,26 @@ async fn failed_connections_of_a_tcp_proxy_eject(plane: DataPlane) -> Result<()>
     assert_eq!(scene.stat("ejections_enforced_consecutive_5xx").await?, 1);
     assert_eq!(scene.flags(dead.address()).await?, "/failed_outlier_check");
     assert_eq!(scene.statuses(6).await?, [200; 6]);
+    Ok(())
+}
+
+async fn a_passed_check_takes_a_host_back(plane: DataPlane) -> Result<()> {
+    let (_hosts, addresses) = one_of_three()?;
+    let check = json!({
+        "timeout": "5s", "interval": "0.2s", "healthy_threshold": 1, "unhealthy_threshold": 100,
+        "tcp_health_check": {}, "no_traffic_interval": "0.2s",
+    });
+    let detection = json!({
+        "interval": "0.1s", "base_ejection_time": LONG, "max_ejection_time": LONG,
+        "max_ejection_percent": 50, "check": check,
+    });
+    let scene = Scene::start(plane, &addresses, detection).await?;
+    scene.sidecar.until_stat("cluster.a.membership_healthy", |hosts| hosts == 3).await?;
+    while scene.stat("ejections_enforced_total").await? < 1 {
+        scene.statuses(3).await?;
+    }
+    scene.until_stat("ejections_active", 0).await?;
+    assert_eq!(scene.flags(addresses[1]).await?, "healthy");
     Ok(())
 }
 

@@ -45,6 +45,9 @@ impl Session {
             self.tell(check, &verdict.events);
             self.settle(verdict.flags);
             let passed = matches!(outcome, Outcome::Passed { .. });
+            if passed {
+                self.take_back();
+            }
             let pause = self.pause(check, passed, verdict.transition);
             tokio::time::sleep(pause).await;
         }
@@ -98,6 +101,15 @@ impl Session {
         }
         if before & Health::PENDING_ACTIVE_HC != 0 {
             self.group.checked.notify_one();
+        }
+    }
+
+    /// A check that passed overrules outlier detection, which does the rest at its next sweep.
+    fn take_back(&self) {
+        let (outlier, health) = (&self.group.cluster.outlier, &self.host.live.health);
+        let may = outlier.as_ref().is_some_and(|outlier| outlier.check_takes_back);
+        if may && !health.has(Health::FAILED_ACTIVE_HC) && health.clear(Health::FAILED_OUTLIER) {
+            self.group.gauges();
         }
     }
 

@@ -31,6 +31,7 @@ fn settings(registry: &Registry) -> Outlier {
         failure_percentage: Volume { minimum_hosts: 5, requests: 50 },
         failure_percentage_threshold: 85,
         split_errors: false,
+        check_takes_back: true,
         found: Default::default(),
         stats: OutlierStats::for_cluster(registry, "c"),
     }

@@ -56,7 +56,7 @@ pub(super) fn compile(
         failure_percentage_request_volume,
         max_ejection_time,
         max_ejection_time_jitter,
-        successful_active_health_check_uneject_host: _, // Says what a check may do; without checks, nothing.
+        successful_active_health_check_uneject_host,
         always_eject_one_host,
         detect_degraded_hosts,
         monitors,
@@ -122,6 +122,7 @@ pub(super) fn compile(
             "failure_percentage_threshold",
         )?,
         split_errors: *split_external_local_origin_errors,
+        check_takes_back: fields::flag(successful_active_health_check_uneject_host, true),
         found: Default::default(),
         stats: OutlierStats::for_cluster(&scope.context.stats, stat_name),
     })))
