@@ -26,9 +26,6 @@ pub fn normalize(target: &[u8], settings: &HttpSettings) -> Normalized {
     }
     let split = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(split);
-    if !needs_work(path) || path == b"*" {
-        return Normalized::Unchanged;
-    }
     let (mut path, mut redirect) = (path.to_vec(), false);
     if has_escaped_slash(&path) {
         match settings.escaped_slashes {
@@ -71,17 +68,6 @@ fn is_plain(target: &[u8]) -> bool {
         }
     }
     true
-}
-
-/// Whether any rule touches this path.
-#[inline]
-fn needs_work(path: &[u8]) -> bool {
-    let mut previous = 0;
-    path.iter().any(|byte| {
-        let special = matches!(byte, b'%' | b'\\') || (previous == b'/' && matches!(byte, b'/' | b'.'));
-        previous = *byte;
-        special
-    })
 }
 
 fn has_escaped_slash(path: &[u8]) -> bool {
@@ -203,7 +189,7 @@ mod tests {
     #[test]
     fn ordinary_paths_are_left_alone() {
         for path in [&b"/"[..], b"/api/v1/items", b"/a.b/c..d"] {
-            assert!(!needs_work(path), "{path:?}");
+            assert!(is_plain(path), "{path:?}");
         }
     }
 }
