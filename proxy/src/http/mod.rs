@@ -7,6 +7,7 @@ pub mod context;
 pub mod edits;
 pub mod exchange;
 pub mod filter;
+mod forward;
 pub mod grpc;
 pub mod head;
 pub mod header_id;

@@ -1,0 +1,97 @@
+//! What the configuration changes in heads that pass: header edits by level, path and authority rewrites.
+
+use std::borrow::Cow;
+
+use super::Exchange;
+use crate::config::route::{Forward, HostRewrite, WeightedCluster};
+use crate::http::head::ResponseHead;
+use crate::http::header_id::HeaderId;
+use crate::http::route::Found;
+use crate::http::{edits, response_headers, rewrite};
+use crate::observe::record::Record;
+use crate::upstream::connect::millis;
+
+impl<'r> Exchange<'r> {
+    pub(in crate::http) fn edit_request(
+        &mut self,
+        found: Found<'r>,
+        forward: &'r Forward,
+        entry: Option<&'r WeightedCluster>,
+    ) {
+        for level in edits::levels(self.ctx.route_table(self.view), found, entry) {
+            if !level.request_is_empty() {
+                let values = edits::render(&level.request_add, &self.summary.record(Some(&self.head)));
+                edits::apply_request(level, &values, &mut self.head.block);
+            }
+        }
+        if let Some(rewritten) = &forward.path_rewrite {
+            let path = rewrite::path(rewritten, &found.route.matches.path, self.head.path_and_query());
+            let original = self.head.path_and_query().to_vec();
+            if !self.ctx.settings.suppress_envoy_headers {
+                self.head.block.set(b"x-envoy-original-path", &original);
+            }
+            self.head.set_path(&path);
+            self.summary.original_path = Some(original);
+        }
+        let literal = entry.and_then(|entry| entry.host_rewrite.as_deref());
+        match (literal, &forward.host_rewrite) {
+            (Some(host), _) => self.set_authority(host.as_bytes(), forward),
+            (None, Some(HostRewrite::Auto) | None) => {}
+            (None, Some(other)) => {
+                if let Some(host) = rewrite::host(other, &self.head, "").map(Cow::into_owned) {
+                    self.set_authority(&host, forward);
+                }
+            }
+        }
+        let expected = forward.expected_timeout();
+        if !expected.is_zero() && !self.ctx.settings.suppress_envoy_headers {
+            let mut text = itoa::Buffer::new();
+            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, text.format(millis(expected)).as_bytes());
+        }
+    }
+
+    pub(in crate::http) fn set_authority(&mut self, host: &[u8], forward: &Forward) {
+        let original = self.head.authority().to_vec();
+        if forward.append_x_forwarded_host {
+            self.head.block.append(b"x-forwarded-host", &original);
+        }
+        if !self.ctx.settings.suppress_envoy_headers {
+            self.head.block.set(b"x-envoy-original-host", &original);
+        }
+        self.head.set_authority(host);
+    }
+
+    pub(in crate::http) fn edit_response(
+        &mut self,
+        response: &mut ResponseHead,
+        found: Found<'r>,
+        entry: Option<&'r WeightedCluster>,
+    ) {
+        let timing = &self.summary.timing;
+        let now = timing.upstream_first_byte.unwrap_or(timing.started);
+        let service = millis(now.duration_since(timing.started));
+        response_headers::mark_upstream(response, &self.ctx.settings, service);
+        if found.virtual_host.include_attempt_count_in_response {
+            let mut text = itoa::Buffer::new();
+            let count = text.format(self.summary.attempts).as_bytes();
+            response.block.replace(HeaderId::EnvoyAttemptCount, count);
+        }
+        self.apply_response_edits(response, found, entry);
+        response_headers::finish(response, &self.head, &self.ctx.settings, &self.ctx.local, now);
+    }
+
+    pub(in crate::http) fn apply_response_edits(
+        &mut self,
+        response: &mut ResponseHead,
+        found: Found<'r>,
+        entry: Option<&'r WeightedCluster>,
+    ) {
+        for level in edits::levels(self.ctx.route_table(self.view), found, entry) {
+            if !level.response_is_empty() {
+                let record = Record { response: Some(response), ..self.summary.record(Some(&self.head)) };
+                let values = edits::render(&level.response_add, &record);
+                edits::apply_response(level, &values, &mut response.block);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Answers of our own: what a failure means for flags, statistics and the client.
+
+use std::time::Instant;
+
+use super::Exchange;
+use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
+use crate::http::codec::Downstream;
+use crate::http::local_reply::LocalReply;
+use crate::http::{relay, response_headers};
+use crate::net::deadline::Deadline;
+
+impl Exchange<'_> {
+    /// A failure: its flags and details for the log, and the answer unless the client is gone.
+    pub(in crate::http) fn fail(
+        &mut self,
+        error: ProxyError,
+        down: &mut Downstream<'_>,
+    ) -> Option<LocalReply> {
+        if let ProxyError::ConnectFailure(ConnectFailure::Remote(text) | ConnectFailure::Local(text)) = &error
+        {
+            self.summary.upstream_failure.clone_from(text);
+        }
+        self.count_failure(&error);
+        let reply = LocalReply::for_error(&error);
+        if reply.is_none() {
+            self.summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+            self.summary.details = match error {
+                ProxyError::Cut => "downstream_local_disconnect(drain_time_over)".into(),
+                _ => "downstream_remote_disconnect".into(),
+            };
+            self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_rx_reset);
+            self.broken = true;
+            down.reset();
+        }
+        reply
+    }
+
+    fn count_failure(&self, error: &ProxyError) {
+        let http = &self.ctx.settings.stats;
+        let Some(cluster) = &self.summary.cluster else { return };
+        let stats = &cluster.config().stats;
+        let shard = &self.ctx.local.stats;
+        match error {
+            ProxyError::RequestTimeout => shard.inc(stats.upstream_rq_timeout),
+            ProxyError::PerTryTimeout => shard.inc(stats.upstream_rq_per_try_timeout),
+            ProxyError::StreamIdle { .. } => shard.inc(http.downstream_rq_idle_timeout),
+            ProxyError::RequestArrivalTimeout => shard.inc(http.downstream_rq_timeout),
+            ProxyError::MaxStreamDuration { .. } => shard.inc(stats.upstream_rq_max_duration_reached),
+            ProxyError::UpstreamReset { .. } => shard.inc(stats.upstream_rq_rx_reset),
+            ProxyError::UpstreamProtocol(_) => shard.inc(stats.upstream_cx_protocol_error),
+            ProxyError::ConnectFailure(_) => shard.inc(stats.upstream_rq_pending_failure_eject),
+            ProxyError::ClientGone => shard.inc(stats.upstream_rq_cancelled),
+            _ => {}
+        }
+    }
+
+    pub(in crate::http) async fn reply(
+        &mut self,
+        reply: LocalReply,
+        down: &mut Downstream<'_>,
+        deadline: &mut Deadline,
+    ) {
+        self.summary.flags.insert(reply.flags);
+        self.summary.details = reply.details.clone();
+        self.summary.status = reply.status;
+        self.last |= reply.close;
+        self.summary.count_upstream(reply.status);
+        let (mut response, body) = reply.into_response(self.grpc);
+        self.summary.status = if self.grpc { 200 } else { self.summary.status };
+        if let Some(found) = self.summary.found {
+            self.apply_response_edits(&mut response, found, None);
+        }
+        let now = Instant::now();
+        response_headers::finish(&mut response, &self.head, &self.ctx.settings, &self.ctx.local, now);
+        self.summary.local_body = body;
+        relay::local(self, response, down, deadline).await;
+    }
+}
