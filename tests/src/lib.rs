@@ -13,6 +13,7 @@ pub mod client;
 pub mod containers;
 pub mod control_plane;
 pub mod data_plane;
+pub mod emf;
 pub mod envoy;
 pub mod grpcio;
 pub mod load;

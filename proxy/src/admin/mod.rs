@@ -18,7 +18,7 @@ mod reply;
 pub mod server;
 mod stats;
 #[cfg(test)]
-mod test_world;
+pub(crate) mod test_world;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -128,7 +128,7 @@ impl World {
 
 use crate::config::ClusterSlot;
 
-pub(super) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Cluster {
+pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Cluster {
     let breakers = |[connections, pending, requests, retries]: [u32; 4]| {
         Arc::new(Breakers {
             connections: Limit::new(connections),
@@ -191,7 +191,7 @@ fn host() -> Host {
     }
 }
 
-fn listener(registry: &Registry) -> Listener {
+pub(crate) fn listener(registry: &Registry) -> Listener {
     let address = SocketAddr::from(([127, 0, 0, 1], 18080));
     Listener {
         name: "lds_ingress".into(),

@@ -55,12 +55,19 @@ impl<'r> Exchange<'r> {
             self.back_off(wait, &mut timers).await?;
         };
         self.summary.bytes_received = replay.received();
+        self.note_times(&timers);
         let (mut attempt, mut response) = outcome?;
         self.edit_response(&mut response, found, entry);
         let tunnelled = relay::run(self, &mut attempt, response, down, &mut replay, &mut timers).await;
         self.summary.bytes_received = replay.received() + tunnelled;
+        self.note_times(&timers);
         attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(())
+    }
+
+    fn note_times(&mut self, timers: &Timers<'_>) {
+        self.summary.timing.request_complete = timers.request_completed_at();
+        self.summary.timing.upstream_sent = timers.sent_at();
     }
 
     /// The client waits for permission to send its body: give it, or pass the question on.

@@ -52,7 +52,10 @@ pub async fn run(
     exchange.summary.trailers = body.take_trailers();
     let complete = attempt.request.is_done() || ahead.is_done();
     match cut {
-        Ok(()) => exchange.broken |= tunnel || !complete,
+        Ok(()) => {
+            exchange.summary.count_upstream_time(timers.request_completed_at());
+            exchange.broken |= tunnel || !complete;
+        }
         Err(cut) => record_cut(exchange, cut, attempt.lease.is_multiplexed(), down),
     }
     if !complete || !body.is_done() {
@@ -75,7 +78,8 @@ fn poll_bodies(
         match attempt.pump_request(cx, down, replay) {
             Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(Cut::Client)),
             Poll::Ready(Err(PumpError::Sink(_))) => attempt.upstream_closed_body = true,
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+            Poll::Ready(Ok(())) => timers.sent(Instant::now()),
+            Poll::Pending => {}
         }
         if replay.is_ended() {
             timers.request_complete(Instant::now());

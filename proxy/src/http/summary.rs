@@ -157,6 +157,14 @@ impl<'r> Summary<'r> {
         }
     }
 
+    /// Records how long the complete response took, from the end of the request. A response that was complete
+    /// before its request has no such time.
+    pub fn count_upstream_time(&self, request_complete: Option<Instant>) {
+        let (Some(cluster), Some(since)) = (&self.cluster, request_complete) else { return };
+        let took = millis(since.elapsed());
+        cluster.config().stats.record_time(&self.ctx.local.stats, took, self.internal);
+    }
+
     /// Counts a response charged to the chosen cluster: from a host, or our own reply on its behalf.
     pub fn count_upstream(&self, status: u16) {
         let Some(cluster) = &self.cluster else { return };

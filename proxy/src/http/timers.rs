@@ -20,7 +20,10 @@ pub struct Timers<'d> {
     arrival: Option<Instant>,
     idle: Duration,
     active: Instant,
-    request_complete: bool,
+    /// When the whole request had arrived.
+    request_complete: Option<Instant>,
+    /// When the last attempt had sent all of it.
+    sent: Option<Instant>,
     cut: &'d Cell<bool>,
 }
 
@@ -44,7 +47,8 @@ impl<'d> Timers<'d> {
             arrival: None,
             idle,
             active: now,
-            request_complete: false,
+            request_complete: None,
+            sent: None,
             cut,
         }
     }
@@ -56,8 +60,8 @@ impl<'d> Timers<'d> {
 
     /// The whole request has arrived: the route timeout starts.
     pub fn request_complete(&mut self, now: Instant) {
-        if !self.request_complete {
-            self.request_complete = true;
+        if self.request_complete.is_none() {
+            self.request_complete = Some(now);
             self.arrival = None;
             self.route = after(now, self.route_timeout);
             self.active = now;
@@ -66,11 +70,27 @@ impl<'d> Timers<'d> {
 
     /// Whether the whole request has arrived.
     pub fn is_request_complete(&self) -> bool {
+        self.request_complete.is_some()
+    }
+
+    /// When the whole request had arrived.
+    pub fn request_completed_at(&self) -> Option<Instant> {
         self.request_complete
+    }
+
+    /// When the last attempt had sent the whole request.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.sent
+    }
+
+    /// The whole request went up.
+    pub fn sent(&mut self, now: Instant) {
+        self.sent = Some(now);
     }
 
     /// An attempt has sent its request: its own clock starts. One that ends later than the route's is ignored.
     pub fn start_try(&mut self, now: Instant, timeout: Duration) {
+        self.sent(now);
         let ignored = !self.route_timeout.is_zero() && timeout >= self.route_timeout;
         self.per_try = if ignored { None } else { after(now, timeout) };
     }
@@ -110,7 +130,7 @@ impl<'d> Timers<'d> {
     }
 
     fn expired(&self, now: Instant, idle: Option<Instant>) -> Option<ProxyError> {
-        let request_complete = self.request_complete;
+        let request_complete = self.is_request_complete();
         let past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if past(self.arrival) {
             return Some(ProxyError::RequestArrivalTimeout);

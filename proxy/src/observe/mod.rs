@@ -1,8 +1,11 @@
-//! What leaves the data path about a request: access-log lines now, spans later.
+//! What leaves the data path about its traffic: access-log lines, metrics that are scraped or pushed.
 
 pub mod access_log;
 pub mod collect;
+pub mod emf;
 pub mod format;
+pub mod mesh;
+pub mod platform;
 pub mod prometheus;
 pub mod record;
 #[cfg(test)]

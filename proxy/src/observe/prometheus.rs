@@ -155,7 +155,7 @@ impl Seen {
 }
 
 /// `envoy_` and the name with everything outside `[A-Za-z0-9_]` as `_`.
-fn metric_name(extracted: &str) -> String {
+pub(super) fn metric_name(extracted: &str) -> String {
     let mut name = String::with_capacity(extracted.len() + 6);
     name.push_str("envoy_");
     push_identifier(&mut name, extracted);

@@ -5,6 +5,7 @@
 //! variable's name. Variables that the agent itself reads (drain time, polling) take their default instead.
 
 mod bootstrap;
+mod emf;
 mod endpoint;
 mod identity;
 mod known;
@@ -88,6 +89,12 @@ pub struct ProcessSettings {
     pub log_level: Option<String>,
     /// `LISTENER_DRAIN_WAIT_TIME_S`, 5..=110, default 20.
     pub drain_time: Duration,
+    /// `OUTRIGGER_EMF*`; `None` is off.
+    pub emf: Option<crate::observe::emf::Settings>,
+    /// `OUTRIGGER_CLUSTER_NAME`: ECS or EKS cluster, where the platform does not tell.
+    pub cluster_name: Option<String>,
+    /// `ECS_CONTAINER_METADATA_URI_V4`.
+    pub ecs_metadata: Option<String>,
     /// Accepted and without effect, for the log.
     pub warnings: Vec<String>,
 }
@@ -101,6 +108,9 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
         workers: own.workers.or(concurrency(variables)?),
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),
+        emf: own.emf,
+        cluster_name: own.cluster_name,
+        ecs_metadata: variables.get("ECS_CONTAINER_METADATA_URI_V4"),
         warnings,
     })
 }

@@ -11,4 +11,5 @@ mod logging;
 mod process;
 pub mod ready;
 pub mod run;
+mod telemetry;
 mod x509;

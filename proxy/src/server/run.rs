@@ -18,6 +18,7 @@ use super::bootstrap::{self, Settings};
 use super::config_view::DriverView;
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
 use super::process::Lifecycle;
+use super::telemetry::{Sources, Telemetry};
 use super::{faults, intercept, logging, ready};
 use crate::admin::logging::LogLevels;
 use crate::admin::server::{AdminAddress, AdminServer};
@@ -193,12 +194,22 @@ impl Server {
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, driver: handle };
-        server.start_admin(args, &process, settings, levels, &registry, snapshots, started, count).await?;
+        let collector = server.collector(&registry, snapshots.clone(), started);
+        let sources = Sources {
+            registry: &registry,
+            snapshots: &snapshots,
+            collector: &collector,
+            sinks: &server.sinks,
+        };
+        let telemetry = Telemetry::start(&process, &settings, &sources)?;
+        server
+            .start_admin(args, &process, settings, levels, &registry, snapshots, started, count, collector)
+            .await?;
         tokio::spawn(checker.run());
         tokio::spawn(driver.run());
         tokio::spawn(outliers);
         server.follow_start();
-        server.until_the_end().await;
+        server.until_the_end(telemetry).await;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -213,8 +224,8 @@ impl Server {
         snapshots: Subscriber,
         started: Instant,
         workers: usize,
+        collector: Arc<Collector>,
     ) -> Result<(), String> {
-        let collector = self.collector(registry, snapshots.clone(), started);
         tokio::spawn(flush(collector.clone(), settings.stats_flush));
         let Some(bind) = process.admin_override.map(AdminBind::Tcp).or(settings.admin) else { return Ok(()) };
         let address = match bind {
@@ -280,7 +291,7 @@ impl Server {
     }
 
     /// Waits for a reason to end, drains if there is time, and stops the workers.
-    async fn until_the_end(self) {
+    async fn until_the_end(self, telemetry: Telemetry) {
         let graceful = self.reason_to_end().await;
         self.lifecycle.enter(ServerState::Draining);
         let progress = self.workers.progress().clone();
@@ -294,11 +305,10 @@ impl Server {
         self.lifecycle.drains().all.advance(DrainPhase::Terminating);
         let (workers, sinks) = (self.workers, self.sinks);
         // Threads and files: off the runtime, bounded by what they wait for.
-        let ended = tokio::task::spawn_blocking(move || {
-            workers.join();
-            sinks.shutdown(LOG_GRACE);
-        });
-        let _ = ended.await;
+        let _ = tokio::task::spawn_blocking(move || workers.join()).await;
+        // Workers count to their end, and the last metrics may be lines of a sink.
+        telemetry.finish().await;
+        let _ = tokio::task::spawn_blocking(move || sinks.shutdown(LOG_GRACE)).await;
     }
 
     /// True for SIGTERM, false for SIGINT and `/quitquitquit`.

@@ -7,6 +7,7 @@
 
 pub mod cells;
 pub mod histogram;
+pub mod interval;
 pub mod registry;
 pub mod scope;
 pub mod tags;

@@ -33,7 +33,7 @@ pub struct StatusCodes(pub(super) u32);
 /// Handle of a statistic whose value is text. Written rarely, by the main runtime.
 #[derive(Clone, Debug)]
 pub struct TextReadout {
-    set: Arc<StatSet>,
+    set: Arc<Owned>,
     index: usize,
 }
 
@@ -108,6 +108,11 @@ pub struct StatSet {
     graveyard: Arc<Mutex<Vec<Grave>>>,
 }
 
+/// What bundles hold. Without an owner a set is gone for readers, but one who tells changes may keep it
+/// until its last ones are told (`stats/interval`).
+#[derive(Debug)]
+pub struct Owned(Arc<StatSet>);
+
 /// The ids of a dropped set, waiting to be reclaimed.
 #[derive(Debug)]
 struct Grave {
@@ -144,7 +149,7 @@ impl StatSet {
 impl TextReadout {
     /// Replaces the text.
     pub fn set(&self, text: &str) {
-        if let Some(cell) = self.set.texts.get(self.index) {
+        if let Some(cell) = self.set.0.texts.get(self.index) {
             *lock(cell) = text.into();
         }
     }
@@ -168,14 +173,20 @@ impl Default for Registry {
 
 #[derive(Debug)]
 struct Names {
-    sets: HashMap<Key, Weak<StatSet>>,
+    sets: HashMap<Key, Entry>,
     /// Sets of single statistics, which live as long as the registry.
-    pinned: Vec<Arc<StatSet>>,
+    pinned: Vec<Arc<Owned>>,
     /// The main runtime's cells.
     shared: Arc<Cells>,
     /// The workers' cells, by worker index.
     workers: Vec<Arc<Cells>>,
     spaces: [Space; 3],
+}
+
+#[derive(Debug)]
+struct Entry {
+    set: Weak<StatSet>,
+    owner: Weak<Owned>,
 }
 
 impl Names {
@@ -199,19 +210,19 @@ impl Registry {
     /// The counter called `name`, created at first sight; it lives as long as the registry.
     pub fn counter(&self, name: &str) -> Counter {
         static LAYOUT: Layout = single("counter", &[Field { name: "", kind: Kind::Counter }]);
-        Counter(self.pin(name, &LAYOUT).scalars.base)
+        Counter(self.pin(name, &LAYOUT).0.scalars.base)
     }
 
     /// The gauge called `name`, created at first sight; it lives as long as the registry.
     pub fn gauge(&self, name: &str) -> Gauge {
         static LAYOUT: Layout = single("gauge", &[Field { name: "", kind: Kind::Gauge }]);
-        Gauge(self.pin(name, &LAYOUT).scalars.base)
+        Gauge(self.pin(name, &LAYOUT).0.scalars.base)
     }
 
     /// The histogram called `name`, created at first sight; it lives as long as the registry.
     pub fn histogram(&self, name: &str) -> Histogram {
         static LAYOUT: Layout = single("histogram", &[Field { name: "", kind: Kind::Histogram }]);
-        Histogram(self.pin(name, &LAYOUT).histograms.base)
+        Histogram(self.pin(name, &LAYOUT).0.histograms.base)
     }
 
     /// A new worker's shard. The first is worker 0's.
@@ -228,11 +239,11 @@ impl Registry {
 
     /// The set of this prefix and layout: the living one, so that an updated cluster goes on counting,
     /// or a new one at zero.
-    pub fn set(&self, prefix: &str, layout: &'static Layout) -> Arc<StatSet> {
+    pub fn set(&self, prefix: &str, layout: &'static Layout) -> Arc<Owned> {
         self.open(prefix, layout, |_, _| {})
     }
 
-    fn pin(&self, name: &str, layout: &'static Layout) -> Arc<StatSet> {
+    fn pin(&self, name: &str, layout: &'static Layout) -> Arc<Owned> {
         self.open(name, layout, |names, set| {
             if !names.pinned.iter().any(|pinned| Arc::ptr_eq(pinned, set)) {
                 names.pinned.push(set.clone());
@@ -244,11 +255,11 @@ impl Registry {
         &self,
         prefix: &str,
         layout: &'static Layout,
-        then: impl FnOnce(&mut Names, &Arc<StatSet>),
-    ) -> Arc<StatSet> {
+        then: impl FnOnce(&mut Names, &Arc<Owned>),
+    ) -> Arc<Owned> {
         let mut names = self.names();
         let key = (Box::from(prefix), layout.name);
-        let set = match names.sets.get(&key).and_then(Weak::upgrade) {
+        let set = match names.sets.get(&key).and_then(|entry| entry.owner.upgrade()) {
             Some(set) => set,
             None => names.create(key, layout, &self.graveyard),
         };
@@ -259,8 +270,16 @@ impl Registry {
     /// Everything as it is now, for a reader. Holding it keeps the sets in it alive.
     pub fn view(&self) -> View {
         let names = self.names();
-        let sets = names.sets.values().filter_map(Weak::upgrade).collect();
-        View::new(sets, names.shared.clone(), names.workers.clone())
+        let owned = names.sets.values().filter(|entry| entry.owner.strong_count() > 0);
+        names.view(owned.filter_map(|entry| entry.set.upgrade()).collect())
+    }
+
+    /// The same, with sets that only a reader still keeps; and those that have an owner.
+    pub(super) fn census(&self) -> (View, Vec<Arc<StatSet>>) {
+        let names = self.names();
+        let all = names.sets.values().filter_map(|entry| entry.set.upgrade()).collect();
+        let owned = names.sets.values().filter_map(|entry| Some(entry.owner.upgrade()?.0.clone()));
+        (names.view(all), owned.collect())
     }
 
     /// Ends the current interval of every histogram and starts the next (Envoy's flush interval).
@@ -288,14 +307,33 @@ const fn single(name: &'static str, fields: &'static [Field]) -> Layout {
 }
 
 impl Names {
+    fn view(&self, sets: Vec<Arc<StatSet>>) -> View {
+        View::new(sets, self.shared.clone(), self.workers.clone())
+    }
+
+    /// A set that a reader still keeps goes on counting with its new owner.
     fn create(
         &mut self,
         key: Key,
         layout: &'static Layout,
         graveyard: &Arc<Mutex<Vec<Grave>>>,
+    ) -> Arc<Owned> {
+        let kept = self.sets.get(&key).and_then(|entry| entry.set.upgrade());
+        let set = kept.unwrap_or_else(|| self.allocate(&key, layout, graveyard));
+        let owner = Arc::new(Owned(set));
+        let entry = Entry { set: Arc::downgrade(&owner.0), owner: Arc::downgrade(&owner) };
+        self.sets.insert(key, entry);
+        owner
+    }
+
+    fn allocate(
+        &mut self,
+        key: &Key,
+        layout: &'static Layout,
+        graveyard: &Arc<Mutex<Vec<Grave>>>,
     ) -> Arc<StatSet> {
         let [scalars, histograms, codes] = &mut self.spaces;
-        let set = Arc::new(StatSet {
+        Arc::new(StatSet {
             prefix: key.0.clone(),
             layout,
             scalars: scalars.take(layout.home, layout.count(is_scalar)),
@@ -306,13 +344,11 @@ impl Names {
                 .collect(),
             readings: Mutex::default(),
             graveyard: graveyard.clone(),
-        });
-        self.sets.insert(key, Arc::downgrade(&set));
-        set
+        })
     }
 
     fn reclaim(&mut self, grave: Grave) {
-        if self.sets.get(&grave.key).is_some_and(|set| set.strong_count() == 0) {
+        if self.sets.get(&grave.key).is_some_and(|entry| entry.set.strong_count() == 0) {
             self.sets.remove(&grave.key);
         }
         let [scalars, histograms, codes] = grave.ranges;
@@ -375,7 +411,7 @@ impl Space {
 /// Hands out a set's handles in layout order. Used by the bundle macro.
 #[derive(Debug)]
 pub struct Cursor {
-    set: Arc<StatSet>,
+    set: Arc<Owned>,
     scalars: u32,
     histograms: u32,
     codes: u32,
@@ -384,13 +420,14 @@ pub struct Cursor {
 
 impl Cursor {
     /// Before the first handle of `set`.
-    pub fn new(set: Arc<StatSet>) -> Self {
-        let (scalars, histograms, codes) = (set.scalars.base, set.histograms.base, set.codes.base);
+    pub fn new(set: Arc<Owned>) -> Self {
+        let StatSet { scalars, histograms, codes, .. } = &*set.0;
+        let (scalars, histograms, codes) = (scalars.base, histograms.base, codes.base);
         Self { set, scalars, histograms, codes, texts: 0 }
     }
 
     /// The set, for its owner to keep.
-    pub fn into_set(self) -> Arc<StatSet> {
+    pub fn into_set(self) -> Arc<Owned> {
         self.set
     }
 }

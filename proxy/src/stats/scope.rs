@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use super::registry::{Counter, Gauge, Histogram, Registry, Shard, StatusCodes};
 
 pub use process::{
-    AccessLogStats, ClusterManagerStats, ControlPlaneStats, ListenerManagerStats, ServerStats,
+    AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, ListenerManagerStats, ServerStats,
     SubscriptionStats,
 };
 
@@ -30,7 +30,7 @@ macro_rules! bundle {
         pub struct $name {
             $($(pub $field: $kind,)*)+
             /// Keeps the names and cells for as long as a clone of the bundle lives.
-            _sets: std::sync::Arc<[std::sync::Arc<$crate::stats::registry::StatSet>]>,
+            _sets: std::sync::Arc<[std::sync::Arc<$crate::stats::registry::Owned>]>,
         }
 
         impl $name {
@@ -243,6 +243,8 @@ bundle! {
             upstream_rq_retry_success: Counter,
             upstream_rq_retry_overflow: Counter,
             upstream_rq_time: Histogram,
+            internal_upstream_rq_time as "internal.upstream_rq_time": Histogram,
+            external_upstream_rq_time as "external.upstream_rq_time": Histogram,
             upstream_rq: StatusCodes,
             internal_upstream_rq as "internal.upstream_rq": StatusCodes,
             external_upstream_rq as "external.upstream_rq": StatusCodes,
@@ -291,6 +293,16 @@ impl ClusterStats {
     pub fn count_response(&self, shard: &Shard, status: u16, internal: bool) {
         shard.status(self.upstream_rq, status);
         shard.status(if internal { self.internal_upstream_rq } else { self.external_upstream_rq }, status);
+    }
+
+    /// Records the time of one complete response, in ms.
+    #[inline]
+    pub fn record_time(&self, shard: &Shard, took: u64, internal: bool) {
+        shard.record(self.upstream_rq_time, took);
+        shard.record(
+            if internal { self.internal_upstream_rq_time } else { self.external_upstream_rq_time },
+            took,
+        );
     }
 
     /// Counts the response of an attempt that is going to be retried.
@@ -408,7 +420,7 @@ impl TcpStats {
 }
 
 /// `listener.0.0.0.0_15000.`, `listener.[__]_15000.`
-fn listener_prefix(address: SocketAddr) -> String {
+pub fn listener_prefix(address: SocketAddr) -> String {
     format!("listener.{}.", sanitize(&address.to_string()))
 }
 

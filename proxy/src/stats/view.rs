@@ -30,14 +30,14 @@ struct Interval {
 /// Address of one statistic in a [`View`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stat {
-    set: u32,
+    pub(super) set: u32,
     field: u16,
-    part: Part,
+    pub(super) part: Part,
 }
 
 /// Which member of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+pub(super) enum Part {
     Whole,
     Worker(u16),
     Code(u16),
@@ -71,7 +71,7 @@ pub struct HistogramValue {
 #[derive(Debug)]
 pub struct View {
     /// Sorted by prefix.
-    sets: Vec<Arc<StatSet>>,
+    pub(super) sets: Vec<Arc<StatSet>>,
     /// Workers' cells, then the main runtime's.
     shards: Vec<Arc<Cells>>,
 }
@@ -105,6 +105,11 @@ impl View {
             Kind::StatusCodes => Kind::Counter,
             kind => kind,
         }
+    }
+
+    /// Whether it is a member of a status family.
+    pub(super) fn is_family(&self, stat: Stat) -> bool {
+        self.field(stat).kind == Kind::StatusCodes
     }
 
     /// Appends the full name.
@@ -196,12 +201,12 @@ impl View {
     }
 
     /// How many fields that satisfy `of` stand before this one: its offset in that id space.
-    fn position(&self, stat: Stat, of: impl Fn(Kind) -> bool) -> usize {
+    pub(super) fn position(&self, stat: Stat, of: impl Fn(Kind) -> bool) -> usize {
         let before = &self.set(stat).layout.fields[..usize::from(stat.field)];
         before.iter().filter(|field| of(field.kind)).count()
     }
 
-    fn histogram_position(&self, stat: Stat) -> u32 {
+    pub(super) fn histogram_position(&self, stat: Stat) -> u32 {
         self.position(stat, |kind| kind == Kind::Histogram) as u32
     }
 
@@ -213,6 +218,13 @@ impl View {
             .enumerate()
             .filter(move |(at, _)| stat.part.covers(*at))
             .map(move |(_, c)| c.scalar(id))
+    }
+
+    /// Every scalar of a set as its cells have it: never reset, gauges packed per shard and so left out.
+    pub(super) fn raw_scalars(&self, set: &StatSet) -> Vec<u64> {
+        let ids = set.scalars.base..set.scalars.base.saturating_add(set.scalars.len);
+        let sum = |id| self.shards.iter().fold(0u64, |sum, cells| sum.wrapping_add(cells.scalar(id)));
+        ids.map(sum).collect()
     }
 
     fn counter(&self, stat: Stat) -> u64 {
@@ -230,7 +242,7 @@ impl View {
     }
 
     /// Counts of one status family over all shards.
-    fn codes(&self, set: &StatSet, family: u32) -> BTreeMap<u16, u64> {
+    pub(super) fn codes(&self, set: &StatSet, family: u32) -> BTreeMap<u16, u64> {
         let id = set.codes.base.saturating_add(family);
         let mut sum = BTreeMap::new();
         for (code, count) in self.shards.iter().flat_map(|cells| cells.peek_codes(id)) {
@@ -250,7 +262,7 @@ impl View {
         codes.map(since_reset).sum()
     }
 
-    fn cumulative(&self, set: &StatSet, position: u32) -> Distribution {
+    pub(super) fn cumulative(&self, set: &StatSet, position: u32) -> Distribution {
         let id = set.histograms.base.saturating_add(position);
         Distribution::collect(self.shards.iter().filter_map(|cells| cells.peek_buckets(id)))
     }
@@ -316,7 +328,7 @@ impl Part {
         }
     }
 
-    fn has_code(self, code: u16) -> bool {
+    pub(super) fn has_code(self, code: u16) -> bool {
         match self {
             Part::Code(wanted) => wanted == code,
             Part::Class(class) => class_of(code) == class,

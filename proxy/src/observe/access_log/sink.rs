@@ -77,9 +77,9 @@ impl Shared {
 }
 
 impl Lane {
-    /// Appends what `format` appends, or drops it when the lane is full.
+    /// Appends what `format` appends, or drops it when the lane is full; false then.
     #[inline]
-    pub(super) fn write(&self, format: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn write(&self, format: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut lane = lock(&self.buffer);
         let before = lane.bytes.len();
         if before < MAX_LANE {
@@ -89,7 +89,8 @@ impl Lane {
         if before >= MAX_LANE || after > MAX_LANE {
             lane.bytes.truncate(before);
             // Counted here, as the writer may be stuck for good.
-            return self.shared.shard.inc(self.shared.stats.dropped);
+            self.shared.shard.inc(self.shared.stats.dropped);
+            return false;
         }
         lane.lines += 1;
         drop(lane);
@@ -99,6 +100,7 @@ impl Lane {
             self.shared.full.store(true, Ordering::Relaxed);
             self.shared.unpark();
         }
+        true
     }
 
     /// Takes everything; `empty` becomes the lane's next buffer.
@@ -265,8 +267,8 @@ impl Lines {
         Self { lane: sink.new_lane(), _sink: sink }
     }
 
-    /// Appends a line, which ends in a newline; drops and counts it when the sink is too slow.
-    pub fn write(&self, line: &[u8]) {
-        self.lane.write(|out| out.extend_from_slice(line));
+    /// Appends a line, which ends in a newline; drops and counts it when the sink is too slow: false then.
+    pub fn write(&self, line: &[u8]) -> bool {
+        self.lane.write(|out| out.extend_from_slice(line))
     }
 }

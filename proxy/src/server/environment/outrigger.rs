@@ -4,12 +4,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{VariableError, Variables, admin_port, integer};
+use crate::observe::emf;
 
 const KNOWN: &[&str] = &[
     "OUTRIGGER_ADMIN_ADDRESS",
+    "OUTRIGGER_CLUSTER_NAME",
     "OUTRIGGER_EMF",
+    "OUTRIGGER_EMF_DIMENSIONS",
     "OUTRIGGER_EMF_INTERVAL_S",
+    "OUTRIGGER_EMF_LOG_GROUP",
+    "OUTRIGGER_EMF_MAX_SERIES",
+    "OUTRIGGER_EMF_METRICS",
     "OUTRIGGER_EMF_NAMESPACE",
+    "OUTRIGGER_EMF_PREFIX",
     "OUTRIGGER_EMF_RESOLUTION",
     "OUTRIGGER_OTLP_ENDPOINT",
     "OUTRIGGER_WORKERS",
@@ -19,11 +26,12 @@ const KNOWN: &[&str] = &[
 pub(super) struct Own {
     pub(super) admin_address: Option<SocketAddr>,
     pub(super) workers: Option<u32>,
+    pub(super) emf: Option<emf::Settings>,
+    pub(super) cluster_name: Option<String>,
 }
 
 pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<Own, VariableError> {
     refuse_unknown(&variables.names())?;
-    check_emf(variables, warnings)?;
     if variables.get("OUTRIGGER_OTLP_ENDPOINT").is_some() {
         warnings.push("OUTRIGGER_OTLP_ENDPOINT is not in effect: requests are not traced yet".to_owned());
     }
@@ -31,6 +39,8 @@ pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Res
     Ok(Own {
         admin_address: admin_address(variables)?,
         workers: workers.and_then(|count| u32::try_from(count).ok()),
+        emf: super::emf::read(variables, warnings)?,
+        cluster_name: variables.get("OUTRIGGER_CLUSTER_NAME"),
     })
 }
 
@@ -49,32 +59,7 @@ fn admin_address(variables: &dyn Variables) -> Result<Option<SocketAddr>, Variab
     }
 }
 
-fn check_emf(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<(), VariableError> {
-    in_range(variables, "OUTRIGGER_EMF_INTERVAL_S", 1..=86_400)?;
-    if let Some(resolution) = integer(variables, "OUTRIGGER_EMF_RESOLUTION")?
-        && ![1, 60].contains(&resolution)
-    {
-        return Err(VariableError::new(
-            "OUTRIGGER_EMF_RESOLUTION",
-            format!("{resolution} is neither 1 nor 60"),
-        ));
-    }
-    match variables.get("OUTRIGGER_EMF").as_deref() {
-        None | Some("off") => return Ok(()),
-        Some("stdout") => {}
-        Some(target) if target.starts_with("tcp://") || target.starts_with("udp://") => {}
-        Some(other) => {
-            let message = format!("{other:?} is none of off, stdout, tcp://host:port, udp://host:port");
-            return Err(VariableError::new("OUTRIGGER_EMF", message));
-        }
-    }
-    warnings.push(
-        "OUTRIGGER_EMF is not in effect: metrics are not pushed yet; scrape /stats/prometheus".to_owned(),
-    );
-    Ok(())
-}
-
-fn in_range(
+pub(super) fn in_range(
     variables: &dyn Variables,
     name: &str,
     range: std::ops::RangeInclusive<i64>,

@@ -340,7 +340,7 @@ fn process_settings_follow_the_agent() {
     let settings = of(&[
         ("ENVOY_CONCURRENCY", " 3 "),
         ("LISTENER_DRAIN_WAIT_TIME_S", "500"),
-        ("OUTRIGGER_EMF", "stdout"),
+        ("OUTRIGGER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
     ])
     .unwrap();
     assert_eq!((settings.workers, settings.drain_time), (Some(3), Duration::from_secs(20)));
@@ -353,9 +353,36 @@ fn process_settings_follow_the_agent() {
         ("ENVOY_CONCURRENCY", "5000"),
         ("OUTRIGGER_WORKERS", "0"),
         ("OUTRIGGER_EMF", "maybe"),
+        ("OUTRIGGER_EMF", "tcp://agent"),
         ("OUTRIGGER_EMF_RESOLUTION", "5"),
         ("OUTRIGGER_EMF_INTERVAL_S", "0"),
+        ("OUTRIGGER_EMF_NAMESPACE", "AWS/AppMesh"),
+        ("OUTRIGGER_EMF_METRICS", "Requests"),
+        ("OUTRIGGER_EMF_DIMENSIONS", "nodes"),
     ] {
         assert_eq!(of(&[bad]).unwrap_err().name, bad.0);
     }
+}
+
+#[test]
+fn metrics_are_pushed_as_the_variables_say() {
+    use crate::observe::emf::{Dimensions, Target};
+    let of = |pairs: &[(&'static str, &str)]| process_settings(&table(pairs)).unwrap();
+    assert!(of(&[("OUTRIGGER_EMF", "off")]).emf.is_none() && of(&[]).emf.is_none());
+    let emf = of(&[("OUTRIGGER_EMF", "stdout")]).emf.unwrap();
+    assert_eq!((emf.target, emf.namespace.as_str(), emf.resolution), (Target::Stdout, "Outrigger", 60));
+    assert_eq!((emf.interval, emf.max_series), (Duration::from_secs(60), 200));
+    let all = of(&[
+        ("OUTRIGGER_EMF", "udp://127.0.0.1:25888"),
+        ("OUTRIGGER_EMF_NAMESPACE", "Shop/Mesh"),
+        ("OUTRIGGER_EMF_DIMENSIONS", "mesh,container-insights"),
+        ("OUTRIGGER_EMF_LOG_GROUP", "/mesh"),
+        ("OUTRIGGER_EMF_RESOLUTION", "1"),
+        ("OUTRIGGER_CLUSTER_NAME", "prod"),
+    ]);
+    let emf = all.emf.unwrap();
+    assert_eq!(emf.target, Target::Udp("127.0.0.1:25888".into()));
+    assert_eq!(emf.dimensions, Dimensions { mesh: true, service_connect: false, container_insights: true });
+    assert_eq!((emf.log_group.as_deref(), all.cluster_name.as_deref()), (Some("/mesh"), Some("prod")));
+    assert_eq!(all.warnings.len(), 1, "a resolution of a second every minute: {:?}", all.warnings);
 }

@@ -169,3 +169,26 @@ impl AccessLogStats {
         Self::new(registry, "access_log.", "filesystem.")
     }
 }
+
+bundle! {
+    /// `emf.*`: CloudWatch documents (ours).
+    EmfStats(prefix) {
+        exporter: main(prefix) {
+            // Documents made.
+            documents: Counter,
+            // Documents thrown away because the target was too slow or gone.
+            dropped: Counter,
+            // Flushes that the target did not take; they are tried again with the next.
+            send_failed: Counter,
+            // Distinct dimension values that are published as `other`.
+            series_folded: Gauge,
+        }
+    }
+}
+
+impl EmfStats {
+    /// The one of the process.
+    pub fn register(registry: &Registry) -> Self {
+        Self::new(registry, "emf.")
+    }
+}

@@ -1,0 +1,206 @@
+//! The metrics of App Mesh's extension, computed from Envoy's statistics when somebody reads them: nothing is
+//! counted for them on the request path.
+//!
+//! Which statistics belong to which side follows from the configuration in effect: listeners whose traffic
+//! direction is not outbound are inbound, and clusters that the virtual hosts of outbound listeners name are
+//! targets. Source: App Mesh's metrics extension, version 1, and the names of ECS Service Connect.
+
+mod roles;
+
+use std::collections::BTreeMap;
+
+pub use roles::Roles;
+
+use crate::stats::histogram::Distribution;
+use crate::stats::interval::{Change, Interval};
+
+/// Whose proxy this is, as `node.id` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Mesh name.
+    pub mesh: String,
+    /// Node or gateway.
+    pub kind: NodeKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a proxy of a mesh serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// One virtual node.
+    VirtualNode,
+    /// One virtual gateway.
+    VirtualGateway,
+}
+
+impl NodeKind {
+    /// Name of the dimension.
+    pub fn dimension(self) -> &'static str {
+        match self {
+            NodeKind::VirtualNode => "VirtualNode",
+            NodeKind::VirtualGateway => "VirtualGateway",
+        }
+    }
+}
+
+impl Identity {
+    /// From `mesh/<mesh>/virtualNode/<name>`, the same of a gateway, or an ARN that ends in one.
+    pub fn parse(node_id: &str) -> Option<Self> {
+        let resource = node_id.rsplit_once(':').map_or(node_id, |(_, resource)| resource);
+        let mut parts = resource.split('/');
+        let (mesh, kind, name) = (parts.nth(1)?, parts.next()?, parts.next()?);
+        let kind = match kind {
+            "virtualNode" => NodeKind::VirtualNode,
+            "virtualGateway" => NodeKind::VirtualGateway,
+            _ => return None,
+        };
+        // `mesh@owner` is a shared mesh.
+        let mesh = mesh.split('@').next().unwrap_or(mesh);
+        Some(Self { mesh: mesh.to_owned(), kind, name: name.to_owned() })
+    }
+}
+
+/// The metrics, by the name that dashboards know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names are documented in `observe/emf` and by AWS")]
+pub enum Metric {
+    ActiveConnectionCount,
+    NewConnectionCount,
+    ProcessedBytes,
+    RequestCount,
+    GrpcRequestCount,
+    ClientTlsNegotiationErrorCount,
+    RequestCountPerTarget,
+    TargetProcessedBytes,
+    Target2xx,
+    Target3xx,
+    Target4xx,
+    Target5xx,
+    TargetTlsNegotiationErrorCount,
+    TargetResponseTime,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: [Metric; 14] = [
+        Metric::ActiveConnectionCount,
+        Metric::NewConnectionCount,
+        Metric::ProcessedBytes,
+        Metric::RequestCount,
+        Metric::GrpcRequestCount,
+        Metric::ClientTlsNegotiationErrorCount,
+        Metric::RequestCountPerTarget,
+        Metric::TargetProcessedBytes,
+        Metric::Target2xx,
+        Metric::Target3xx,
+        Metric::Target4xx,
+        Metric::Target5xx,
+        Metric::TargetTlsNegotiationErrorCount,
+        Metric::TargetResponseTime,
+    ];
+
+    /// The name on dashboards, without prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::ActiveConnectionCount => "ActiveConnectionCount",
+            Metric::NewConnectionCount => "NewConnectionCount",
+            Metric::ProcessedBytes => "ProcessedBytes",
+            Metric::RequestCount => "RequestCount",
+            Metric::GrpcRequestCount => "GrpcRequestCount",
+            Metric::ClientTlsNegotiationErrorCount => "ClientTLSNegotiationErrorCount",
+            Metric::RequestCountPerTarget => "RequestCountPerTarget",
+            Metric::TargetProcessedBytes => "TargetProcessedBytes",
+            Metric::Target2xx => "HTTPCode_Target_2XX_Count",
+            Metric::Target3xx => "HTTPCode_Target_3XX_Count",
+            Metric::Target4xx => "HTTPCode_Target_4XX_Count",
+            Metric::Target5xx => "HTTPCode_Target_5XX_Count",
+            Metric::TargetTlsNegotiationErrorCount => "TargetTLSNegotiationErrorCount",
+            Metric::TargetResponseTime => "TargetResponseTime",
+        }
+    }
+
+    /// What a metric of one direction starts with; histograms are never sent empty.
+    fn zero(self) -> Change {
+        match self {
+            Metric::ActiveConnectionCount => Change::Gauge(0),
+            Metric::TargetResponseTime => Change::Histogram(Distribution::default()),
+            _ => Change::Counter(0),
+        }
+    }
+
+    /// Metrics that an inbound statistic counts in; `name` is below the prefix of its listener, connection
+    /// manager or TCP proxy.
+    fn of_inbound(name: &str, grpc: bool) -> &'static [Metric] {
+        match name {
+            "downstream_cx_active" => &[Metric::ActiveConnectionCount],
+            "downstream_cx_total" => &[Metric::NewConnectionCount],
+            "downstream_cx_rx_bytes_total" | "downstream_cx_tx_bytes_total" => &[Metric::ProcessedBytes],
+            "downstream_rq_total" if grpc => &[Metric::RequestCount, Metric::GrpcRequestCount],
+            "downstream_rq_total" => &[Metric::RequestCount],
+            name if is_tls_failure(name) => &[Metric::ClientTlsNegotiationErrorCount],
+            _ => &[],
+        }
+    }
+
+    /// The metric that a cluster's statistic counts in.
+    fn of_target(name: &str) -> &'static [Metric] {
+        match name {
+            "upstream_rq_total" => &[Metric::RequestCountPerTarget],
+            "upstream_cx_rx_bytes_total" | "upstream_cx_tx_bytes_total" => &[Metric::TargetProcessedBytes],
+            "upstream_rq_2xx" => &[Metric::Target2xx],
+            "upstream_rq_3xx" => &[Metric::Target3xx],
+            "upstream_rq_4xx" => &[Metric::Target4xx],
+            "upstream_rq_5xx" => &[Metric::Target5xx],
+            "upstream_rq_time" => &[Metric::TargetResponseTime],
+            name if is_tls_failure(name) => &[Metric::TargetTlsNegotiationErrorCount],
+            _ => &[],
+        }
+    }
+}
+
+/// Handshakes that failed; verification is counted apart from the rest.
+fn is_tls_failure(name: &str) -> bool {
+    ["ssl.connection_error", "ssl.fail_verify_no_cert", "ssl.fail_verify_error", "ssl.fail_verify_san"]
+        .contains(&name)
+}
+
+/// Whose traffic a group of metrics is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// What came to this node.
+    Inbound,
+    /// What this node sent to another.
+    Target {
+        /// The virtual node; another cluster's name when it is none.
+        node: String,
+        /// The virtual service it was reached by; `None` when several lead there, as statistics are kept by
+        /// cluster.
+        service: Option<String>,
+    },
+}
+
+/// The metrics of one reading.
+pub type Metrics = BTreeMap<Side, BTreeMap<Metric, Change>>;
+
+/// Adds up what the statistics of `interval` did. Inbound metrics are always there. `before` are the roles of the
+/// interval before: a removed cluster's last counts find their place there.
+pub fn metrics(interval: &Interval, roles: &Roles, before: &Roles) -> Metrics {
+    let mut metrics = Roles::empty();
+    let mut name = String::new();
+    for stat in interval.stats() {
+        name.clear();
+        interval.view().write_name(stat, &mut name);
+        if let Some((side, members)) = roles.find(&name).or_else(|| before.find(&name)) {
+            let change = interval.change(stat);
+            let group = metrics.entry(side.clone()).or_default();
+            for metric in members {
+                group.entry(*metric).or_insert_with(|| metric.zero()).add(&change);
+            }
+        }
+    }
+    metrics
+}
+
+#[cfg(test)]
+pub(super) mod tests;

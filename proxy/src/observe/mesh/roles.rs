@@ -1,0 +1,169 @@
+//! Which statistics are inbound and which are a target's, as the snapshot in effect says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Identity, Metric, Metrics, Side};
+use crate::config::listener::{Direction, FilterChain, Listener, NetworkFilter, RouteSource};
+use crate::config::route::{ClusterChoice, RouteAction};
+use crate::config::{RouteTable, Snapshot};
+use crate::stats::scope::{listener_prefix, sanitize};
+
+/// Sides by prefix of statistics' names.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    /// Prefixes with their last dot.
+    prefixes: HashMap<String, Role>,
+}
+
+#[derive(Clone, Debug)]
+enum Role {
+    /// Connections to this node.
+    Listener,
+    /// Requests and bytes to this node.
+    Manager { grpc: bool },
+    /// A cluster that is not the local application.
+    Target(Side),
+}
+
+impl Roles {
+    /// The roles in `snapshot`.
+    pub fn new(snapshot: &Snapshot, identity: Option<&Identity>) -> Self {
+        let mut found = Finder { snapshot, identity, prefixes: HashMap::new(), services: BTreeMap::new() };
+        let listeners = snapshot.listeners.iter().flatten();
+        listeners.for_each(|slot| found.listener(&slot.config));
+        Self { prefixes: found.finish() }
+    }
+
+    /// The side and the metrics that the statistic called `name` belongs to.
+    pub(super) fn find(&self, name: &str) -> Option<(&Side, &'static [Metric])> {
+        name.match_indices('.').find_map(|(dot, _)| {
+            let (prefix, below) = name.split_at(dot + 1);
+            let (side, metrics) = match self.prefixes.get(prefix)? {
+                Role::Target(side) => (side, Metric::of_target(below)),
+                Role::Manager { grpc } => {
+                    // Connections are the listener's to count.
+                    let mine = below.starts_with("downstream_rq") || below.contains("bytes");
+                    (&Side::Inbound, if mine { Metric::of_inbound(below, *grpc) } else { &[] })
+                }
+                Role::Listener => (&Side::Inbound, Metric::of_inbound(below, false)),
+            };
+            (!metrics.is_empty()).then_some((side, metrics))
+        })
+    }
+
+    /// All that is sent even when it is zero.
+    pub(super) fn empty() -> Metrics {
+        const INBOUND: [Metric; 4] = [
+            Metric::ActiveConnectionCount,
+            Metric::NewConnectionCount,
+            Metric::ProcessedBytes,
+            Metric::RequestCount,
+        ];
+        let zeros = INBOUND.into_iter().map(|metric| (metric, metric.zero())).collect();
+        [(Side::Inbound, zeros)].into()
+    }
+}
+
+struct Finder<'s> {
+    snapshot: &'s Snapshot,
+    identity: Option<&'s Identity>,
+    prefixes: HashMap<String, Role>,
+    /// The virtual services behind which each cluster was found.
+    services: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+}
+
+impl Finder<'_> {
+    fn listener(&mut self, listener: &Listener) {
+        let inbound = listener.direction != Direction::Outbound;
+        if inbound {
+            self.prefixes.insert(listener_prefix(listener.address), Role::Listener);
+        }
+        for chain in listener.chains.iter().chain(&listener.default_chain) {
+            self.chain(chain, inbound);
+        }
+    }
+
+    fn chain(&mut self, chain: &Arc<FilterChain>, inbound: bool) {
+        match &chain.filter {
+            NetworkFilter::Tcp(settings) if inbound => {
+                let prefix = format!("tcp.{}.", sanitize(&settings.stat_prefix));
+                self.prefixes.insert(prefix, Role::Manager { grpc: false });
+            }
+            NetworkFilter::Http(settings) => {
+                let table = match &settings.routes {
+                    RouteSource::Rds(id) => self.snapshot.route_table(*id),
+                    RouteSource::Inline(table) => Some(table),
+                };
+                if inbound {
+                    let grpc = settings.stat_prefix.starts_with("ingress.grpc.")
+                        || table.is_some_and(|table| table.name.starts_with("rds_ingress_grpc_"));
+                    let prefix = format!("http.{}.", sanitize(&settings.stat_prefix));
+                    self.prefixes.insert(prefix, Role::Manager { grpc });
+                } else if let Some(table) = table.cloned() {
+                    self.table(&table);
+                }
+            }
+            NetworkFilter::Tcp(_) => {}
+        }
+    }
+
+    /// App Mesh names the virtual host after the service.
+    fn table(&mut self, table: &RouteTable) {
+        for host in &table.virtual_hosts {
+            let actions = host.routes.iter().map(|route| &route.action);
+            let choices = actions.filter_map(|action| match action {
+                RouteAction::Forward(forward) => Some(&forward.clusters),
+                _ => None,
+            });
+            for id in choices.flat_map(targets) {
+                if let Some(slot) = self.snapshot.cluster(id) {
+                    self.services.entry(slot.config.name.clone()).or_default().insert(host.name.clone());
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> HashMap<String, Role> {
+        for slot in self.snapshot.clusters.iter().flatten() {
+            let name = &slot.config.name;
+            // The local application, and the gateway's way from its first listener to its second.
+            if name.starts_with("cds_ingress_") {
+                continue;
+            }
+            let services = self.services.get(name);
+            let only = services.filter(|services| services.len() == 1).and_then(BTreeSet::first);
+            let side = Side::Target {
+                node: target_node(name, self.identity),
+                service: only.filter(|name| !["*", ""].contains(&&***name)).map(|name| name.to_string()),
+            };
+            self.prefixes.insert(format!("cluster.{}.", sanitize(name)), Role::Target(side));
+        }
+        self.prefixes
+    }
+}
+
+fn targets(choice: &ClusterChoice) -> Vec<crate::base::ids::ClusterId> {
+    match choice {
+        ClusterChoice::One(id) => vec![*id],
+        ClusterChoice::Weighted(weighted) => weighted.entries.iter().map(|entry| entry.cluster).collect(),
+        ClusterChoice::Header { .. } => Vec::new(),
+    }
+}
+
+/// `cds_egress_<mesh>_<node>_<protocol>_<port>` is the node; any other name is itself.
+fn target_node(cluster: &str, identity: Option<&Identity>) -> String {
+    let Some(rest) = cluster.strip_prefix("cds_egress_") else { return cluster.to_owned() };
+    let rest = match identity {
+        Some(identity) => rest.strip_prefix(&*identity.mesh).and_then(|rest| rest.strip_prefix('_')),
+        None => None,
+    };
+    let Some(rest) = rest else { return cluster.to_owned() };
+    let mut parts = rest.rsplitn(3, '_');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(port), Some("http" | "http2" | "grpc" | "tcp"), Some(node)) if port.parse::<u16>().is_ok() => {
+            node.to_owned()
+        }
+        _ => rest.to_owned(),
+    }
+}

@@ -1,0 +1,140 @@
+//! Where this process runs, as the platform tells it: ECS by its metadata endpoint, Kubernetes by files and
+//! variables of the pod.
+//!
+//! Asked in the background: nothing waits for it, and a platform that never answers costs its names only.
+//! Source: ECS task metadata endpoint, version 4.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Names of the place. Empty is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// ECS or EKS cluster, short.
+    pub cluster_name: String,
+    /// ECS service.
+    pub service_name: String,
+    /// ECS task definition family.
+    pub task_family: String,
+    /// ECS task id.
+    pub task_id: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Kubernetes pod.
+    pub pod: String,
+    /// Availability zone.
+    pub zone: String,
+}
+
+/// What is known so far. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Place {
+    first: Arc<Platform>,
+    task: Arc<OnceLock<Platform>>,
+}
+
+/// One answer must come within this.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Between attempts: first, and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest answer.
+const MAX_ANSWER: u64 = 256 * 1024;
+/// Where Kubernetes tells a pod its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+impl Place {
+    /// What variables and files say at once. `cluster` is the operator's name of the cluster, which on EKS
+    /// nothing else tells.
+    pub fn find(cluster: Option<&str>) -> Self {
+        let variable = |name: &str| std::env::var(name).unwrap_or_default();
+        let in_pod = !variable("KUBERNETES_SERVICE_HOST").is_empty();
+        let namespace = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();
+        let first = Platform {
+            cluster_name: cluster.unwrap_or_default().to_owned(),
+            namespace: if in_pod { namespace() } else { String::new() },
+            pod: if in_pod { variable("HOSTNAME") } else { String::new() },
+            ..Platform::default()
+        };
+        Self { first: Arc::new(first), task: Arc::default() }
+    }
+
+    /// Of a process that runs nowhere in particular, or in a place that is known.
+    pub fn known(platform: Platform) -> Self {
+        Self { first: Arc::new(platform), task: Arc::default() }
+    }
+
+    /// What is known now.
+    pub fn now(&self) -> &Platform {
+        self.task.get().unwrap_or(&self.first)
+    }
+
+    /// Asks ECS until it answers; `endpoint` is `ECS_CONTAINER_METADATA_URI_V4`. Run it as a task of its own.
+    pub async fn ask_ecs(self, endpoint: String) {
+        self.ask(&endpoint, PAUSE).await;
+    }
+
+    async fn ask(&self, endpoint: &str, mut pause: Duration) {
+        loop {
+            match tokio::time::timeout(ANSWER, get(&format!("{endpoint}/task"))).await {
+                Ok(Ok(task)) => {
+                    // Only this task sets it.
+                    let _ = self.task.set(task_platform(&task, &self.first));
+                    return;
+                }
+                Ok(Err(error)) => tracing::debug!(%endpoint, %error, "the task metadata endpoint failed"),
+                Err(_) => tracing::debug!(%endpoint, "the task metadata endpoint does not answer"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// `GET` of a JSON document over plain HTTP; the endpoint is link-local. HTTP/1.0 has no chunks.
+async fn get(url: &str) -> std::io::Result<Value> {
+    let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+    let rest = url.strip_prefix("http://").ok_or_else(|| invalid("is no http:// address"))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut stream = if host.contains(':') {
+        TcpStream::connect(host).await?
+    } else {
+        TcpStream::connect((host, 80)).await?
+    };
+    stream.write_all(format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").ok_or_else(|| invalid("sent no HTTP answer"))?;
+    let (head, body) = answer.split_at(end + 4);
+    match head.get(9..12) {
+        Some(b"200") => serde_json::from_slice(body).map_err(|error| invalid(&error.to_string())),
+        status => Err(invalid(&format!("answered {}", String::from_utf8_lossy(status.unwrap_or_default())))),
+    }
+}
+
+/// The names in a `/task` document. `Cluster` is a short name on EC2 and an ARN on Fargate.
+fn task_platform(task: &Value, first: &Platform) -> Platform {
+    let text = |field: &str| task.get(field).and_then(Value::as_str).unwrap_or_default();
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let service = match text("ServiceName") {
+        "" => text("Group").strip_prefix("service:").unwrap_or_default(),
+        name => name,
+    };
+    let cluster =
+        if first.cluster_name.is_empty() { last(text("Cluster")) } else { first.cluster_name.clone() };
+    Platform {
+        cluster_name: cluster,
+        service_name: service.to_owned(),
+        task_family: text("Family").to_owned(),
+        task_id: last(text("TaskARN")),
+        zone: text("AvailabilityZone").to_owned(),
+        ..first.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;
