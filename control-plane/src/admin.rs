@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Json};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +20,10 @@ use tokio::task::JoinSet;
 
 use crate::ads::registry::{Answer, HeldBack, Registry, StreamRecord, TypeStatus};
 use crate::listen::{Listener, Socket};
+use crate::load::Loads;
 use crate::metrics::Metrics;
+use crate::picture::{self, Picture};
+use crate::snapshot::ResourceSource;
 
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,26 +34,51 @@ const HELP: &str = "\
 GET /ready    200 once the control plane serves
 GET /metrics  counters in Prometheus text
 GET /nodes    connected nodes, and how far each is with each type (JSON)
+GET /mesh     the mesh as it runs: proxies, calls, traffic, refusals (JSON); browsers get a picture at /
 GET /help     this
 ";
 
+/// What the pages are made of.
 #[derive(Clone)]
-struct View {
-    metrics: Arc<Metrics>,
-    registry: Arc<Registry>,
+pub struct View {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// What sidecars report about their traffic.
+    pub loads: Arc<Loads>,
+    /// The definitions that are served.
+    pub source: watch::Receiver<Arc<dyn ResourceSource>>,
 }
 
 /// The pages.
-pub fn routes(metrics: Arc<Metrics>, registry: Arc<Registry>) -> Router {
-    let help = || async { HELP };
+pub fn routes(view: View) -> Router {
     Router::new()
-        .route("/", get(help))
-        .route("/help", get(help))
+        .route("/", get(start_page))
+        .route("/help", get(|| async { HELP }))
+        .route("/mesh", get(mesh_page))
         .route("/ready", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics_page))
         .route("/nodes", get(nodes_page))
         .fallback(|| async { (StatusCode::NOT_FOUND, format!("no such page; there are\n{HELP}")) })
-        .with_state(View { metrics, registry })
+        .with_state(view)
+}
+
+/// A picture for browsers, the list of pages for others.
+async fn start_page(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if !accept.contains("text/html") {
+        return HELP.into_response();
+    }
+    // Everything is in the page itself; nothing from elsewhere may run in it.
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(picture::PAGE)).into_response()
+}
+
+async fn mesh_page(State(view): State<View>) -> impl IntoResponse {
+    let source = Arc::clone(&view.source.borrow());
+    Json(Picture::take(&*source, &view.registry, &view.loads, Instant::now()))
 }
 
 async fn metrics_page(State(view): State<View>) -> impl IntoResponse {
@@ -154,7 +182,7 @@ impl Type {
 }
 
 /// A time as `2026-01-02T03:04:05Z`.
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

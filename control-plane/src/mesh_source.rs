@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::diagnostics::{Report, Severity};
 use crate::graph::{Graph, Proxy};
 use crate::model::NodeId;
+use crate::picture::topology::Topology;
 use crate::snapshot::{Audience, NoResources, NodeResources, ResourceSource, UnknownNode};
 use crate::translate::{GrpcClient, Resources, TranslateOptions, grpc_client, translate};
 
@@ -20,6 +21,7 @@ pub struct MeshSource {
     proxies: BTreeMap<String, Served>,
     /// Proxies that this state could not be translated for, and why.
     refused: BTreeMap<String, Refused>,
+    topology: Topology,
 }
 
 struct Served {
@@ -50,13 +52,17 @@ impl MeshSource {
             return None;
         }
         let (mut proxies, mut refused) = (BTreeMap::new(), BTreeMap::new());
+        let mut topology = Topology::of(&graph);
         for id in graph.proxies() {
             let proxy = graph.meshes.get(&id.mesh).and_then(|mesh| mesh.proxy(id.kind, &id.name));
             let (Some(proxy), Some(options), id) = (proxy, options(&id), id.to_string()) else { continue };
             let mut found = Report::default();
             let translated = translate(&graph, &proxy, &options, &mut found);
             let served = match translated {
-                Some(resources) => Some(Served { options, resources: encode(&resources) }),
+                Some(resources) => {
+                    topology.add_calls(proxy.mesh(), &id, &resources);
+                    Some(Served { options, resources: encode(&resources) })
+                }
                 None => {
                     let kept = before.and_then(|source| source.proxies.get(&id)).map(Served::again);
                     let why = Refused { reason: first_error(&found), kept: kept.is_some() };
@@ -67,7 +73,7 @@ impl MeshSource {
             report.append(found);
             proxies.extend(served.map(|served| (id, served)));
         }
-        Some(Self { graph, proxies, refused })
+        Some(Self { graph, proxies, refused, topology })
     }
 
     /// Canonical ids of all proxies that are served.
@@ -108,6 +114,14 @@ impl Served {
 }
 
 impl ResourceSource for MeshSource {
+    fn topology(&self) -> Option<&Topology> {
+        Some(&self.topology)
+    }
+
+    fn canonical_id(&self, node_id: &str) -> Option<String> {
+        self.graph.resolve(node_id).ok().map(|proxy| proxy.id().to_string())
+    }
+
     fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources> {
         let unknown = |reason: &str| UnknownNode::new(node_id, reason, self.node_ids());
         let proxy = self.graph.resolve(node_id).map_err(|reason| unknown(&reason))?;

@@ -14,6 +14,7 @@ use crate::ads::session::Context;
 use crate::ads::store::{self, Store};
 use crate::ads::stream::Policy;
 use crate::listen::{Address, Listener};
+use crate::load::Loads;
 use crate::metrics::Metrics;
 use crate::snapshot::{Builder, ResourceSource};
 
@@ -115,9 +116,11 @@ impl ControlPlane {
         };
         let metrics = Arc::new(Metrics::default());
         let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
+        let loads = Arc::new(Loads::default());
         let context = Arc::new(Context {
             store: Store::new(Builder::default(), Arc::clone(&source)),
             registry: Arc::clone(&registry),
+            loads: Arc::clone(&loads),
             metrics: Arc::clone(&metrics),
             policy: config.streams,
             first_request: config.first_request,
@@ -132,7 +135,12 @@ impl ControlPlane {
             tasks.spawn(server::serve(listener, context, policy, Arc::clone(&permits), stopping.clone()));
         }
         if let Some(listener) = admin {
-            let routes = admin::routes(Arc::clone(&metrics), Arc::clone(&registry));
+            let routes = admin::routes(admin::View {
+                metrics: Arc::clone(&metrics),
+                registry: Arc::clone(&registry),
+                loads,
+                source: updated.clone(),
+            });
             tasks.spawn(admin::serve(listener, routes, stopping));
         }
         tasks.spawn(async move {

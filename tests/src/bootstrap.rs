@@ -31,13 +31,19 @@ pub fn with_ads_as(id: &str, server: SocketAddr, api_type: &str) -> Value {
         "dynamic_resources": {
             "lds_config": source,
             "cds_config": source,
-            "ads_config": {
-                "api_type": api_type,
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
-            },
+            "ads_config": stream(api_type),
         },
+        "cluster_manager": {"load_stats_config": stream("GRPC")},
         "static_resources": {"clusters": [over_http2(cluster("xds", &[server]))]},
+    })
+}
+
+/// A stream to the server of the cluster `xds`.
+fn stream(api_type: &str) -> Value {
+    json!({
+        "api_type": api_type,
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
     })
 }
 

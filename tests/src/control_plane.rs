@@ -108,6 +108,11 @@ impl ControlPlane {
         self.launch.xds.address()
     }
 
+    /// Where its admin endpoint listens, from inside its network.
+    pub fn admin(&self) -> SocketAddr {
+        self.launch.admin.address()
+    }
+
     /// Replaces the definitions, or adds a file to them.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         self.launch.write(name, text)

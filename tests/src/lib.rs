@@ -9,6 +9,7 @@
 pub mod access_log;
 pub mod binaries;
 pub mod bootstrap;
+pub mod browser;
 pub mod client;
 pub mod containers;
 pub mod control_plane;

@@ -59,3 +59,12 @@ pub use discovery::aggregated_discovery_service_client::AggregatedDiscoveryServi
 pub use discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer as AdsServer,
 };
+
+/// Load reporting: messages, client and server.
+pub mod load_service {
+    pub use crate::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient as LoadReportingClient;
+    pub use crate::pb::envoy::service::load_stats::v3::load_reporting_service_server::{
+        LoadReportingService, LoadReportingServiceServer as LoadReportingServer,
+    };
+    pub use crate::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
+}

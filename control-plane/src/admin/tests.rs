@@ -8,7 +8,7 @@ use super::*;
 use crate::ads::registry::{Client, HeldBack};
 use crate::ads::service::Variant;
 use crate::metrics::{Refusal, Reload};
-use crate::snapshot::{TypeUrl, Version};
+use crate::snapshot::{StaticSource, TypeUrl, Version};
 
 async fn get_page(routes: &Router, path: &str) -> (StatusCode, String) {
     let request = Request::get(path).body(Body::empty()).unwrap();
@@ -16,6 +16,16 @@ async fn get_page(routes: &Router, path: &str) -> (StatusCode, String) {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn view(metrics: &Arc<Metrics>, registry: &Arc<Registry>) -> View {
+    let source: Arc<dyn ResourceSource> = Arc::new(StaticSource::default());
+    View {
+        metrics: Arc::clone(metrics),
+        registry: Arc::clone(registry),
+        loads: Arc::default(),
+        source: watch::channel(source).1,
+    }
 }
 
 fn client(node_id: &str, variant: Variant) -> Client {
@@ -32,7 +42,7 @@ fn client(node_id: &str, variant: Variant) -> Client {
 async fn nodes_shows_versions_and_answers_of_connected_streams() {
     let metrics = Arc::new(Metrics::default());
     let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
-    let routes = routes(Arc::clone(&metrics), Arc::clone(&registry));
+    let routes = routes(view(&metrics, &registry));
     let (one, two) = (Version::of(b"1"), Version::of(b"2"));
 
     let b = registry.register(client("b", Variant::Sotw));
@@ -76,7 +86,7 @@ async fn nodes_shows_versions_and_answers_of_connected_streams() {
 async fn metrics_count() {
     let metrics = Arc::new(Metrics::default());
     let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
-    let routes = routes(Arc::clone(&metrics), Arc::clone(&registry));
+    let routes = routes(view(&metrics, &registry));
     let stream = registry.register(client("a", Variant::Delta));
     stream.sent(&TypeUrl::CLUSTER, Version::of(b"1"));
     stream.acked(&TypeUrl::CLUSTER);
@@ -114,7 +124,7 @@ async fn metrics_count() {
 #[tokio::test]
 async fn nodes_shows_who_is_held_back() {
     let registry = Arc::new(Registry::default());
-    let routes = routes(Arc::default(), Arc::clone(&registry));
+    let routes = routes(view(&Arc::default(), &registry));
     let node = |id: &str, kept| HeldBack { node_id: id.into(), reason: "m.yaml:1:1: error".into(), kept };
     registry.hold_back(vec![node("a", true), node("b", false)]);
     let page: Value = serde_json::from_str(&get_page(&routes, "/nodes").await.1).unwrap();
@@ -128,7 +138,7 @@ async fn nodes_shows_who_is_held_back() {
 #[tokio::test]
 async fn there_is_help() {
     let metrics = Arc::new(Metrics::default());
-    let routes = routes(Arc::clone(&metrics), Arc::new(Registry::new(metrics)));
+    let routes = routes(view(&metrics, &Arc::new(Registry::new(Arc::clone(&metrics)))));
     assert_eq!(get_page(&routes, "/ready").await, (StatusCode::OK, "ready\n".into()));
     assert_eq!(get_page(&routes, "/help").await, (StatusCode::OK, HELP.into()));
     let (status, text) = get_page(&routes, "/config_dump").await;
@@ -150,4 +160,16 @@ fn times_are_written_as_rfc_3339() {
     ] {
         assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
     }
+}
+
+#[tokio::test]
+async fn browsers_get_the_picture_and_others_the_list_of_pages() {
+    let metrics = Arc::new(Metrics::default());
+    let routes = routes(view(&metrics, &Arc::new(Registry::new(Arc::clone(&metrics)))));
+    assert_eq!(get_page(&routes, "/").await.1, HELP);
+    let request = Request::get("/").header("accept", "text/html,*/*").body(Body::empty()).unwrap();
+    let response = routes.clone().oneshot(request).await.unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(policy.starts_with("default-src 'none'") && body.starts_with(b"<!doctype html>"));
 }

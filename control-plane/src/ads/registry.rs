@@ -1,6 +1,6 @@
 //! Who is connected and how far each client is: what the admin endpoint shows. Written by sessions, read by admin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -86,11 +86,28 @@ pub struct HeldBack {
     pub kept: bool,
 }
 
+/// A refusal of what was served.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Who refused, as it presents itself.
+    pub node_id: String,
+    /// What.
+    pub type_url: TypeUrl,
+    /// When.
+    pub at: SystemTime,
+    /// In its words.
+    pub text: String,
+}
+
+/// Refusals remembered.
+const NACKS: usize = 50;
+
 /// All connected streams.
 #[derive(Debug, Default)]
 pub struct Registry {
     streams: DashMap<u64, Arc<StreamRecord>>,
     held_back: Mutex<Vec<HeldBack>>,
+    nacks: Mutex<VecDeque<Refused>>,
     next: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -116,6 +133,17 @@ impl Registry {
     /// The nodes that are not given the current state.
     pub fn held_back(&self) -> Vec<HeldBack> {
         self.held_back.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The last refusals, newest first; they outlive their streams.
+    pub fn nacks(&self) -> Vec<Refused> {
+        self.nacks.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn remember(&self, nack: Refused) {
+        let mut nacks = self.nacks.lock().unwrap_or_else(PoisonError::into_inner);
+        nacks.truncate(NACKS - 1);
+        nacks.push_front(nack);
     }
 
     /// Enters a stream until the returned guard is dropped.
@@ -180,7 +208,11 @@ impl Registration {
         let mut types = self.record.lock();
         let status = types.entry(type_url.clone()).or_default();
         let Some(version) = status.sent else { return };
-        status.answer = Some((Answer::Nack(version, text), SystemTime::now()));
+        let at = SystemTime::now();
+        status.answer = Some((Answer::Nack(version, text.clone()), at));
+        drop(types);
+        let node_id = self.record.node_id.clone();
+        self.registry.remember(Refused { node_id, type_url: type_url.clone(), at, text });
         self.registry.metrics.nacked(type_url);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use outrigger_xds_protos::v3::load_service::LoadReportingServer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -21,6 +22,7 @@ use super::protocol::{DeltaProtocol, Protocol, SotwProtocol};
 use super::server::{MAX_REQUEST_BYTES, Peer};
 use super::session::{self, Context};
 use super::wire::XdsCodec;
+use crate::load::LoadReports;
 use crate::metrics::Refusal;
 use crate::snapshot::TypeUrl;
 
@@ -42,6 +44,9 @@ impl Variant {
         }
     }
 }
+
+/// The method of load reports.
+const LOAD_REPORTS: &str = "/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats";
 
 /// A discovery method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +98,11 @@ impl Service {
     }
 
     async fn dispatch(self, request: Request<Incoming>) -> Response<Body> {
+        if request.uri().path() == LOAD_REPORTS {
+            return self.load_reports(request).await;
+        }
         let Some(method) = Method::at(request.uri().path()) else {
-            let known = "the discovery services of Envoy v3, aggregated and per type, streaming only";
+            let known = "the discovery services of Envoy v3, aggregated and per type, streaming only, and load reports";
             let text = format!("no method {}; offered are {known}", request.uri().path());
             return Status::unimplemented(text).into_http();
         };
@@ -102,6 +110,13 @@ impl Service {
             Variant::Sotw => self.stream::<SotwProtocol>(method, request).await,
             Variant::Delta => self.stream::<DeltaProtocol>(method, request).await,
         }
+    }
+
+    async fn load_reports(self, request: Request<Incoming>) -> Response<Body> {
+        let reports = LoadReports::new(Arc::clone(&self.context.loads), self.peer);
+        let mut server = LoadReportingServer::new(reports).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let Ok(response) = tower::Service::call(&mut server, request).await;
+        response
     }
 
     async fn stream<P: Protocol>(self, method: Method, request: Request<Incoming>) -> Response<Body> {

@@ -19,6 +19,7 @@ use super::server::Peer;
 use super::service::Method;
 use super::store::{Generation, NoSnapshot, Store};
 use super::stream::{Next, Policy, Stream};
+use crate::load::Loads;
 use crate::metrics::{Metrics, Refusal};
 use crate::snapshot::{Audience, NoResources, NodeSnapshot, TypeUrl};
 
@@ -30,6 +31,8 @@ pub struct Context {
     pub store: Store,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// What sidecars report about their traffic.
+    pub loads: Arc<Loads>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Limits and waits of each stream.

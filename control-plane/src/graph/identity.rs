@@ -39,7 +39,14 @@ pub enum Proxy<'g> {
     Gateway(&'g MeshGraph, &'g Resource<VirtualGatewaySpec>),
 }
 
-impl Proxy<'_> {
+impl<'g> Proxy<'g> {
+    /// The mesh it is part of.
+    pub fn mesh(&self) -> &'g MeshGraph {
+        match self {
+            Self::Node(mesh, _) | Self::Gateway(mesh, _) => mesh,
+        }
+    }
+
     /// The canonical id.
     pub fn id(&self) -> NodeId {
         match self {

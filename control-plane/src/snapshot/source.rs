@@ -6,6 +6,7 @@ use std::fmt;
 use outrigger_xds_protos::any::Typed;
 
 use super::TypeUrl;
+use crate::picture::topology::Topology;
 
 /// The messages one node is to be served, by type and name, encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +45,17 @@ pub trait ResourceSource: Send + Sync + 'static {
     /// # Errors
     /// When the definitions have no such node, or it cannot be given what they ask for.
     fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources>;
+
+    /// The nodes and who may call whom, as far as the source knows.
+    fn topology(&self) -> Option<&Topology> {
+        None
+    }
+
+    /// The canonical form of a node id, when the source has the node.
+    fn canonical_id(&self, node_id: &str) -> Option<String> {
+        let _ = node_id;
+        None
+    }
 }
 
 /// What kind of client reads the resources of a node.

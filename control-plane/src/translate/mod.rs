@@ -28,6 +28,7 @@ mod tls;
 
 pub use grpc_client::{GrpcClient, translate as grpc_client};
 pub use options::{Listening, TranslateOptions};
+pub use route::target_cluster;
 
 use std::collections::BTreeMap;
 

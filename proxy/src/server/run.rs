@@ -35,6 +35,7 @@ use crate::upstream::{dns, outlier};
 use crate::worker::{Drains, Progress, Workers};
 use crate::xds::driver::{Driver, Handle, Parts};
 use crate::xds::engine::InitPhase;
+use crate::xds::load::Reporter;
 use crate::xds::settings::DynamicSettings;
 
 /// How long a draining process still accepts connections that were on their way.
@@ -106,8 +107,7 @@ fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
 
 /// Loads everything, opens nothing.
 async fn validate(settings: Settings) -> Result<ExitCode, String> {
-    let dynamic = DynamicSettings::from_bootstrap(settings.dynamic_resources.as_ref())
-        .map_err(|error| error.to_string())?;
+    let dynamic = dynamic_settings(&settings)?;
     let (publisher, _snapshots) = publish::channel();
     let (resolve, _commands) = mpsc::unbounded_channel();
     let (_answers, resolutions) = mpsc::channel(1);
@@ -126,6 +126,12 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
         .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
     println_out("configuration OK");
     Ok(ExitCode::SUCCESS)
+}
+
+fn dynamic_settings(settings: &Settings) -> Result<DynamicSettings, String> {
+    DynamicSettings::from_bootstrap(settings.dynamic_resources.as_ref())
+        .and_then(|dynamic| dynamic.with_load_reports(settings.bootstrap.cluster_manager.as_ref()))
+        .map_err(|error| error.to_string())
 }
 
 /// The resolver: the bootstrap's name servers, else the system's.
@@ -163,8 +169,8 @@ impl Server {
         let (publisher, snapshots) = publish::channel();
         let sinks = Arc::new(Sinks::new(AccessLogStats::register(&registry), registry.shared().clone()));
         let count = worker_count(args, &process);
-        let dynamic = DynamicSettings::from_bootstrap(settings.dynamic_resources.as_ref())
-            .map_err(|error| error.to_string())?;
+        let dynamic = dynamic_settings(&settings)?;
+        let load = dynamic.load.clone();
         for warning in &dynamic.warnings {
             tracing::warn!("{warning}");
         }
@@ -185,6 +191,10 @@ impl Server {
         };
         let (driver, handle) = Driver::new(parts, &settings.static_resources)
             .map_err(|faults| faults::describe(&faults, &settings.static_resources, &settings.source))?;
+        if let (Some(load), Some(channels)) = (load, handle.control_plane()) {
+            let node = settings.node.clone();
+            tokio::spawn(Reporter::new(load, node, channels, snapshots.clone(), registry.clone()).run());
+        }
         let checker = Checker::new(snapshots.clone(), &registry, checked);
         let drains = Drains::default();
         let drain_time = args.drain_time_s.map_or(process.drain_time, Duration::from_secs);

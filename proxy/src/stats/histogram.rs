@@ -132,7 +132,7 @@ impl Distribution {
     }
 
     /// What was recorded after `earlier` was copied from the same histogram.
-    pub(super) fn since(&self, earlier: &Distribution) -> Self {
+    pub fn since(&self, earlier: &Distribution) -> Self {
         let mut before = earlier.buckets.iter().copied().peekable();
         let mut buckets = Vec::new();
         for &(bucket, count) in &self.buckets {

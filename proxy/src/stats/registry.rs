@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::cells::{Cells, Range, SCALARS, TABLES};
 pub use super::cells::{Shard, SharedShard};
+use super::histogram::Distribution;
 use super::view::{Readings, View};
 
 /// Handle of a monotonic counter.
@@ -280,6 +281,13 @@ impl Registry {
         let all = names.sets.values().filter_map(|entry| entry.set.upgrade()).collect();
         let owned = names.sets.values().filter_map(|entry| Some(entry.owner.upgrade()?.0.clone()));
         (names.view(all), owned.collect())
+    }
+
+    /// Everything ever recorded in `histogram`, by all shards. Its bundle must be alive.
+    pub fn distribution(&self, histogram: Histogram) -> Distribution {
+        let names = self.names();
+        let shards = names.workers.iter().chain([&names.shared]);
+        Distribution::collect(shards.filter_map(|cells| cells.peek_buckets(histogram.0)))
     }
 
     /// Ends the current interval of every histogram and starts the next (Envoy's flush interval).

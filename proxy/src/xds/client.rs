@@ -86,13 +86,20 @@ pub struct Client {
     backoff: Backoff,
     ping_interval: Duration,
     turn: usize,
+    channels: watch::Sender<Option<Channel>>,
 }
 
 impl Client {
     /// A client that reports to `events` and connects to what `reach` says.
     pub fn new(settings: AdsSettings, reach: watch::Receiver<Reach>, events: mpsc::Sender<Event>) -> Self {
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
-        Self { settings, reach, events, backoff, ping_interval: PING_INTERVAL, turn: 0 }
+        let channels = watch::Sender::new(None);
+        Self { settings, reach, events, backoff, ping_interval: PING_INTERVAL, turn: 0, channels }
+    }
+
+    /// The connection of the open stream, for other calls to the same control plane; `None` while there is none.
+    pub fn channels(&self) -> watch::Receiver<Option<Channel>> {
+        self.channels.subscribe()
     }
 
     /// Runs until the receiver of events or the source of addresses is gone.
@@ -141,10 +148,13 @@ impl Client {
         if self.events.send(Event::Opened(sender)).await.is_err() {
             return End::Abandoned;
         }
-        match self.settings.variant {
+        self.channels.send_replace(Some(channel.clone()));
+        let end = match self.settings.variant {
             Variant::StateOfTheWorld => self.speak_sotw(channel, receiver).await,
             Variant::Delta => self.speak_delta(channel, receiver).await,
-        }
+        };
+        self.channels.send_replace(None);
+        end
     }
 
     async fn speak_sotw(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
@@ -180,7 +190,7 @@ impl Client {
         let requests = stream::poll_fn(move |context| requests.poll_recv(context));
         let mut call =
             tonic::Request::new(requests.filter_map(move |request| std::future::ready(unwrap(request))));
-        *call.metadata_mut() = metadata(&self.settings.metadata);
+        *call.metadata_mut() = grpc_metadata(&self.settings.metadata);
         call
     }
 
@@ -224,7 +234,7 @@ fn asks_for_calm(status: &Status) -> bool {
     false
 }
 
-fn metadata(entries: &Metadata) -> MetadataMap {
+pub(super) fn grpc_metadata(entries: &Metadata) -> MetadataMap {
     let mut map = MetadataMap::new();
     for (name, value) in &entries.0 {
         // Checked when the settings were read.

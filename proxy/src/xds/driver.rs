@@ -12,6 +12,7 @@ use outrigger_xds_protos::v3::bootstrap::bootstrap::StaticResources;
 use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::wkt::Any;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tonic::transport::Channel;
 
 use super::client::{Client, Event, Reach};
 use super::dump;
@@ -77,6 +78,7 @@ pub struct Progress {
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     progress: watch::Receiver<Progress>,
+    control_plane: Option<watch::Receiver<Option<Channel>>>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,11 @@ impl Handle {
         let (answer, dump) = oneshot::channel();
         let _ = self.questions.send(Question::Unready(answer)).await;
         dump.await.unwrap_or_default()
+    }
+
+    /// The connection of the open stream to the control plane; `None` in a purely static configuration.
+    pub fn control_plane(&self) -> Option<watch::Receiver<Option<Channel>>> {
+        self.control_plane.clone()
     }
 
     /// Follows the start.
@@ -146,11 +153,12 @@ impl Driver {
         let (asking, questions) = mpsc::channel(QUESTIONS);
         let (progress, watching) = watch::channel(Progress { phase: InitPhase::Clusters, generation: 0 });
         let ads = dynamic.ads.map(Ads::new);
+        let control_plane = ads.as_ref().and_then(|ads| ads.client.as_ref()).map(Client::channels);
         let merge = Merge::default();
         let mut driver =
             Self { engine, ads, publisher, resolve, resolutions, checked, questions, progress, merge };
         driver.settle();
-        Ok((driver, Handle { questions: asking, progress: watching }))
+        Ok((driver, Handle { questions: asking, progress: watching, control_plane }))
     }
 
     /// Runs for as long as the process; dropping the future ends it and leaves the snapshot in place.

@@ -14,7 +14,11 @@ use outrigger_xds_protos::v3::wkt::{Struct, Value, value::Kind};
 const ENVOY: (u32, u32, u32) = (1, 37, 0);
 
 /// What servers may rely on. Source: xDS "client features".
-const FEATURES: [&str; 2] = ["envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw"];
+const FEATURES: [&str; 3] = [
+    "envoy.lb.does_not_support_overprovisioning",
+    "envoy.lrs.supports_send_all_clusters",
+    "xds.config.resource-in-sotw",
+];
 
 /// Fills in what the bootstrap left open.
 pub fn complete(mut node: Node) -> Node {
@@ -64,6 +68,6 @@ mod tests {
         let node = complete(own.clone());
         assert_eq!(node.user_agent_name, "mine");
         assert_eq!(node.user_agent_version_type, own.user_agent_version_type);
-        assert_eq!(node.client_features, [FEATURES[1], FEATURES[0]]);
+        assert_eq!(node.client_features, [FEATURES[1], FEATURES[0], FEATURES[2]]);
     }
 }

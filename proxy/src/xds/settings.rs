@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_xds_protos::v3::bootstrap::ClusterManager;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::DynamicResources;
 use outrigger_xds_protos::v3::core::api_config_source::ApiType;
 use outrigger_xds_protos::v3::core::grpc_service::google_grpc::channel_credentials::CredentialSpecifier;
@@ -32,6 +33,8 @@ pub struct DynamicSettings {
     pub ads: Option<AdsSettings>,
     /// Lists that come over it.
     pub roots: Roots,
+    /// Load reports over the connection of the aggregated stream.
+    pub load: Option<LoadSettings>,
     /// What is accepted and has no effect, for the log.
     pub warnings: Vec<String>,
 }
@@ -51,6 +54,15 @@ pub struct AdsSettings {
     pub backoff: (Duration, Duration),
     /// Largest response, bytes.
     pub max_response: usize,
+}
+
+/// How load reports are sent. Source: `ClusterManager.load_stats_config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadSettings {
+    /// Metadata of the stream.
+    pub metadata: Metadata,
+    /// First and longest back-off window.
+    pub backoff: (Duration, Duration),
 }
 
 /// gRPC metadata whose values do not show in logs.
@@ -82,7 +94,7 @@ pub enum Target {
 impl DynamicSettings {
     /// Reads `dynamic_resources`; absence means purely static.
     pub fn from_bootstrap(resources: Option<&DynamicResources>) -> Result<Self, Rejection> {
-        let mut settings = Self { ads: None, roots: Roots::default(), warnings: Vec::new() };
+        let mut settings = Self { ads: None, roots: Roots::default(), load: None, warnings: Vec::new() };
         let Some(resources) = resources else { return Ok(settings) };
         let path = Path::ROOT.field("dynamic_resources");
         let DynamicResources {
@@ -121,6 +133,25 @@ impl DynamicSettings {
             None => {}
         }
         Ok(settings)
+    }
+
+    /// Reads `cluster_manager.load_stats_config` as well.
+    pub fn with_load_reports(mut self, manager: Option<&ClusterManager>) -> Result<Self, Rejection> {
+        let Some(config) = manager.and_then(|manager| manager.load_stats_config.as_ref()) else {
+            return Ok(self);
+        };
+        let manager = Path::ROOT.field("cluster_manager");
+        let path = manager.field("load_stats_config");
+        let AdsSettings { target, metadata, backoff, .. } = ads_settings(config, &path, &mut self.warnings)?;
+        if self.ads.as_ref().is_some_and(|ads| ads.target == target) {
+            self.load = Some(LoadSettings { metadata, backoff });
+        } else {
+            self.warnings.push(format!(
+                "{path}: is not in effect: load reports go to the control plane of dynamic_resources.ads_config only; \
+                 name the same cluster or target_uri"
+            ));
+        }
+        Ok(self)
     }
 }
 

@@ -184,13 +184,12 @@ fn check_cluster_manager(
         local_cluster_name,
         outlier_detection,
         upstream_bind_config,
-        load_stats_config,
+        load_stats_config: _,                // `xds::settings` decides on it.
         enable_deferred_cluster_creation: _, // Saves memory in Envoy; ours are small from the start.
     } = message;
     refuse!(path; upstream_bind_config);
     warn_set!(notes, path, "is not in effect: all zones are used alike"; local_cluster_name);
     warn_set!(notes, path, "is not in effect: ejections are told in the log, not as events"; outlier_detection);
-    warn_set!(notes, path, "is not in effect: load reports are not sent"; load_stats_config);
     Ok(())
 }
 

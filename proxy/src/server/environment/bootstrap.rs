@@ -37,6 +37,7 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     root.insert("node".to_owned(), identity.node(variables));
     root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
     root.insert("dynamic_resources".to_owned(), dynamic_resources(&target, fetch_timeout(variables)?));
+    root.insert("cluster_manager".to_owned(), json!({ "load_stats_config": stream("GRPC", &target) }));
     root.insert("static_resources".to_owned(), static_resources(variables));
     if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
         root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
@@ -85,13 +86,18 @@ fn admin(bind: &AdminBind) -> Value {
 fn dynamic_resources(target: &str, fetch_timeout: String) -> Value {
     let list = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": fetch_timeout });
     json!({
-        "ads_config": {
-            "api_type": "DELTA_GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{ "google_grpc": { "target_uri": target, "stat_prefix": "ads" } }],
-        },
+        "ads_config": stream("DELTA_GRPC", target),
         "lds_config": list,
         "cds_config": list,
+    })
+}
+
+/// A stream to the control plane.
+fn stream(api_type: &str, target: &str) -> Value {
+    json!({
+        "api_type": api_type,
+        "transport_api_version": "V3",
+        "grpc_services": [{ "google_grpc": { "target_uri": target, "stat_prefix": "ads" } }],
     })
 }
 

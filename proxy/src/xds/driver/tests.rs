@@ -54,6 +54,7 @@ fn rig(ads: AdsSettings, resources: &StaticResources) -> Rig {
     let dynamic = DynamicSettings {
         ads: Some(ads),
         roots: Roots { clusters: timeout, listeners: timeout },
+        load: None,
         warnings: Vec::new(),
     };
     let parts = Parts {
@@ -304,6 +305,7 @@ async fn an_unknown_control_plane_cluster_is_a_start_failure() {
         dynamic: DynamicSettings {
             ads: Some(settings(Variant::Delta, Target::Cluster("typo".into()))),
             roots: Roots::default(),
+            load: None,
             warnings: Vec::new(),
         },
         node: Node::default(),

@@ -128,3 +128,25 @@ fn what_has_no_effect_is_said() {
     assert_eq!(settings.warnings.len(), 2);
     assert!(settings.warnings[0].contains("rate_limit_settings"), "{:?}", settings.warnings);
 }
+
+fn with_load(config: &str) -> DynamicSettings {
+    let text = format!(
+        "dynamic_resources: {{cds_config: {{ads: {{}}}}, ads_config: {{api_type: GRPC,
+           grpc_services: [{{envoy_grpc: {{cluster_name: xds}}}}]}}}}
+cluster_manager: {{load_stats_config: {config}}}"
+    );
+    let bootstrap: Bootstrap = json::Document::parse(&text).unwrap().decode().unwrap();
+    DynamicSettings::from_bootstrap(bootstrap.dynamic_resources.as_ref())
+        .unwrap()
+        .with_load_reports(bootstrap.cluster_manager.as_ref())
+        .unwrap()
+}
+
+#[test]
+fn load_reports_go_to_the_control_plane() {
+    let same = with_load("{api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}");
+    assert_eq!(same.load, Some(LoadSettings { metadata: Metadata::default(), backoff: Backoff::DEFAULT }));
+    let other = with_load("{api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: elsewhere}}]}");
+    assert_eq!(other.load, None);
+    assert!(other.warnings[0].starts_with("cluster_manager.load_stats_config: is not in effect"));
+}

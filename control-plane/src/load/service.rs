@@ -1,0 +1,82 @@
+//! The load reporting service: a sidecar says who it is, is told the pace, and reports until it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use outrigger_xds_protos::v3::load_service::{LoadReportingService, LoadStatsRequest, LoadStatsResponse};
+use outrigger_xds_protos::v3::wkt;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Loads;
+use crate::ads::server::Peer;
+
+/// How often sidecars report.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Longest node id kept.
+const MAX_ID: usize = 2048;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct LoadReports {
+    loads: Arc<Loads>,
+    peer: Peer,
+}
+
+impl LoadReports {
+    /// The service for a connection with `peer`; reports are kept in `loads`.
+    pub fn new(loads: Arc<Loads>, peer: Peer) -> Self {
+        Self { loads, peer }
+    }
+}
+
+#[tonic::async_trait]
+impl LoadReportingService for LoadReports {
+    type StreamLoadStatsStream =
+        std::pin::Pin<Box<dyn Stream<Item = Result<LoadStatsResponse, Status>> + Send>>;
+
+    async fn stream_load_stats(
+        &self,
+        request: Request<Streaming<LoadStatsRequest>>,
+    ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
+        let mut reports = request.into_inner();
+        let Some(first) = reports.message().await? else {
+            return Err(Status::invalid_argument("the stream ended before it said whose it is"));
+        };
+        let id = first.node.as_ref().map(|node| node.id.as_str()).filter(|id| !id.is_empty());
+        let Some(id) = id.filter(|id| id.len() <= MAX_ID) else {
+            return Err(Status::invalid_argument("the first report needs node.id, of at most 2048 bytes"));
+        };
+        let place = self.loads.open(id.to_owned());
+        place.put(&first.cluster_stats);
+        let hello = stream::once(std::future::ready(Ok(answer(INTERVAL))));
+        // Nothing more is answered: the other half lives as long as reports come.
+        let state = Some((reports, place, self.peer.closing(), self.peer.stream_opened()));
+        let rest = stream::unfold(state, |state| async move {
+            let (mut reports, place, mut closing, open) = state?;
+            loop {
+                let report = tokio::select! {
+                    report = reports.message() => report,
+                    _ = closing.wait_for(|closing| *closing) => return None,
+                };
+                match report {
+                    Ok(Some(report)) => place.put(&report.cluster_stats),
+                    Ok(None) => return None,
+                    Err(status) => {
+                        drop((place, open));
+                        return Some((Err(status), None));
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(hello.chain(rest))))
+    }
+}
+
+fn answer(interval: Duration) -> LoadStatsResponse {
+    LoadStatsResponse {
+        send_all_clusters: true,
+        load_reporting_interval: Some(wkt::Duration { seconds: interval.as_secs() as i64, nanos: 0 }),
+        ..LoadStatsResponse::default()
+    }
+}
