@@ -89,12 +89,12 @@ fn rate(requests: &Requests) -> f64 {
     requests.rate().unwrap_or(-1.0)
 }
 
-fn limits(breakers: &Breakers) -> [(&'static str, u32); 4] {
+fn limits(breakers: &Breakers) -> [(&'static str, u64); 4] {
     [
-        ("max_connections", breakers.connections.max()),
-        ("max_pending_requests", breakers.pending.max()),
-        ("max_requests", breakers.requests.max()),
-        ("max_retries", breakers.retries.max()),
+        ("max_connections", breakers.connections.max().into()),
+        ("max_pending_requests", breakers.pending.max().into()),
+        ("max_requests", breakers.requests.max().into()),
+        ("max_retries", breakers.retries.max_and_remaining(&breakers.requests).0),
     ]
 }
 

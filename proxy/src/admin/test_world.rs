@@ -12,7 +12,7 @@ use super::logging::{Level, LogLevels};
 use super::*;
 use crate::config::cluster::*;
 use crate::config::listener::{Direction, HeaderCase, Http2Settings, Inspect, Listener};
-use crate::config::live::{Breakers, HostLive, Limit};
+use crate::config::live::{Breakers, HostLive, Limit, RetryLimit};
 use crate::config::publish::{self, Publisher};
 use crate::config::{ListenerSlot, Snapshot};
 use crate::observe::collect::{Collector, Vitals};
@@ -134,7 +134,7 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
             connections: Limit::new(connections),
             pending: Limit::new(pending),
             requests: Limit::new(requests),
-            retries: Limit::new(retries),
+            retries: RetryLimit::Fixed(Limit::new(retries)),
         })
     };
     Cluster {
@@ -156,6 +156,8 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         },
         idle_timeout: Duration::ZERO,
         max_connection_duration: Duration::ZERO,
+        max_stream_duration: Duration::ZERO,
+        retry: None,
         max_requests_per_connection: 0,
         max_head_bytes: 60 * 1024,
         max_fields: 100,

@@ -106,6 +106,14 @@ pub enum ProxyError {
     RequestTimeout,
     /// The per-try timeout passed and no retry was possible: 504.
     PerTryTimeout,
+    /// Nothing moved on the attempt for the per-try idle timeout and no retry was possible: 504.
+    PerTryIdleTimeout,
+    /// The attempt's stream lived longer than its maximum and no retry was possible: 504 when the request was
+    /// complete, else 408.
+    UpstreamMaxDuration {
+        /// Whether the whole request had arrived.
+        request_complete: bool,
+    },
     /// Nothing moved on the stream for the idle timeout: 504 when the request was complete, else 408.
     StreamIdle {
         /// Whether the whole request had arrived.

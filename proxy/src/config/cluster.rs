@@ -10,6 +10,7 @@ use super::health::{HealthCheck, HostCheck};
 use super::listener::{HeaderCase, Http2Settings};
 use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
 use super::outlier::Outlier;
+use super::retry::RetryPolicy;
 use super::secret::ClientTls;
 use crate::stats::scope::ClusterStats;
 
@@ -45,6 +46,10 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// Longest life of a connection; zero is off.
     pub max_connection_duration: Duration,
+    /// Longest life of a request to a host; zero is off.
+    pub max_stream_duration: Duration,
+    /// Retries, instead of the route's.
+    pub retry: Option<Arc<RetryPolicy>>,
     /// Requests per connection; zero is no limit.
     pub max_requests_per_connection: u32,
     /// Response head limit, bytes.

@@ -237,6 +237,8 @@ pub struct HttpSettings {
     pub proxy_100_continue: bool,
     /// Suppress `x-envoy-*` response headers (router filter).
     pub suppress_envoy_headers: bool,
+    /// Take the route timeout from `x-envoy-expected-rq-timeout-ms`, which the hop before set.
+    pub respect_expected_rq_timeout: bool,
     /// `Via` entry to append.
     pub via: Option<Box<str>>,
     /// Access loggers; empty is off.

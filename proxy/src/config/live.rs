@@ -5,6 +5,7 @@
 mod health;
 mod limit;
 mod outlier;
+mod retries;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 pub use health::{Health, HealthEpoch};
 pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};
+pub use retries::{RetryBudget, RetryLimit};
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and
 /// `/clusters` must see the host as the whole process uses it.
@@ -56,8 +58,8 @@ pub struct Breakers {
     pub pending: Limit,
     /// `max_requests`.
     pub requests: Limit,
-    /// `max_retries`.
-    pub retries: Limit,
+    /// `max_retries` or `retry_budget`.
+    pub retries: RetryLimit,
 }
 
 /// Which set of circuit breakers a request counts against (`RoutingPriority`).

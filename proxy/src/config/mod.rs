@@ -11,6 +11,7 @@ pub mod live;
 pub mod outlier;
 pub mod outside;
 pub mod publish;
+pub mod retry;
 pub mod route;
 pub mod secret;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use regex::bytes::Regex;
 
 use super::live::Priority;
+use super::retry::RetryPolicy;
 use crate::base::ids::ClusterId;
 use crate::base::matcher::{HeaderMatch, QueryMatch};
 use crate::observe::format::Format;
@@ -49,6 +50,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Send `x-envoy-attempt-count` in responses.
     pub include_attempt_count_in_response: bool,
+    /// Tell the upstream with retries whether a timeout caused them (`x-envoy-is-timeout-retry`).
+    pub include_is_timeout_retry: bool,
     /// `require_tls`: redirect plaintext requests to https.
     pub require_tls: TlsRequirement,
 }
@@ -231,23 +234,18 @@ pub struct Forward {
     pub idle_timeout: Option<Duration>,
     /// Longest life of the stream; presence switches `timeout` off.
     pub max_stream_duration: Option<MaxStreamDuration>,
-    /// Retries.
+    /// Retries, unless the cluster has a policy of its own.
     pub retry: Option<Arc<RetryPolicy>>,
+    /// `hedge_on_per_try_timeout`: a try that takes too long goes on beside the next one.
+    pub hedge: bool,
+    /// Most body bytes kept for another attempt, when the route or its host says so.
+    pub replay_limit: Option<usize>,
     /// Which circuit breakers count.
     pub priority: Priority,
     /// Upgrade types switched on or off for this route, lower case.
     pub upgrades: Vec<(Box<str>, bool)>,
     /// CONNECT is terminated here: the payload goes upstream as raw TCP.
     pub connect_terminate: bool,
-}
-
-impl Forward {
-    /// What `x-envoy-expected-rq-timeout-ms` tells the upstream: the time of one try where tries have their own.
-    pub fn expected_timeout(&self) -> Duration {
-        let per_try = self.retry.as_ref().map_or(Duration::ZERO, |policy| policy.per_try_timeout);
-        let has_own = !per_try.is_zero() && (self.timeout.is_zero() || per_try < self.timeout);
-        if has_own { per_try } else { self.timeout }
-    }
 }
 
 /// `RouteAction.max_stream_duration`.
@@ -259,88 +257,6 @@ pub struct MaxStreamDuration {
     pub grpc_timeout_max: Option<Duration>,
     /// Subtracted from `grpc-timeout`.
     pub grpc_timeout_offset: Duration,
-}
-
-/// Retry policy of a route. Source: `envoy.config.route.v3.RetryPolicy`.
-#[derive(Clone, Debug)]
-pub struct RetryPolicy {
-    /// Conditions.
-    pub on: RetryOn,
-    /// Retries after the first attempt.
-    pub num_retries: u32,
-    /// Statuses for `retriable-status-codes`, sorted.
-    pub status_codes: Vec<u16>,
-    /// Zero is off.
-    pub per_try_timeout: Duration,
-    /// Back-off window of the first retry.
-    pub base_interval: Duration,
-    /// Longest window.
-    pub max_interval: Duration,
-    /// Prefer hosts that were not tried.
-    pub avoid_previous_hosts: bool,
-    /// Re-picks while avoiding.
-    pub host_selection_attempts: u32,
-}
-
-/// Retry conditions as a bit set; see `xds-and-envoy` 2.5 in Envoy's router documentation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryOn(pub u32);
-
-/// `(token, bit)` of every condition understood.
-pub const RETRY_TOKENS: &[(&str, RetryOn)] = &[
-    ("5xx", RetryOn::SERVER_ERROR),
-    ("gateway-error", RetryOn::GATEWAY_ERROR),
-    ("reset", RetryOn::RESET),
-    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
-    ("connect-failure", RetryOn::CONNECT_FAILURE),
-    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
-    ("refused-stream", RetryOn::REFUSED_STREAM),
-    ("retriable-status-codes", RetryOn::STATUS_CODES),
-    ("cancelled", RetryOn::GRPC_CANCELLED),
-    ("deadline-exceeded", RetryOn::GRPC_DEADLINE_EXCEEDED),
-    ("internal", RetryOn::GRPC_INTERNAL),
-    ("resource-exhausted", RetryOn::GRPC_RESOURCE_EXHAUSTED),
-    ("unavailable", RetryOn::GRPC_UNAVAILABLE),
-];
-
-impl RetryOn {
-    /// `5xx`.
-    pub const SERVER_ERROR: RetryOn = RetryOn(1);
-    /// `gateway-error`.
-    pub const GATEWAY_ERROR: RetryOn = RetryOn(1 << 1);
-    /// `reset`.
-    pub const RESET: RetryOn = RetryOn(1 << 2);
-    /// `reset-before-request`.
-    pub const RESET_BEFORE_REQUEST: RetryOn = RetryOn(1 << 3);
-    /// `connect-failure`.
-    pub const CONNECT_FAILURE: RetryOn = RetryOn(1 << 4);
-    /// `retriable-4xx`.
-    pub const RETRIABLE_4XX: RetryOn = RetryOn(1 << 5);
-    /// `refused-stream`.
-    pub const REFUSED_STREAM: RetryOn = RetryOn(1 << 6);
-    /// `retriable-status-codes`.
-    pub const STATUS_CODES: RetryOn = RetryOn(1 << 7);
-    /// `cancelled`.
-    pub const GRPC_CANCELLED: RetryOn = RetryOn(1 << 8);
-    /// `deadline-exceeded`.
-    pub const GRPC_DEADLINE_EXCEEDED: RetryOn = RetryOn(1 << 9);
-    /// `internal`.
-    pub const GRPC_INTERNAL: RetryOn = RetryOn(1 << 10);
-    /// `resource-exhausted`.
-    pub const GRPC_RESOURCE_EXHAUSTED: RetryOn = RetryOn(1 << 11);
-    /// `unavailable`.
-    pub const GRPC_UNAVAILABLE: RetryOn = RetryOn(1 << 12);
-
-    /// Adds `other`.
-    pub fn insert(&mut self, other: RetryOn) {
-        self.0 |= other.0;
-    }
-
-    /// True when any condition of `other` is set.
-    #[inline]
-    pub fn intersects(self, other: RetryOn) -> bool {
-        self.0 & other.0 != 0
-    }
 }
 
 /// Path rewrites.

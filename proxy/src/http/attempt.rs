@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::codec::{Downstream, StreamError};
 use super::context::ConnContext;
@@ -41,10 +41,7 @@ pub async fn begin(
     forward: &Forward,
     timers: &mut Timers<'_>,
 ) -> Result<Attempt, ProxyError> {
-    let Some(active) = ActiveRequest::begin(&ctx.local, cluster, pool, forward.priority) else {
-        ctx.local.stats.inc(cluster.config().stats.upstream_rq_active_overflow);
-        return Err(ProxyError::Overflow);
-    };
+    let active = count_active(ctx, cluster, pool, forward)?;
     let is_raw = forward.connect_terminate && head.method == Method::Connect;
     let lease = if is_raw {
         in_time(Box::pin(connect_raw(&ctx.local, cluster, pool, forward.priority)), timers).await?
@@ -54,7 +51,40 @@ pub async fn begin(
         let connecting = connect(&ctx.local, cluster, pool, head.version, forward.priority);
         in_time(Box::pin(connecting), timers).await?
     };
-    Ok(Attempt { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active })
+    timers.begin_try();
+    Ok(Attempt::over(lease, active))
+}
+
+/// The same beside other attempts: the future borrows nothing and knows no clock.
+pub fn begin_apart(
+    ctx: &ConnContext,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    head: &RequestHead,
+    forward: &Forward,
+) -> Result<impl Future<Output = Result<Attempt, ProxyError>> + use<>, ProxyError> {
+    let active = count_active(ctx, cluster, pool, forward)?;
+    let (local, cluster, pool) = (ctx.local.clone(), cluster.clone(), pool.clone());
+    let (version, priority) = (head.version, forward.priority);
+    Ok(async move {
+        let lease = match pool.checkout(&local, cluster.config(), version) {
+            Some(lease) => lease,
+            None => connect(&local, &cluster, &pool, version, priority).await?,
+        };
+        Ok(Attempt::over(lease, active))
+    })
+}
+
+fn count_active(
+    ctx: &ConnContext,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    forward: &Forward,
+) -> Result<ActiveRequest, ProxyError> {
+    ActiveRequest::begin(&ctx.local, cluster, pool, forward.priority).ok_or_else(|| {
+        ctx.local.stats.inc(cluster.config().stats.upstream_rq_active_overflow);
+        ProxyError::Overflow
+    })
 }
 
 /// Waits for a connection under the exchange's clocks. Boxed: a request that finds a free one must not carry
@@ -71,7 +101,22 @@ async fn in_time(
 }
 
 impl Attempt {
-    /// Sends the head and as much of the body as the host takes, until the final response head arrives.
+    fn over(lease: Lease, active: ActiveRequest) -> Self {
+        Self { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active }
+    }
+
+    /// Queues the request head.
+    pub fn send(&mut self, head: &RequestHead, timers: &mut Timers<'_>) -> Result<(), ProxyError> {
+        let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
+        self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
+        if head.asks_for_tunnel() && head.body == BodyLength::None {
+            timers.request_complete(Instant::now());
+            timers.start_try(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Sends as much of the body as the host takes, until the final response head arrives.
     pub async fn response(
         &mut self,
         ctx: &ConnContext,
@@ -79,19 +124,12 @@ impl Attempt {
         head: &RequestHead,
         replay: &mut ReplayBuffer,
         timers: &mut Timers<'_>,
-        per_try: Duration,
     ) -> Result<ResponseHead, ProxyError> {
-        let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
-        self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
         // What follows a request to tunnel is for the tunnel, and there may be none.
         let held = head.asks_for_tunnel();
-        if held && head.body == BodyLength::None {
-            timers.request_complete(Instant::now());
-            timers.start_try(Instant::now(), per_try);
-        }
         let outcome = poll_fn(|cx| {
             if !held {
-                self.poll_request(cx, down, replay, timers, per_try)?;
+                self.poll_request(cx, down, replay, timers)?;
             }
             if let Poll::Ready(response) = self.poll_response(cx, ctx, down) {
                 return Poll::Ready(response);
@@ -102,18 +140,16 @@ impl Attempt {
             timers.poll(cx).map(Err)
         })
         .await;
-        timers.end_try();
         outcome.map(|response| as_upgrade(head, response))
     }
 
     /// Moves the request body. An upstream that stops reading may have answered already: that decides.
-    fn poll_request(
+    pub fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
         down: &mut Downstream<'_>,
         replay: &mut ReplayBuffer,
         timers: &mut Timers<'_>,
-        per_try: Duration,
     ) -> Result<(), ProxyError> {
         if self.request.is_done() || self.upstream_closed_body {
             return Ok(());
@@ -128,7 +164,7 @@ impl Attempt {
             timers.request_complete(now);
         }
         match polled {
-            Poll::Ready(Ok(())) => timers.start_try(now, per_try),
+            Poll::Ready(Ok(())) => timers.start_try(now),
             Poll::Ready(Err(PumpError::Sink(_))) => self.upstream_closed_body = true,
             Poll::Ready(Err(PumpError::Source(error))) => return Err(client_failure(error)),
             Poll::Pending => {}
@@ -147,7 +183,8 @@ impl Attempt {
         self.request.poll(cx, &mut body, &mut self.lease.stream)
     }
 
-    fn poll_response(
+    /// The final response head; interim ones are passed on.
+    pub fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
         ctx: &ConnContext,

@@ -42,6 +42,8 @@ pub struct Exchange<'r> {
     pub(super) broken: bool,
     /// An upgrade or CONNECT that the configuration allows.
     upgraded: bool,
+    /// An internal caller wants timeouts answered with 204 (`x-envoy-upstream-rq-timeout-alt-response`).
+    pub(super) no_content_on_timeout: bool,
 }
 
 /// How serving ended when nothing failed.
@@ -71,6 +73,7 @@ pub async fn run(
         last,
         broken: false,
         upgraded: false,
+        no_content_on_timeout: false,
     };
     let reply = match exchange.serve(down, deadline).await {
         Ok(Served::Relayed) => None,

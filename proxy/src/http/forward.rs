@@ -1,26 +1,48 @@
 //! Forwarding: attempts until one stands, then the response down.
 
+mod hedge;
+
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::attempt::{self, Attempt};
 use super::codec::Downstream;
+use super::edits;
 use super::exchange::Exchange;
 use super::head::{BodyLength, ResponseHead};
 use super::header_id::HeaderId;
 use super::relay;
 use super::replay::ReplayBuffer;
-use super::retry::{Decision, Retries};
+use super::retry::{Asked, Cause, Decision, Limits, Retries, Retry};
 use super::route::Found;
+use super::timeouts::Timeouts;
 use super::timers::Timers;
 use crate::base::error::{ProxyError, ResponseFlags};
-use crate::config::route::{Forward, HostRewrite, MaxStreamDuration};
+use crate::config::route::{Forward, HostRewrite, WeightedCluster};
 use crate::net::deadline::Deadline;
 use crate::upstream::breaker::RetryPermit;
+use crate::upstream::connect::millis;
 use crate::upstream::lb::PickContext;
 use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::ClusterState;
+
+/// What the attempts of one exchange share.
+struct Tries<'a, 'd> {
+    cluster: &'a Rc<ClusterState>,
+    forward: &'a Forward,
+    timeouts: Timeouts,
+    retries: Retries<'a>,
+    replay: ReplayBuffer,
+    timers: Timers<'d>,
+    /// The attempt about to be made follows one that timed out.
+    after_timeout: bool,
+}
+
+/// How one attempt ended: with a response to pass on or to retry, or without.
+type Outcome = Result<(Attempt, ResponseHead), ProxyError>;
 
 impl<'r> Exchange<'r> {
     pub(in crate::http) async fn forward(
@@ -32,35 +54,41 @@ impl<'r> Exchange<'r> {
     ) -> Result<(), ProxyError> {
         self.check_upgrade(forward)?;
         let (cluster, entry) = self.choose_cluster(forward)?;
+        let policy = cluster.config().retry.as_deref().or(forward.retry.as_deref());
+        let limits =
+            if self.summary.internal { Limits::take(&mut self.head.block) } else { Limits::default() };
+        let timeouts =
+            Timeouts::decide(forward, policy, cluster.config(), &self.ctx.settings, &limits, &self.head);
+        self.no_content_on_timeout = timeouts.no_content;
+        self.announce_timeout(&timeouts, Duration::ZERO);
         self.edit_request(found, forward, entry);
+        let asked = self.asked_retries(found, entry);
         self.answer_expectation(down)?;
-        let mut timers = self.timers(forward, deadline);
-        timers.expect_request(self.ctx.settings.request_timeout);
-        let mut retries = Retries::new(forward.retry.as_deref(), &self.head);
-        let mut replay = ReplayBuffer::new(retries.wants_replay() && self.head.body != BodyLength::None);
-        // Held from the moment a retry is decided on until its own outcome.
-        let mut permit = None;
-        let outcome = loop {
-            let tried = self.attempt(&cluster, forward, down, &mut replay, &mut retries, &mut timers).await;
-            drop(permit.take());
-            let Some(wait) = self.decide(&tried, &mut retries, &replay, &cluster) else { break tried };
-            if retries.needs_permit() {
-                permit = RetryPermit::take(&self.ctx.local, &cluster, forward.priority);
-                if permit.is_none() {
-                    self.refuse_retry(&cluster);
-                    break tried;
-                }
-            }
-            self.give_up(tried, &cluster);
-            self.back_off(wait, &mut timers).await?;
+        let retries = Retries::new(policy, asked, &self.head);
+        let mut tries = Tries {
+            cluster: &cluster,
+            forward,
+            timeouts,
+            replay: self.replay_buffer(forward, &retries),
+            retries,
+            timers: self.timers(forward, &timeouts, deadline),
+            after_timeout: false,
         };
-        self.summary.bytes_received = replay.received();
-        self.note_times(&timers);
+        let outcome = if timeouts.hedge && tries.retries.are_possible() {
+            Box::pin(self.hedged(&mut tries, down)).await
+        } else {
+            self.until_one_stands(&mut tries, down).await
+        };
+        self.summary.bytes_received = tries.replay.received();
+        let abandoned = self.count_abandoned(&tries, false);
+        self.note_times(&tries.timers);
         let (mut attempt, mut response) = outcome?;
         self.edit_response(&mut response, found, entry);
-        let tunnelled = relay::run(self, &mut attempt, response, down, &mut replay, &mut timers).await;
+        let Tries { replay, timers, .. } = &mut tries;
+        let tunnelled = relay::run(self, &mut attempt, response, down, replay, timers).await;
         self.summary.bytes_received = replay.received() + tunnelled;
-        self.note_times(&timers);
+        self.note_times(timers);
+        self.count_abandoned(&tries, abandoned);
         attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(())
     }
@@ -68,6 +96,58 @@ impl<'r> Exchange<'r> {
     fn note_times(&mut self, timers: &Timers<'_>) {
         self.summary.timing.request_complete = timers.request_completed_at();
         self.summary.timing.upstream_sent = timers.sent_at();
+    }
+
+    /// One attempt after the other.
+    async fn until_one_stands(&mut self, tries: &mut Tries<'_, '_>, down: &mut Downstream<'_>) -> Outcome {
+        // Held from the moment a retry is decided on until its own outcome.
+        let mut permit = None;
+        loop {
+            let tried = self.attempt(tries, down).await;
+            drop(permit.take());
+            let Some(retry) = self.decide(&tried, tries) else { return tried };
+            if retry.cause != Cause::KeepAliveRace {
+                permit = self.retry_permit(tries);
+                if permit.is_none() {
+                    return tried;
+                }
+            }
+            self.give_up(tried, retry.cause, tries);
+            back_off(retry.wait, &mut tries.timers).await?;
+        }
+    }
+
+    /// What an internal caller, or the route's own header edits, say about retries.
+    fn asked_retries(&mut self, found: Found<'r>, entry: Option<&'r WeightedCluster>) -> Option<Box<Asked>> {
+        let mut levels = edits::levels(self.ctx.route_table(self.view), found, entry);
+        let may_say = self.summary.internal || levels.any(|level| !level.request_add.is_empty());
+        may_say.then(|| Asked::take(&mut self.head.block)).flatten()
+    }
+
+    fn replay_buffer(&self, forward: &Forward, retries: &Retries<'_>) -> ReplayBuffer {
+        if self.head.body == BodyLength::None || !retries.wants_replay() {
+            return ReplayBuffer::new();
+        }
+        ReplayBuffer::recording(&self.ctx.local.replay, forward.replay_limit, retries.are_possible())
+    }
+
+    /// Tells the upstream how long we are going to wait for it.
+    fn announce_timeout(&mut self, timeouts: &Timeouts, elapsed: Duration) {
+        if let (Some(expected), false) =
+            (timeouts.expected(elapsed), self.ctx.settings.suppress_envoy_headers)
+        {
+            let mut text = itoa::Buffer::new();
+            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, text.format(millis(expected)).as_bytes());
+        }
+    }
+
+    /// Counts, once, that the body outgrew what is kept for retries.
+    fn count_abandoned(&self, tries: &Tries<'_, '_>, counted: bool) -> bool {
+        let abandoned = tries.replay.overflowed() && tries.retries.are_possible();
+        if abandoned && !counted {
+            self.ctx.local.stats.inc(tries.cluster.config().stats.retry_or_shadow_abandoned);
+        }
+        abandoned
     }
 
     /// The client waits for permission to send its body: give it, or pass the question on.
@@ -89,62 +169,83 @@ impl<'r> Exchange<'r> {
         down.send_informational(&go_on).map_err(attempt::client_failure)
     }
 
-    fn timers<'d>(&self, forward: &Forward, deadline: &'d mut Deadline) -> Timers<'d>
+    fn timers<'d>(&self, forward: &Forward, timeouts: &Timeouts, deadline: &'d mut Deadline) -> Timers<'d>
     where
         'r: 'd,
     {
         let settings = &self.ctx.settings;
         let idle = forward.idle_timeout.unwrap_or(settings.stream_idle_timeout);
-        let grpc_timeout = self.head.block.get_by_name(b"grpc-timeout").and_then(super::grpc::parse_timeout);
-        let (route, stream) = match forward.max_stream_duration {
-            Some(limit) => (Duration::ZERO, stream_limit(&limit, grpc_timeout)),
-            None => (forward.timeout, settings.max_stream_duration),
-        };
-        Timers::new(deadline, &self.ctx.cut, self.summary.timing.started, route, idle, stream)
+        let started = self.summary.timing.started;
+        let mut timers = Timers::new(deadline, &self.ctx.cut, started, timeouts.route, idle, timeouts.stream);
+        timers.limit_tries(timeouts.tries);
+        timers.expect_request(settings.request_timeout);
+        timers
     }
 
-    async fn attempt(
-        &mut self,
-        cluster: &Rc<ClusterState>,
-        forward: &Forward,
-        down: &mut Downstream<'_>,
-        replay: &mut ReplayBuffer,
-        retries: &mut Retries<'_>,
-        timers: &mut Timers<'_>,
-    ) -> Result<(Attempt, ResponseHead), ProxyError> {
-        let pool = self.pick(cluster, retries)?;
-        if matches!(forward.host_rewrite, Some(HostRewrite::Auto)) && !pool.host.hostname.is_empty() {
-            self.set_authority(pool.host.hostname.as_bytes(), forward);
+    async fn attempt(&mut self, tries: &mut Tries<'_, '_>, down: &mut Downstream<'_>) -> Outcome {
+        let pool = self.start_attempt(tries)?;
+        let begun =
+            attempt::begin(self.ctx, tries.cluster, &pool, &self.head, tries.forward, &mut tries.timers)
+                .await;
+        let mut attempt = begun.inspect_err(|error| self.report_failure(tries, &pool, error))?;
+        self.attempt_connected(tries, &attempt, &pool);
+        let Tries { replay, timers, .. } = tries;
+        let response = match attempt.send(&self.head, timers) {
+            Ok(()) => {
+                tries.retries.request_begun();
+                attempt.response(self.ctx, down, &self.head, replay, timers).await
+            }
+            Err(error) => Err(error),
+        };
+        match response {
+            Ok(response) => {
+                tries.timers.response_begins();
+                self.attempt_answered(tries, &pool, &response);
+                Ok((attempt, response))
+            }
+            Err(error) => {
+                tries.timers.end_try();
+                self.report_failure(tries, &pool, &error);
+                self.let_go(attempt, tries);
+                Err(error)
+            }
         }
-        if let Some(found) = self.summary.found
-            && found.virtual_host.include_request_attempt_count
-        {
+    }
+
+    /// Picks the host of the next attempt and says so in the request.
+    fn start_attempt(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
+        tries.retries.attempt_starts();
+        let pool = self.pick(tries)?;
+        if matches!(tries.forward.host_rewrite, Some(HostRewrite::Auto)) && !pool.host.hostname.is_empty() {
+            self.set_authority(pool.host.hostname.as_bytes(), tries.forward);
+        }
+        let Some(found) = self.summary.found else { return Ok(pool) };
+        if found.virtual_host.include_request_attempt_count {
             let mut text = itoa::Buffer::new();
             let count = text.format(self.summary.attempts).as_bytes();
             self.head.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
-        let begun = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers).await;
-        let mut attempt = begun.inspect_err(|error| self.report_failure(cluster, &pool, error))?;
-        outlier::connected(cluster.config(), &pool.host);
-        self.summary.upstream_protocol = attempt.lease.version();
-        self.summary.upstream_local_address = attempt.lease.local_address;
-        let per_try = retries.per_try_timeout();
-        let response = attempt.response(self.ctx, down, &self.head, replay, timers, per_try).await;
-        match response {
-            Ok(response) => {
-                let now = Instant::now();
-                self.report_response(cluster, &pool, &response);
-                self.summary.timing.upstream_first_byte = Some(now);
-                timers.touch(now);
-                Ok((attempt, response))
-            }
-            Err(error) => {
-                self.report_failure(cluster, &pool, &error);
-                attempt.lease.stream.cancel();
-                attempt.lease.finish(&self.ctx.local, cluster.config());
-                Err(error)
+        if self.summary.attempts > 1 {
+            self.announce_timeout(&tries.timeouts, tries.timers.elapsed(Instant::now()));
+            if found.virtual_host.include_is_timeout_retry {
+                let by_timeout: &[u8] = if tries.after_timeout { b"true" } else { b"false" };
+                self.head.block.set(b"x-envoy-is-timeout-retry", by_timeout);
             }
         }
+        Ok(pool)
+    }
+
+    fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
+        outlier::connected(tries.cluster.config(), &pool.host);
+        self.summary.upstream_protocol = attempt.lease.version();
+        self.summary.upstream_local_address = attempt.lease.local_address;
+    }
+
+    fn attempt_answered(&mut self, tries: &mut Tries<'_, '_>, pool: &HostPool, response: &ResponseHead) {
+        let now = Instant::now();
+        self.report_response(tries.cluster, pool, response);
+        self.summary.timing.upstream_first_byte = Some(now);
+        tries.timers.touch(now);
     }
 
     /// What the host is judged by: the gRPC status where there is one, else the HTTP status.
@@ -155,53 +256,67 @@ impl<'r> Exchange<'r> {
         outlier::response(&self.ctx.local, cluster.config(), &pool.host, status);
     }
 
-    fn report_failure(&self, cluster: &ClusterState, pool: &HostPool, error: &ProxyError) {
+    fn report_failure(&self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {
+        let (cluster, local) = (tries.cluster.config(), &self.ctx.local);
         if let Some(failure) = LocalFailure::of(error) {
-            outlier::failed(&self.ctx.local, cluster.config(), &pool.host, failure);
+            outlier::failed(local, cluster, &pool.host, failure);
+        }
+        let stats = &cluster.stats;
+        match error {
+            ProxyError::PerTryTimeout => local.stats.inc(stats.upstream_rq_per_try_timeout),
+            ProxyError::PerTryIdleTimeout => local.stats.inc(stats.upstream_rq_per_try_idle_timeout),
+            ProxyError::UpstreamMaxDuration { .. } => local.stats.inc(stats.upstream_rq_max_duration_reached),
+            ProxyError::UpstreamReset { .. } => local.stats.inc(stats.upstream_rq_rx_reset),
+            ProxyError::UpstreamProtocol(_) => local.stats.inc(stats.upstream_cx_protocol_error),
+            ProxyError::ConnectFailure(_) => local.stats.inc(stats.upstream_rq_pending_failure_eject),
+            _ => {}
         }
     }
 
-    fn pick(
-        &mut self,
-        cluster: &Rc<ClusterState>,
-        retries: &mut Retries<'_>,
-    ) -> Result<Rc<HostPool>, ProxyError> {
-        let (avoid, attempts) = retries.avoidance();
+    fn pick(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
+        let cluster = tries.cluster;
+        let (avoid, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
         let pool = cluster.pick(&self.ctx.local, PickContext { avoid, attempts }, destination);
         let Some(pool) = pool else {
             self.ctx.local.stats.inc(cluster.config().stats.upstream_cx_none_healthy);
             return Err(ProxyError::NoHealthyUpstream);
         };
-        retries.tried.push(pool.host.uid);
+        tries.retries.tried(pool.host.uid);
         self.summary.attempts += 1;
         self.summary.host = Some(pool.clone());
         Ok(pool)
     }
 
-    /// Counts the outcome of an attempt and says whether to try again, after how long.
-    fn decide(
-        &mut self,
-        tried: &Result<(Attempt, ResponseHead), ProxyError>,
-        retries: &mut Retries<'_>,
-        replay: &ReplayBuffer,
-        cluster: &Rc<ClusterState>,
-    ) -> Option<Duration> {
-        let stats = &cluster.config().stats;
-        let local = &self.ctx.local;
-        let decision = local.random(|rng| match tried {
-            Ok((_, response)) => retries.after_response(response, self.grpc, rng),
-            Err(error) => retries.after_failure(error, rng),
+    /// Whether to try again after this outcome, and when.
+    fn decide(&mut self, tried: &Outcome, tries: &mut Tries<'_, '_>) -> Option<Retry> {
+        let decision = self.ctx.local.random(|rng| match tried {
+            Ok((_, response)) => tries.retries.after_response(response, rng, SystemTime::now),
+            Err(error) => tries.retries.after_failure(error, rng),
         });
+        tries.after_timeout = matches!(tried, Err(ProxyError::PerTryTimeout | ProxyError::PerTryIdleTimeout));
+        self.settle(decision, tried.is_ok(), tries)
+    }
+
+    /// A decision with what it means for statistics, flags and a body that is gone.
+    fn settle(&mut self, decision: Decision, answered: bool, tries: &mut Tries<'_, '_>) -> Option<Retry> {
+        let stats = &tries.cluster.config().stats;
+        let local = &self.ctx.local;
         match decision {
-            Decision::Retry(wait) if self.head.body == BodyLength::None || replay.can_replay() => Some(wait),
+            Decision::Retry(retry) if self.head.body == BodyLength::None || tries.replay.can_replay() => {
+                Some(retry)
+            }
+            Decision::Retry(_) => {
+                self.summary.note = Some("request_payload_exceeded_retry_buffer_limit");
+                None
+            }
             Decision::LimitExceeded => {
                 local.stats.inc(stats.upstream_rq_retry_limit_exceeded);
                 self.summary.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
                 None
             }
-            Decision::Retry(_) | Decision::Stop => {
-                if retries.made() > 0 && matches!(tried, Ok((_, response)) if response.status < 500) {
+            Decision::Stop => {
+                if tries.retries.made() > 0 && answered {
                     local.stats.inc(stats.upstream_rq_retry_success);
                 }
                 None
@@ -209,44 +324,56 @@ impl<'r> Exchange<'r> {
         }
     }
 
-    /// The `max_retries` breaker is open: the outcome stands.
-    fn refuse_retry(&mut self, cluster: &ClusterState) {
-        self.ctx.local.stats.inc(cluster.config().stats.upstream_rq_retry_overflow);
-        self.summary.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+    /// Permission of the circuit breakers for one more retry. Without it the outcome stands.
+    fn retry_permit(&mut self, tries: &Tries<'_, '_>) -> Option<RetryPermit> {
+        let permit = RetryPermit::take(&self.ctx.local, tries.cluster, tries.forward.priority);
+        if permit.is_none() {
+            self.ctx.local.stats.inc(tries.cluster.config().stats.upstream_rq_retry_overflow);
+            self.summary.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+        }
+        permit
+    }
+
+    fn count_retry(&self, cause: Cause, tries: &Tries<'_, '_>) {
+        let (stats, shard) = (&tries.cluster.config().stats, &self.ctx.local.stats);
+        if cause == Cause::KeepAliveRace {
+            return shard.inc(stats.upstream_rq_retry_keepalive_race);
+        }
+        shard.inc(stats.upstream_rq_retry);
+        match cause {
+            Cause::Policy => shard.inc(stats.upstream_rq_retry_backoff_exponential),
+            Cause::RateLimited => shard.inc(stats.upstream_rq_retry_backoff_ratelimited),
+            Cause::TooEarly | Cause::KeepAliveRace => {}
+        }
     }
 
     /// Lets go of an attempt that another one follows.
-    fn give_up(&self, tried: Result<(Attempt, ResponseHead), ProxyError>, cluster: &ClusterState) {
-        let (stats, local) = (&cluster.config().stats, &self.ctx.local);
-        local.stats.inc(stats.upstream_rq_retry);
-        if let Ok((mut attempt, response)) = tried {
-            stats.count_retried_response(&local.stats, response.status);
-            attempt.lease.stream.cancel();
-            attempt.lease.finish(local, cluster.config());
+    fn give_up(&self, tried: Outcome, cause: Cause, tries: &mut Tries<'_, '_>) {
+        self.count_retry(cause, tries);
+        if let Ok((attempt, response)) = tried {
+            tries.timers.end_try();
+            let stats = &tries.cluster.config().stats;
+            stats.count_retried_response(&self.ctx.local.stats, response.status);
+            self.let_go(attempt, tries);
         }
     }
 
-    async fn back_off(&mut self, wait: Duration, timers: &mut Timers<'_>) -> Result<(), ProxyError> {
-        if wait.is_zero() {
-            return Ok(());
-        }
-        let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
-        std::future::poll_fn(|cx| match sleep.as_mut().poll(cx) {
-            std::task::Poll::Ready(()) => std::task::Poll::Ready(Ok(())),
-            std::task::Poll::Pending => timers.poll(cx).map(Err),
-        })
-        .await
+    /// Ends an attempt whose response nobody reads to its end.
+    fn let_go(&self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
+        attempt.lease.stream.cancel();
+        attempt.lease.finish(&self.ctx.local, tries.cluster.config());
     }
 }
 
-/// `max_stream_duration` with `grpc-timeout`, when the route honours it.
-fn stream_limit(limit: &MaxStreamDuration, grpc_timeout: Option<Duration>) -> Duration {
-    const AT_ONCE: Duration = Duration::from_nanos(1);
-    match (limit.grpc_timeout_max, grpc_timeout) {
-        (Some(max), Some(asked)) => {
-            let asked = asked.checked_sub(limit.grpc_timeout_offset).unwrap_or(AT_ONCE).max(AT_ONCE);
-            if max.is_zero() { asked } else { asked.min(max) }
-        }
-        _ => limit.max,
+/// Waits before a retry, under the exchange's clocks.
+async fn back_off(wait: Duration, timers: &mut Timers<'_>) -> Result<(), ProxyError> {
+    if wait.is_zero() {
+        return Ok(());
     }
+    let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
+    poll_fn(|cx| match sleep.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => timers.poll(cx).map(Err),
+    })
+    .await
 }

@@ -217,6 +217,13 @@ impl HeaderBlock {
         fields.retain(|field| keep(field.id, field.name.of(text), field.value.of(text)));
     }
 
+    /// The same fields in a block of their own.
+    pub fn copy(&self) -> Self {
+        let mut copy = Self::default();
+        self.iter().for_each(|(name, value)| copy.append(name, value));
+        copy
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         self.fields.len()

@@ -75,6 +75,18 @@ impl LocalReply {
                 "upstream_per_try_timeout",
                 "upstream request timeout",
             ),
+            ProxyError::PerTryIdleTimeout => Self::new(
+                504,
+                F::UPSTREAM_REQUEST_TIMEOUT,
+                "upstream_per_try_idle_timeout",
+                "upstream request timeout",
+            ),
+            ProxyError::UpstreamMaxDuration { request_complete } => Self::new(
+                timeout_status(*request_complete),
+                F::UPSTREAM_MAX_STREAM_DURATION,
+                "upstream_max_stream_duration_reached",
+                "upstream max stream duration reached",
+            ),
             ProxyError::StreamIdle { request_complete } => Self::new(
                 timeout_status(*request_complete),
                 F::STREAM_IDLE_TIMEOUT,

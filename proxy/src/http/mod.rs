@@ -25,4 +25,5 @@ pub mod route;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod test_heads;
+pub mod timeouts;
 pub mod timers;

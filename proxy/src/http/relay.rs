@@ -149,7 +149,10 @@ fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &m
         Cut::Timer(ProxyError::StreamIdle { .. }) => {
             (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
         }
-        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => {
+        Cut::Timer(ProxyError::PerTryIdleTimeout) => {
+            (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
+        }
+        Cut::Timer(ProxyError::MaxStreamDuration { .. } | ProxyError::UpstreamMaxDuration { .. }) => {
             (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, "upstream_max_stream_duration_reached")
         }
         Cut::Timer(ProxyError::Cut) => {

@@ -1,13 +1,16 @@
 //! A request body that can be sent again. While a retry is possible, what was read from the client is
 //! kept, up to a bound; beyond it the request is still forwarded but no longer retried.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::head::HeaderBlock;
+use crate::config::retry::LARGEST_REPLAY;
+use crate::upstream::local::ReplayStore;
 
-/// Most bytes kept for one request.
-pub const MAX_REPLAY: usize = 64 * 1024;
+/// Most bytes kept for the one retry that no policy asks for.
+const WITHOUT_POLICY: usize = 64 * 1024;
 
 /// What was read from the client so far.
 #[derive(Debug, Default)]
@@ -16,19 +19,31 @@ pub struct ReplayBuffer {
     trailers: Option<HeaderBlock>,
     ended: bool,
     overflowed: bool,
-    wanted: bool,
     received: u64,
+    limit: usize,
+    /// Where kept bytes are accounted for; `None`: nothing is kept.
+    store: Option<Rc<ReplayStore>>,
 }
 
 impl ReplayBuffer {
-    /// A buffer that records when `wanted`, else passes bytes through.
-    pub fn new(wanted: bool) -> Self {
-        Self { wanted, ..Self::default() }
+    /// A buffer that passes bytes through.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A buffer that records while there is room in `store`. `limit`: as configured. `by_policy`: a policy may ask
+    /// for the bytes again.
+    pub fn recording(store: &Rc<ReplayStore>, limit: Option<usize>, by_policy: bool) -> Self {
+        let own = if by_policy { LARGEST_REPLAY } else { WITHOUT_POLICY };
+        let mut buffer = Self::new();
+        buffer.limit = limit.unwrap_or(own).min(own);
+        buffer.store = Some(store.clone());
+        buffer
     }
 
     /// Whether another attempt could send the same body.
     pub fn can_replay(&self) -> bool {
-        self.wanted && !self.overflowed
+        self.store.is_some() && !self.overflowed
     }
 
     /// Whether the body grew past the bound.
@@ -47,15 +62,22 @@ impl ReplayBuffer {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if !self.can_replay() {
-            return;
-        }
-        if self.kept.len() + bytes.len() > MAX_REPLAY {
+        let Some(store) = self.store.as_ref().filter(|_| !self.overflowed) else { return };
+        if self.kept.len() + bytes.len() > self.limit || !store.take(bytes.len()) {
             self.overflowed = true;
+            store.give(self.kept.len());
             self.kept = Vec::new();
             return;
         }
         self.kept.extend_from_slice(bytes);
+    }
+}
+
+impl Drop for ReplayBuffer {
+    fn drop(&mut self) {
+        if let Some(store) = &self.store {
+            store.give(self.kept.len());
+        }
     }
 }
 
@@ -113,6 +135,9 @@ impl BodySource for RequestBody<'_, '_> {
     }
 
     fn take_trailers(&mut self) -> Option<HeaderBlock> {
-        self.replay.trailers.take()
+        match self.replay.can_replay() {
+            true => self.replay.trailers.as_ref().map(HeaderBlock::copy),
+            false => self.replay.trailers.take(),
+        }
     }
 }

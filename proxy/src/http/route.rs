@@ -94,7 +94,8 @@ fn starts_with(path: &[u8], prefix: &Literal) -> bool {
     if prefix.ignore_case { start.eq_ignore_ascii_case(&prefix.text) } else { *start == *prefix.text }
 }
 
-fn header_matches(matcher: &HeaderMatch, head: &RequestHead) -> bool {
+/// Whether a request satisfies `matcher`; pseudo-headers are legal names.
+pub(super) fn header_matches(matcher: &HeaderMatch, head: &RequestHead) -> bool {
     match &*matcher.name {
         ":method" => matcher.matches(Some(head.method_text())),
         ":path" => matcher.matches(Some(head.path_and_query())),

@@ -23,6 +23,8 @@ pub struct Summary<'r> {
     pub flags: ResponseFlags,
     /// Response-code details.
     pub details: Cow<'static, str>,
+    /// What the details add in braces.
+    pub note: Option<&'static str>,
     /// Why connecting failed.
     pub upstream_failure: String,
     /// Status sent downstream; 0 while none was.
@@ -76,6 +78,7 @@ impl<'r> Summary<'r> {
             ctx,
             flags: ResponseFlags::NONE,
             details: Cow::Borrowed(""),
+            note: None,
             upstream_failure: String::new(),
             status: 0,
             bytes_received: 0,
@@ -140,6 +143,9 @@ impl<'r> Summary<'r> {
     pub fn finish(&mut self, head: &RequestHead) -> Instant {
         let now = Instant::now();
         self.timing.finished = Some(now);
+        if let Some(note) = self.note {
+            self.details = format!("{}{{{note}}}", self.details).into();
+        }
         self.count(now.duration_since(self.timing.started));
         for log in &self.ctx.settings.access_logs {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());

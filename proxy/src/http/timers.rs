@@ -8,13 +8,28 @@ use std::time::{Duration, Instant};
 use crate::base::error::ProxyError;
 use crate::net::deadline::{Deadline, earlier};
 
+/// How long one attempt may take; zero durations are off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TryLimits {
+    /// From the request being sent to the response head.
+    pub whole: Duration,
+    /// Silence, until the response is complete.
+    pub idle: Duration,
+    /// From the connection to the end of the response.
+    pub stream: Duration,
+}
+
 /// The clocks of one exchange.
 #[derive(Debug)]
 pub struct Timers<'d> {
     deadline: &'d mut Deadline,
     route_timeout: Duration,
     route: Option<Instant>,
+    tries: TryLimits,
     per_try: Option<Instant>,
+    /// The attempt's idle clock runs.
+    try_idles: bool,
+    try_stream: Option<Instant>,
     stream: Option<Instant>,
     /// The whole request must have arrived by then.
     arrival: Option<Instant>,
@@ -42,7 +57,10 @@ impl<'d> Timers<'d> {
             deadline,
             route_timeout,
             route: None,
+            tries: TryLimits::default(),
             per_try: None,
+            try_idles: false,
+            try_stream: None,
             stream: after(now, stream),
             arrival: None,
             idle,
@@ -68,6 +86,16 @@ impl<'d> Timers<'d> {
         }
     }
 
+    /// Bounds every attempt.
+    pub fn limit_tries(&mut self, tries: TryLimits) {
+        self.tries = tries;
+    }
+
+    /// How long ago the whole request had arrived; zero while it has not.
+    pub fn elapsed(&self, now: Instant) -> Duration {
+        self.request_complete.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// Whether the whole request has arrived.
     pub fn is_request_complete(&self) -> bool {
         self.request_complete.is_some()
@@ -88,16 +116,41 @@ impl<'d> Timers<'d> {
         self.sent = Some(now);
     }
 
-    /// An attempt has sent its request: its own clock starts. One that ends later than the route's is ignored.
-    pub fn start_try(&mut self, now: Instant, timeout: Duration) {
-        self.sent(now);
-        let ignored = !self.route_timeout.is_zero() && timeout >= self.route_timeout;
-        self.per_try = if ignored { None } else { after(now, timeout) };
+    /// An attempt has its connection.
+    pub fn begin_try(&mut self) {
+        if !self.tries.stream.is_zero() {
+            self.try_stream = after(Instant::now(), self.tries.stream);
+        }
     }
 
-    /// The attempt is over, or its response has begun.
+    /// An attempt has sent its request.
+    pub fn start_try(&mut self, now: Instant) {
+        self.sent(now);
+        self.per_try = after(now, self.tries.whole);
+        self.try_idles = !self.tries.idle.is_zero();
+        if self.try_idles {
+            self.active = now;
+        }
+    }
+
+    /// An attempt that had a clock of its own is the only one left, and its response has begun.
+    pub fn take_over_try(&mut self, now: Instant, tries: TryLimits) {
+        self.tries = tries;
+        self.begin_try();
+        self.try_idles = !tries.idle.is_zero();
+        self.active = now;
+    }
+
+    /// The response of the attempt has begun: what is left to bound is silence and the whole stream.
+    pub fn response_begins(&mut self) {
+        self.per_try = None;
+    }
+
+    /// The attempt is over.
     pub fn end_try(&mut self) {
         self.per_try = None;
+        self.try_idles = false;
+        self.try_stream = None;
     }
 
     /// Something moved.
@@ -110,6 +163,7 @@ impl<'d> Timers<'d> {
     pub fn enter_tunnel(&mut self) {
         self.route = None;
         self.per_try = None;
+        self.try_idles = false;
         self.arrival = None;
     }
 
@@ -121,7 +175,9 @@ impl<'d> Timers<'d> {
         loop {
             let idle = after(self.active, self.idle);
             let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, idle));
-            let first = earlier(first, self.arrival);
+            let first = earlier(first, earlier(self.arrival, self.try_stream));
+            let first =
+                if self.try_idles { earlier(first, after(self.active, self.tries.idle)) } else { first };
             ready!(self.deadline.poll_at(cx, first));
             if let Some(error) = self.expired(Instant::now(), idle) {
                 return Poll::Ready(error);
@@ -140,6 +196,12 @@ impl<'d> Timers<'d> {
         }
         if past(self.per_try) {
             return Some(ProxyError::PerTryTimeout);
+        }
+        if self.try_idles && past(after(self.active, self.tries.idle)) {
+            return Some(ProxyError::PerTryIdleTimeout);
+        }
+        if past(self.try_stream) {
+            return Some(ProxyError::UpstreamMaxDuration { request_complete });
         }
         if past(self.stream) {
             return Some(ProxyError::MaxStreamDuration { request_complete });

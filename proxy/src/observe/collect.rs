@@ -144,9 +144,14 @@ fn health_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
 }
 
 fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 4]) {
-    let limits = [&breakers.connections, &breakers.pending, &breakers.requests, &breakers.retries];
-    for (gauge, limit) in gauges.into_iter().zip(limits) {
-        shard.gauge_set(gauge, limit.is_open().into());
+    let open = [
+        breakers.connections.is_open(),
+        breakers.pending.is_open(),
+        breakers.requests.is_open(),
+        breakers.retries.is_open(&breakers.requests),
+    ];
+    for (gauge, open) in gauges.into_iter().zip(open) {
+        shard.gauge_set(gauge, open.into());
     }
 }
 

@@ -47,7 +47,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// One retry, from its scheduling to its outcome: the `max_retries` permit.
+/// One retry, from its scheduling to its outcome: the permit of `max_retries` or the retry budget.
 #[derive(Debug)]
 pub struct RetryPermit {
     local: Rc<Local>,
@@ -58,7 +58,8 @@ pub struct RetryPermit {
 impl RetryPermit {
     /// Takes the permit; `None`: the breaker is open and there must be no retry.
     pub fn take(local: &Rc<Local>, cluster: &Rc<ClusterState>, priority: Priority) -> Option<Self> {
-        let taken = cluster.config().breakers(priority).retries.try_acquire(local.index);
+        let breakers = cluster.config().breakers(priority);
+        let taken = breakers.retries.try_acquire(local.index, &breakers.requests);
         taken.then(|| Self { local: local.clone(), cluster: cluster.clone(), priority })
     }
 }

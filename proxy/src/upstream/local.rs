@@ -25,6 +25,8 @@ pub struct Local {
     pub bufs: Rc<BufPool>,
     /// Free storage of message heads, over the same buffers.
     pub heads: Rc<HeadPool>,
+    /// Room for request bodies that may have to be sent again.
+    pub replay: Rc<ReplayStore>,
     /// This worker's part of every access log.
     pub logs: RefCell<WorkerLogs>,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
@@ -44,6 +46,7 @@ impl Local {
             stats,
             heads: HeadPool::new(Rc::clone(&bufs)),
             bufs,
+            replay: Rc::default(),
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
             attention,
             rng: RefCell::new(rng),
@@ -82,6 +85,31 @@ impl Local {
         let mut date = self.date.borrow_mut();
         date.refresh(now);
         with(&date.text)
+    }
+}
+
+/// Bytes of request bodies that one worker keeps for retries, all requests together. Without room a request is
+/// sent once: many long uploads must not become as much memory.
+#[derive(Debug, Default)]
+pub struct ReplayStore(Cell<usize>);
+
+impl ReplayStore {
+    /// Most bytes of one worker.
+    pub const MAX: usize = 64 << 20;
+
+    /// Takes room for `bytes` more; `false` when there is none.
+    pub fn take(&self, bytes: usize) -> bool {
+        let next = self.0.get().saturating_add(bytes);
+        let fits = next <= Self::MAX;
+        if fits {
+            self.0.set(next);
+        }
+        fits
+    }
+
+    /// Gives room back.
+    pub fn give(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_sub(bytes));
     }
 }
 

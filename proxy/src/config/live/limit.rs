@@ -18,6 +18,8 @@ const SPREAD: u32 = 4 * SEATS as u32 * BATCH as u32;
 #[derive(Debug)]
 pub struct Limit {
     max: u32,
+    /// Permits are counted however large the limit is.
+    counted: bool,
     /// Free permits that no seat holds.
     free: AtomicI64,
     /// Permits handed out beyond the limit: the next ones given back pay for them.
@@ -37,13 +39,40 @@ impl Limit {
 
     /// A limit of `max`.
     pub fn new(max: u32) -> Self {
-        Self { max, free: AtomicI64::new(max.into()), over: AtomicI64::new(0), seats: OnceLock::new() }
+        Self {
+            max,
+            counted: max < Self::UNLIMITED,
+            free: AtomicI64::new(max.into()),
+            over: AtomicI64::new(0),
+            seats: OnceLock::new(),
+        }
+    }
+
+    /// A limit of `max` that knows how much of it is in use even when it counts as absent.
+    pub fn counted(max: u32) -> Self {
+        Self { counted: true, ..Self::new(max) }
+    }
+
+    /// Permits out now; 0 for an absent limit that does not count.
+    pub fn in_use(&self) -> u64 {
+        let over = self.over.load(Ordering::Relaxed);
+        u64::try_from(i64::from(self.max) - self.free() + over).unwrap_or(0)
+    }
+
+    /// Permits left.
+    pub fn remaining(&self) -> u64 {
+        u64::try_from(self.free()).unwrap_or(0)
+    }
+
+    fn free(&self) -> i64 {
+        let seats = self.seats.get().into_iter().flat_map(|seats| seats.iter()).map(|seat| &seat.0);
+        seats.chain([&self.free]).map(|permits| permits.load(Ordering::Relaxed)).sum()
     }
 
     /// Takes one permit for `worker`, or says no.
     #[inline]
     pub fn try_acquire(&self, worker: usize) -> bool {
-        if self.max >= Self::UNLIMITED {
+        if !self.counted {
             return true;
         }
         match self.seat(worker) {
@@ -54,7 +83,7 @@ impl Limit {
 
     /// Takes a permit although the limit is reached; to be released like any other.
     pub fn acquire_over(&self) {
-        if self.max < Self::UNLIMITED {
+        if self.counted {
             self.over.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -62,8 +91,7 @@ impl Limit {
     /// Gives one permit of `worker` back.
     #[inline]
     pub fn release(&self, worker: usize) {
-        if self.max >= Self::UNLIMITED || (self.over.load(Ordering::Relaxed) > 0 && take(&self.over, 1) == 1)
-        {
+        if !self.counted || (self.over.load(Ordering::Relaxed) > 0 && take(&self.over, 1) == 1) {
             return;
         }
         let Some(seat) = self.seat(worker) else {
@@ -77,10 +105,7 @@ impl Limit {
 
     /// Whether the next [`Limit::try_acquire`] would fail.
     pub fn is_open(&self) -> bool {
-        let at_hand = || self.seats.get().into_iter().flat_map(|seats| seats.iter()).map(|seat| &seat.0);
-        let free =
-            || at_hand().chain([&self.free]).map(|permits| permits.load(Ordering::Relaxed)).sum::<i64>();
-        self.max < Self::UNLIMITED && free() <= 0
+        self.counted && self.free() <= 0
     }
 
     /// The configured limit.

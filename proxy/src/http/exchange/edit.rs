@@ -43,11 +43,6 @@ impl<'r> Exchange<'r> {
                 }
             }
         }
-        let expected = forward.expected_timeout();
-        if !expected.is_zero() && !self.ctx.settings.suppress_envoy_headers {
-            let mut text = itoa::Buffer::new();
-            self.head.block.replace(HeaderId::EnvoyExpectedTimeout, text.format(millis(expected)).as_bytes());
-        }
     }
 
     pub(in crate::http) fn set_authority(&mut self, host: &[u8], forward: &Forward) {

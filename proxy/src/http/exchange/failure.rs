@@ -21,7 +21,14 @@ impl Exchange<'_> {
             self.summary.upstream_failure.clone_from(text);
         }
         self.count_failure(&error);
-        let reply = LocalReply::for_error(&error);
+        let mut reply = LocalReply::for_error(&error);
+        if let Some(reply) = &mut reply
+            && self.no_content_on_timeout
+            && reply.flags == ResponseFlags::UPSTREAM_REQUEST_TIMEOUT
+        {
+            reply.status = 204;
+            reply.body = b"".as_slice().into();
+        }
         if reply.is_none() {
             self.summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
             self.summary.details = match error {
@@ -42,13 +49,9 @@ impl Exchange<'_> {
         let shard = &self.ctx.local.stats;
         match error {
             ProxyError::RequestTimeout => shard.inc(stats.upstream_rq_timeout),
-            ProxyError::PerTryTimeout => shard.inc(stats.upstream_rq_per_try_timeout),
             ProxyError::StreamIdle { .. } => shard.inc(http.downstream_rq_idle_timeout),
             ProxyError::RequestArrivalTimeout => shard.inc(http.downstream_rq_timeout),
             ProxyError::MaxStreamDuration { .. } => shard.inc(stats.upstream_rq_max_duration_reached),
-            ProxyError::UpstreamReset { .. } => shard.inc(stats.upstream_rq_rx_reset),
-            ProxyError::UpstreamProtocol(_) => shard.inc(stats.upstream_cx_protocol_error),
-            ProxyError::ConnectFailure(_) => shard.inc(stats.upstream_rq_pending_failure_eject),
             ProxyError::ClientGone => shard.inc(stats.upstream_rq_cancelled),
             _ => {}
         }

@@ -35,7 +35,9 @@ impl LocalFailure {
             | ProxyError::UpstreamClosed { .. }
             | ProxyError::UpstreamReset { .. }
             | ProxyError::UpstreamProtocol(_) => Some(Self::Connect),
-            ProxyError::RequestTimeout | ProxyError::PerTryTimeout => Some(Self::Timeout),
+            ProxyError::RequestTimeout | ProxyError::PerTryTimeout | ProxyError::PerTryIdleTimeout => {
+                Some(Self::Timeout)
+            }
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use crate::config::cluster::{
 use crate::config::listener::{
     ChainMatch, Direction, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter, RouteSource,
 };
-use crate::config::live::{Breakers, Limit};
+use crate::config::live::{Breakers, Limit, RetryLimit};
 use crate::config::outside::Ports;
 use crate::config::route::{
     ClusterChoice, Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch, RouteTable,
@@ -129,7 +129,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
             connections: Limit::new(u32::MAX),
             pending: Limit::new(u32::MAX),
             requests: Limit::new(u32::MAX),
-            retries: Limit::new(u32::MAX),
+            retries: RetryLimit::Fixed(Limit::new(u32::MAX)),
         })
     };
     let config = Cluster {
@@ -143,6 +143,8 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         http2: settings().http2,
         idle_timeout: Duration::from_secs(60),
         max_connection_duration: Duration::ZERO,
+        max_stream_duration: Duration::ZERO,
+        retry: None,
         max_requests_per_connection: 0,
         max_head_bytes: 60 << 10,
         max_fields: 100,

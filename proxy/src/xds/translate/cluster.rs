@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_xds_protos::v3::cluster::circuit_breakers::Thresholds;
+use outrigger_xds_protos::v3::cluster::circuit_breakers::{Thresholds, thresholds};
 use outrigger_xds_protos::v3::cluster::cluster::{CommonLbConfig, LbSubsetConfig, common_lb_config};
 use outrigger_xds_protos::v3::cluster::{
     CircuitBreakers, Cluster as ClusterMessage, UpstreamConnectionOptions,
@@ -19,7 +19,7 @@ use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
 use super::{TranslatedCluster, health, lb, outlier, route_action, tls};
 use crate::config::cluster::{Cluster, Keepalive};
-use crate::config::live::{Breakers, Limit, Priority};
+use crate::config::live::{Breakers, Limit, Priority, RetryBudget, RetryLimit};
 use crate::stats::scope::ClusterStats;
 
 /// Envoy's default `connect_timeout`.
@@ -136,6 +136,8 @@ pub(super) fn compile(
         http2: protocol.http2,
         idle_timeout: protocol.idle_timeout,
         max_connection_duration: protocol.max_connection_duration,
+        max_stream_duration: protocol.max_stream_duration,
+        retry: protocol.retry,
         max_requests_per_connection: protocol.max_requests_per_connection,
         max_head_bytes: protocol.max_head_bytes,
         max_fields: protocol.max_fields,
@@ -250,7 +252,7 @@ fn breakers(
             found[usize::from(priority == Priority::High)].get_or_insert(breakers);
         }
     }
-    Ok(found.map(|breakers| Arc::new(breakers.unwrap_or_else(|| limits([None; 4])))))
+    Ok(found.map(|breakers| Arc::new(breakers.unwrap_or_else(|| limits([None; 4], None)))))
 }
 
 fn threshold(
@@ -268,21 +270,48 @@ fn threshold(
         track_remaining,
         max_connection_pools,
     } = message;
-    refuse!(path; retry_budget);
     warn_set!(scope, path, "is not in effect: these gauges do not exist"; track_remaining);
     if fields::count(max_connection_pools).is_some_and(|pools| pools < Limit::UNLIMITED) {
         return Err(path.field("max_connection_pools").unsupported());
     }
+    let budget = budget(retry_budget, &path.field("retry_budget"))?;
     let values = [max_connections, max_pending_requests, max_requests, max_retries].map(fields::count);
-    Ok((route_action::priority_of(*priority, &path.field("priority"))?, limits(values)))
+    Ok((route_action::priority_of(*priority, &path.field("priority"))?, limits(values, budget)))
+}
+
+/// A share of the requests as limit on retries.
+fn budget(
+    message: &Option<thresholds::RetryBudget>,
+    path: &Path<'_>,
+) -> Result<Option<RetryBudget>, Rejection> {
+    let Some(thresholds::RetryBudget { budget_percent, budget_interval, min_retry_concurrency }) = message
+    else {
+        return Ok(None);
+    };
+    if fields::duration_or_off(budget_interval, &path.field("budget_interval"))? > Duration::ZERO {
+        return Err(path.field("budget_interval").unsupported());
+    }
+    let percent = budget_percent.map_or(20.0, |percent| percent.value);
+    if !(0.0..=100.0).contains(&percent) {
+        let path = path.field("budget_percent");
+        return Err(path.reject(format_args!("{percent} is not a percentage from 0 to 100")));
+    }
+    Ok(Some(RetryBudget::new(percent, fields::count(min_retry_concurrency).unwrap_or(3))))
 }
 
 /// Connections, pending requests, requests, retries; Envoy's defaults for what is absent.
-fn limits([connections, pending, requests, retries]: [Option<u32>; 4]) -> Breakers {
+fn limits(
+    [connections, pending, requests, retries]: [Option<u32>; 4],
+    budget: Option<RetryBudget>,
+) -> Breakers {
+    let requests = requests.unwrap_or(1024);
     Breakers {
         connections: Limit::new(connections.unwrap_or(1024)),
         pending: Limit::new(pending.unwrap_or(1024)),
-        requests: Limit::new(requests.unwrap_or(1024)),
-        retries: Limit::new(retries.unwrap_or(3)),
+        requests: if budget.is_some() { Limit::counted(requests) } else { Limit::new(requests) },
+        retries: match budget {
+            Some(budget) => RetryLimit::Budget(budget),
+            None => RetryLimit::Fixed(Limit::new(retries.unwrap_or(3))),
+        },
     }
 }

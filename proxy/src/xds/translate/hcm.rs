@@ -153,6 +153,7 @@ pub(super) fn compile(
         strip_host_port: strip_port(*strip_matching_host_port, strip_port_mode, path)?,
         proxy_100_continue: *proxy_100_continue,
         suppress_envoy_headers: router.suppress_envoy_headers,
+        respect_expected_rq_timeout: router.respect_expected_rq_timeout,
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
         filters: Vec::new(), // `http_filter` refuses every one but the router.

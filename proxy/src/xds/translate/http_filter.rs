@@ -19,6 +19,7 @@ const OBSERVERS: &[&str] = &["envoy.extensions.filters.http.grpc_stats.v3.Filter
 /// Settings of the router, the one filter that is supported so far.
 pub(super) struct RouterSettings {
     pub(super) suppress_envoy_headers: bool,
+    pub(super) respect_expected_rq_timeout: bool,
 }
 
 /// Checks a chain. The last filter must be the router.
@@ -115,7 +116,7 @@ fn router(packed: &Any, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Router
         upstream_http_filters,
         reject_connect_request_early_data,
     } = &any::unpack::<Router>(packed).map_err(|error| path.reject(error))?;
-    refuse!(path; upstream_log, upstream_log_options, strict_check_headers, respect_expected_rq_timeout);
+    refuse!(path; upstream_log, upstream_log_options, strict_check_headers);
     refuse_true!(path; reject_connect_request_early_data);
     warn_set!(scope, path, "has no effect without tracing"; start_child_span);
     warn_set!(scope, path, "has no effect: these statistics do not exist";
@@ -124,5 +125,8 @@ fn router(packed: &Any, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Router
         scope.warn(&path.field("dynamic_stats"), "is not in effect: cluster statistics are always kept");
     }
     upstream(upstream_http_filters, &path.field("upstream_http_filters"))?;
-    Ok(RouterSettings { suppress_envoy_headers: *suppress_envoy_headers })
+    Ok(RouterSettings {
+        suppress_envoy_headers: *suppress_envoy_headers,
+        respect_expected_rq_timeout: *respect_expected_rq_timeout,
+    })
 }

@@ -2,6 +2,7 @@
 //! Source: `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`, `Cluster.http2_protocol_options` and friends.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_xds_protos::any;
@@ -20,9 +21,10 @@ use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{http_filter, http_options};
+use super::{http_filter, http_options, retry};
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::listener::{HeaderCase, Http2Settings};
+use crate::config::retry::RetryPolicy;
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -46,6 +48,8 @@ pub(super) struct Protocol {
     pub(super) http2: Http2Settings,
     pub(super) idle_timeout: Duration,
     pub(super) max_connection_duration: Duration,
+    pub(super) max_stream_duration: Duration,
+    pub(super) retry: Option<Arc<RetryPolicy>>,
     pub(super) max_requests_per_connection: u32,
     pub(super) max_head_bytes: usize,
     pub(super) max_fields: usize,
@@ -113,7 +117,7 @@ fn extension(
         retry_policy,
         upstream_protocol_options,
     } = options;
-    refuse!(path; header_validation_config, request_mirror_policies, retry_policy);
+    refuse!(path; header_validation_config, request_mirror_policies);
     warn_set!(scope, path, "is not in effect: outliers are found by status alone"; outlier_detection);
     warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     http_filter::upstream(http_filters, &path.field("http_filters"))?;
@@ -128,7 +132,9 @@ fn extension(
     });
     let versions = versions(chosen, &chosen_path)?;
     let common_path = path.field("common_http_protocol_options");
-    assemble(versions, common_http_protocol_options.as_ref(), &common_path, scope)
+    let retry_path = path.field("retry_policy");
+    let retry = retry_policy.as_ref().map(|policy| retry::compile(policy, &retry_path, scope)).transpose()?;
+    Ok(Protocol { retry, ..assemble(versions, common_http_protocol_options.as_ref(), &common_path, scope)? })
 }
 
 /// The chosen protocol with its options; `path` is the message that holds them.
@@ -195,9 +201,6 @@ fn assemble(
     scope: &mut Scope<'_>,
 ) -> Result<Protocol, Rejection> {
     let common = http_options::common(common, common_path)?;
-    if common.max_stream_duration > Duration::ZERO {
-        return Err(common_path.field("max_stream_duration").unsupported());
-    }
     let http1 = http_options::http1(versions.http1, &versions.path.field("http_protocol_options"))?;
     let http2_path = versions.path.field("http2_protocol_options");
     Ok(Protocol {
@@ -207,6 +210,8 @@ fn assemble(
         http2: http_options::http2(versions.http2, &http2_path, scope)?,
         idle_timeout: common.idle_timeout,
         max_connection_duration: common.max_connection_duration,
+        max_stream_duration: common.max_stream_duration,
+        retry: None,
         max_requests_per_connection: common.max_requests_per_connection,
         max_head_bytes: common.max_response_head_bytes,
         max_fields: common.max_fields,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use outrigger_xds_protos::pb::google::protobuf::Any;
 use outrigger_xds_protos::v3::route::virtual_host::TlsRequirementType;
-use outrigger_xds_protos::v3::route::{FilterConfig, HedgePolicy, Route as RouteMessage};
+use outrigger_xds_protos::v3::route::{FilterConfig, Route as RouteMessage};
 use outrigger_xds_protos::v3::route::{
     RetryPolicy as RetryMessage, RouteConfiguration, VirtualHost as HostMessage,
 };
@@ -17,7 +17,7 @@ use super::fields::{refuse, warn_set};
 use super::headers::{self, Lists};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{RequiredCluster, matchers, route_action, route_match};
+use super::{RequiredCluster, matchers, retry, route_action, route_match};
 use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
 
 /// Largest direct response body unless the table says otherwise.
@@ -29,6 +29,8 @@ pub(super) struct Inherited<'m> {
     /// Check that named clusters exist.
     pub(super) validate_clusters: bool,
     pub(super) retry_policy: Option<(&'m RetryMessage, &'m Path<'m>)>,
+    pub(super) hedge: bool,
+    pub(super) replay_limit: Option<usize>,
 }
 
 /// Compiles a table. `validate_default` is Envoy's: true for tables inside a listener, false over RDS.
@@ -73,6 +75,8 @@ pub(super) fn table(
             as usize,
         validate_clusters: fields::flag(validate_clusters, validate_default),
         retry_policy: None,
+        hedge: false,
+        replay_limit: None,
     };
     let mut table = RouteTable {
         name: name.as_str().into(),
@@ -183,13 +187,9 @@ fn virtual_host(
         metadata: _, // Only filters and access-log operators that we refuse read it.
         route_specifiers,
     } = message;
-    refuse!(path; matcher, retry_policy_typed_config, include_is_timeout_retry_header, request_mirror_policies,
-        route_specifiers);
-    check_hedging(hedge_policy, &path.field("hedge_policy"))?;
+    refuse!(path; matcher, retry_policy_typed_config, request_mirror_policies, route_specifiers);
     warn_set!(scope, path, "has no effect: per-virtual-cluster statistics do not exist"; virtual_clusters);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
-    warn_set!(scope, path, "is not in effect; the listener's buffer limit applies";
-        per_request_buffer_limit_bytes, request_body_buffer_limit);
     per_filter_config(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
@@ -198,8 +198,17 @@ fn virtual_host(
         response_remove: response_headers_to_remove,
     };
     let retry_path = path.field("retry_policy");
-    let inherited =
-        Inherited { retry_policy: retry_policy.as_ref().map(|policy| (policy, &retry_path)), ..*inherited };
+    let inherited = Inherited {
+        retry_policy: retry_policy.as_ref().map(|policy| (policy, &retry_path)),
+        hedge: retry::hedge(hedge_policy, &path.field("hedge_policy"))?.unwrap_or(false),
+        replay_limit: retry::replay_limit(
+            request_body_buffer_limit,
+            per_request_buffer_limit_bytes,
+            path,
+            scope,
+        ),
+        ..*inherited
+    };
     let routes_path = path.field("routes");
     let compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
     Ok(VirtualHost {
@@ -207,6 +216,7 @@ fn virtual_host(
         headers: headers::edits(lists, path)?,
         include_request_attempt_count: *include_request_attempt_count,
         include_attempt_count_in_response: *include_attempt_count_in_response,
+        include_is_timeout_retry: *include_is_timeout_retry_header,
         require_tls: tls_requirement(*require_tls, &path.field("require_tls"))?,
         routes: routes.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
     })
@@ -247,8 +257,6 @@ fn route(
     } = message;
     refuse!(path; route_specifiers);
     warn_set!(scope, path, "has no effect: per-route statistics do not exist"; stat_prefix);
-    warn_set!(scope, path, "is not in effect; the listener's buffer limit applies";
-        per_request_buffer_limit_bytes, request_body_buffer_limit);
     per_filter_config(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
@@ -256,28 +264,18 @@ fn route(
         response_add: response_headers_to_add,
         response_remove: response_headers_to_remove,
     };
+    let own_limit =
+        retry::replay_limit(request_body_buffer_limit, per_request_buffer_limit_bytes, path, scope);
+    let inherited = Inherited { replay_limit: own_limit.or(inherited.replay_limit), ..*inherited };
     let matches = route_match::compile(r#match, &path.field("match"))?;
     let action =
         action.as_ref().ok_or_else(|| path.reject("needs one of route, redirect, direct_response"))?;
     Ok(Route {
         name: name.as_str().into(),
         matches,
-        action: route_action::compile(action, inherited, path, scope)?,
+        action: route_action::compile(action, &inherited, path, scope)?,
         headers: headers::edits(lists, path)?,
     })
-}
-
-/// Hedging must be off.
-pub(super) fn check_hedging(policy: &Option<HedgePolicy>, path: &Path<'_>) -> Result<(), Rejection> {
-    let Some(HedgePolicy { initial_requests, additional_request_chance, hedge_on_per_try_timeout }) = policy
-    else {
-        return Ok(());
-    };
-    if fields::count(initial_requests).is_some_and(|requests| requests > 1) {
-        return Err(path.field("initial_requests").unsupported());
-    }
-    refuse!(path; additional_request_chance, hedge_on_per_try_timeout);
-    Ok(())
 }
 
 /// Per-route settings of filters. None of our filters has any, so each entry must be one that may be left out.

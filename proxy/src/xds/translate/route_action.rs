@@ -17,7 +17,7 @@ use outrigger_xds_protos::v3::route::{DirectResponseAction, RedirectAction, Rout
 use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
-use super::route::{Inherited, check_hedging};
+use super::route::Inherited;
 use super::scope::Scope;
 use super::{cluster_choice, data_source, matchers, retry};
 use crate::config::live::Priority;
@@ -89,7 +89,6 @@ fn forward(
     } = message;
     refuse!(path; path_rewrite_policy, path_rewrite, flush_timeout, retry_policy_typed_config,
         request_mirror_policies, internal_redirect_policy, internal_redirect_action);
-    check_hedging(hedge_policy, &path.field("hedge_policy"))?;
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
     warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
@@ -97,8 +96,8 @@ fn forward(
         max_grpc_timeout, grpc_timeout_offset);
     let retry_path = path.field("retry_policy");
     let retry = match (retry_policy, &inherited.retry_policy) {
-        (Some(policy), _) => retry::compile(policy, &retry_path, scope)?,
-        (None, Some((policy, path))) => retry::compile(policy, path, scope)?,
+        (Some(policy), _) => Some(retry::compile(policy, &retry_path, scope)?),
+        (None, Some((policy, path))) => Some(retry::compile(policy, path, scope)?),
         (None, None) => None,
     };
     let (upgrades, connect_terminate) = upgrades(upgrade_configs, &path.field("upgrade_configs"))?;
@@ -112,6 +111,8 @@ fn forward(
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?,
         max_stream_duration: stream_duration(max_stream_duration, &path.field("max_stream_duration"))?,
         retry,
+        hedge: retry::hedge(hedge_policy, &path.field("hedge_policy"))?.unwrap_or(inherited.hedge),
+        replay_limit: inherited.replay_limit,
         priority: priority_of(*priority, &path.field("priority"))?,
         upgrades,
         connect_terminate,

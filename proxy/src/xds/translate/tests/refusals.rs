@@ -183,10 +183,6 @@ fn http_filters() {
             with("strict_check_headers: [x-envoy-max-retries]"),
             "http_filters[0].typed_config.strict_check_headers",
         ),
-        (
-            with("respect_expected_rq_timeout: true"),
-            "http_filters[0].typed_config.respect_expected_rq_timeout",
-        ),
         (with("upstream_log: [{name: x}]"), "http_filters[0].typed_config.upstream_log"),
         (
             with(&format!("upstream_http_filters: [{fault}]")),
@@ -314,9 +310,7 @@ fn table_and_virtual_host_fields() {
         ("domains: ['*', '*']", "domains[1]"),
         ("domains: ['*.a', '*.A']", "domains[1]"),
         ("matcher: {}", "matcher"),
-        ("hedge_policy: {hedge_on_per_try_timeout: true}", "hedge_policy.hedge_on_per_try_timeout"),
         ("hedge_policy: {initial_requests: 2}", "hedge_policy.initial_requests"),
-        ("include_is_timeout_retry_header: true", "include_is_timeout_retry_header"),
         ("request_mirror_policies: [{}]", "request_mirror_policies"),
         (
             r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}}"#,
@@ -406,8 +400,8 @@ fn route_fields() {
         (forwarding("request_mirror_policies: [{}]"), "route.request_mirror_policies"),
         (forwarding("internal_redirect_policy: {}"), "route.internal_redirect_policy"),
         (
-            forwarding("hedge_policy: {hedge_on_per_try_timeout: true}"),
-            "route.hedge_policy.hedge_on_per_try_timeout",
+            forwarding("hedge_policy: {additional_request_chance: {numerator: 1}}"),
+            "route.hedge_policy.additional_request_chance",
         ),
         (
             forwarding("upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]"),
@@ -417,7 +411,7 @@ fn route_fields() {
             forwarding("upgrade_configs: [{upgrade_type: CONNECT, connect_config: {allow_post: true}}]"),
             "route.upgrade_configs[0].connect_config.allow_post",
         ),
-        (retrying("retry_on: 5xx, per_try_idle_timeout: 1s"), "route.retry_policy.per_try_idle_timeout"),
+        (retrying("retry_on: 5xx, per_try_idle_timeout: -1s"), "route.retry_policy.per_try_idle_timeout"),
         (retrying("retry_on: 5xx, retry_priority: {name: x}"), "route.retry_policy.retry_priority"),
         (
             retrying("retry_on: 5xx, retry_host_predicate: [{name: omit_canary_hosts}]"),
@@ -437,9 +431,12 @@ fn route_fields() {
         ),
         (
             retrying("retry_on: 5xx, rate_limited_retry_back_off: {}"),
-            "route.retry_policy.rate_limited_retry_back_off",
+            "route.retry_policy.rate_limited_retry_back_off.reset_headers",
         ),
-        (retrying("retry_on: 5xx, retriable_headers: [{name: x}]"), "route.retry_policy.retriable_headers"),
+        (
+            retrying("retry_on: 5xx, retriable_headers: [{name: 'x y'}]"),
+            "route.retry_policy.retriable_headers[0].name",
+        ),
         (
             retrying("retry_on: 5xx, host_selection_retry_max_attempts: -1"),
             "route.retry_policy.host_selection_retry_max_attempts",
@@ -482,7 +479,8 @@ fn cluster_fields() {
         ("common_lb_config: {locality_weighted_lb_config: {}}".to_owned(), "common_lb_config.locality_weighted_lb_config".to_owned()),
         ("common_lb_config: {healthy_panic_threshold: {value: 101}}".to_owned(), "common_lb_config.healthy_panic_threshold".to_owned()),
         ("upstream_connection_options: {set_local_interface_name_on_upstream_connections: true}".to_owned(), "upstream_connection_options.set_local_interface_name_on_upstream_connections".to_owned()),
-        ("circuit_breakers: {thresholds: [{retry_budget: {}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget".to_owned()),
+        ("circuit_breakers: {thresholds: [{retry_budget: {budget_interval: 1s}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget.budget_interval".to_owned()),
+        ("circuit_breakers: {thresholds: [{retry_budget: {budget_percent: {value: 101}}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget.budget_percent".to_owned()),
         ("circuit_breakers: {thresholds: [{max_connection_pools: 5}]}".to_owned(), "circuit_breakers.thresholds[0].max_connection_pools".to_owned()),
         ("circuit_breakers: {per_host_thresholds: [{}]}".to_owned(), "circuit_breakers.per_host_thresholds".to_owned()),
         ("lb_policy: RING_HASH".to_owned(), "lb_policy".to_owned()),
@@ -500,9 +498,8 @@ fn cluster_fields() {
         (options("explicit_http_config: {}"), option("explicit_http_config")),
         (options("explicit_http_config: {http3_protocol_options: {}}"), option("explicit_http_config.http3_protocol_options")),
         (options("explicit_http_config: {http_protocol_options: {}}, upstream_http_protocol_options: {auto_sni: true}"), option("upstream_http_protocol_options.auto_sni")),
-        (options("explicit_http_config: {http_protocol_options: {}}, retry_policy: {}"), option("retry_policy")),
+        (options("explicit_http_config: {http_protocol_options: {}}, retry_policy: {retriable_status_codes: [9]}"), option("retry_policy.retriable_status_codes[0]")),
         (options("explicit_http_config: {http_protocol_options: {}}, http_filters: [{name: x}]"), option("http_filters[0]")),
-        (options("explicit_http_config: {http_protocol_options: {}}, common_http_protocol_options: {max_stream_duration: 1s}"), option("common_http_protocol_options.max_stream_duration")),
         (options("explicit_http_config: {http2_protocol_options: {allow_metadata: true}}"), option("explicit_http_config.http2_protocol_options.allow_metadata")),
         ("type: EDS".to_owned(), "eds_cluster_config".to_owned()),
         ("type: EDS, eds_cluster_config: {}".to_owned(), "eds_cluster_config.eds_config".to_owned()),

@@ -3,9 +3,9 @@
 use super::*;
 use crate::base::matcher::HeaderMatchKind;
 use crate::config::live::Priority;
+use crate::config::retry::{LARGEST_REPLAY, ResetFormat, ResetHeader, RetryOn, RetryPolicy};
 use crate::config::route::{
-    ClusterChoice, Forward, HostRewrite, PathMatch, PathRewrite, Redirect, RetryOn, RetryPolicy, RouteAction,
-    TlsRequirement,
+    ClusterChoice, Forward, HostRewrite, PathMatch, PathRewrite, Redirect, RouteAction, TlsRequirement,
 };
 
 /// A table with one virtual host of these routes (a YAML list, unindented).
@@ -186,7 +186,7 @@ fn retry_policies_take_defaults_and_settings() {
     assert_eq!((plain.num_retries, plain.per_try_timeout), (1, Duration::ZERO));
     assert_eq!(plain.base_interval, Duration::from_millis(25));
     assert_eq!(plain.max_interval, Duration::from_millis(250));
-    assert!(!plain.avoid_previous_hosts);
+    assert!(!plain.avoid.previous && plain.reset_headers.is_empty());
     let full = retry(
         r#"retry_policy: {retry_on: retriable-status-codes, num_retries: 0, per_try_timeout: 2s,
            retriable_status_codes: [503, 409, 503], host_selection_retry_max_attempts: 5,
@@ -199,9 +199,58 @@ fn retry_policies_take_defaults_and_settings() {
     assert_eq!((full.num_retries, full.per_try_timeout), (0, Duration::from_secs(2)));
     assert_eq!(full.base_interval, Duration::from_millis(1));
     assert_eq!(full.max_interval, Duration::from_secs(3));
-    assert!(full.avoid_previous_hosts);
+    assert!(full.avoid.previous);
     assert_eq!(full.host_selection_attempts, 5);
-    assert!(retry("retry_policy: {retry_on: '', num_retries: 3}").is_none());
+    let bare = retry("retry_policy: {retry_on: '', num_retries: 3}").unwrap();
+    assert!(bare.on.is_empty() && bare.num_retries == 3, "callers inside may bring conditions");
+}
+
+#[test]
+fn everything_that_retries_depend_on_arrives() {
+    let policy = retry(
+        r#"retry_policy: {retry_on: 'retriable-headers, envoy-ratelimited,unavailable', per_try_idle_timeout: 3s,
+           retriable_headers: [{name: X-Again}, {name: ':status', range_match: {start: 500, end: 502}}],
+           retriable_request_headers: [{name: x-safe, present_match: true}],
+           rate_limited_retry_back_off: {max_interval: 60s, reset_headers: [
+             {name: Retry-After}, {name: X-Reset, format: UNIX_TIMESTAMP}]}}"#,
+    )
+    .unwrap();
+    let on = [RetryOn::HEADERS, RetryOn::RATE_LIMITED, RetryOn::GRPC_UNAVAILABLE];
+    assert!(on.into_iter().all(|condition| policy.on.intersects(condition)));
+    assert_eq!(policy.per_try_idle_timeout, Duration::from_secs(3));
+    let names: Vec<&str> = policy.response_headers.iter().map(|matcher| &*matcher.name).collect();
+    assert_eq!((names.as_slice(), policy.request_headers.len()), (&["x-again", ":status"][..], 1));
+    let reset = |name: &str, format| ResetHeader { name: name.into(), format };
+    assert_eq!(
+        policy.reset_headers,
+        [reset("retry-after", ResetFormat::Seconds), reset("x-reset", ResetFormat::UnixTimestamp)]
+    );
+    assert_eq!(policy.max_reset_interval, Duration::from_secs(60));
+}
+
+#[test]
+fn hedging_and_buffer_limits_are_inherited() {
+    let table = route_table_of(
+        r#"
+name: t
+virtual_hosts:
+- name: v
+  domains: ['*']
+  hedge_policy: {hedge_on_per_try_timeout: true}
+  per_request_buffer_limit_bytes: 1000
+  include_is_timeout_retry_header: true
+  routes:
+  - {match: {prefix: /own}, per_request_buffer_limit_bytes: 7, request_body_buffer_limit: 5000000000,
+     route: {cluster: c, hedge_policy: {}}}
+  - {match: {prefix: /}, route: {cluster: c}}
+"#,
+    )
+    .unwrap()
+    .config;
+    assert!(table.virtual_hosts[0].include_is_timeout_retry);
+    let of = |index| (forward(&table, index).hedge, forward(&table, index).replay_limit);
+    assert_eq!(of(0), (false, Some(LARGEST_REPLAY)));
+    assert_eq!(of(1), (true, Some(1000)));
 }
 
 #[test]

@@ -52,7 +52,10 @@ fn route_settings_without_effect() {
     let policy = |tokens: &str| format!("retry_policy: {{retry_on: '{tokens}'}}");
     assert_eq!(warnings("", "hash_policy: [{header: {header_name: x}}]"), [format!("{action}.hash_policy")]);
     assert_eq!(warnings("", "max_grpc_timeout: 1s"), [format!("{action}.max_grpc_timeout")]);
-    assert_eq!(warnings("", &policy("5xx,envoy-ratelimited")), [format!("{action}.retry_policy.retry_on")]);
+    assert_eq!(
+        warnings("", &policy("5xx,http3-post-connect-failure")),
+        [format!("{action}.retry_policy.retry_on")]
+    );
     assert_eq!(warnings("", &policy("made-up")), [format!("{action}.retry_policy.retry_on")]);
     assert_eq!(warnings("cors: {},", ""), ["virtual_hosts[0].cors"]);
     let optional = r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true}},"#;
