@@ -4,13 +4,13 @@
 use std::io;
 use std::time::Duration;
 
-use rustls::{CertificateError, HandshakeKind};
+use rustls::{CertificateError, CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::secret::ServerTls;
 use crate::net::stream::Stream;
-use crate::stats::registry::Shard;
+use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TlsStats;
 
 /// Completes the handshake within `timeout` (zero: no limit).
@@ -24,26 +24,56 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, timeout: Duration) -> io::R
     Ok(Stream::TlsServer(Box::new(accepted)))
 }
 
-/// Counts a completed handshake.
+/// Counts a completed handshake and what it agreed on.
 pub fn count_handshake(stats: &TlsStats, shard: &Shard, io: &Stream) {
-    let (resumed, anonymous) = match io {
-        Stream::TlsServer(tls) => facts(tls.get_ref().1),
-        Stream::TlsClient(tls) => facts(tls.get_ref().1),
+    let session: &CommonState = match io {
+        Stream::TlsServer(tls) => tls.get_ref().1,
+        Stream::TlsClient(tls) => tls.get_ref().1,
         Stream::Tcp(_) | Stream::Unix(_) => return,
     };
     shard.inc(stats.handshake);
-    if resumed {
+    if session.handshake_kind() == Some(HandshakeKind::Resumed) {
         shard.inc(stats.session_reused);
     }
-    if anonymous {
+    if session.peer_certificates().is_none() {
         shard.inc(stats.no_certificate);
+    }
+    let agreed = [version(stats, session), cipher(stats, session), curve(stats, session)];
+    agreed.into_iter().flatten().for_each(|counter| shard.inc(counter));
+}
+
+fn version(stats: &TlsStats, session: &CommonState) -> Option<Counter> {
+    match session.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => Some(stats.tls12),
+        ProtocolVersion::TLSv1_3 => Some(stats.tls13),
+        _ => None,
     }
 }
 
-/// Whether the session was resumed, and whether the peer showed no certificate.
-fn facts(session: &rustls::CommonState) -> (bool, bool) {
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    (resumed, session.peer_certificates().is_none())
+fn cipher(stats: &TlsStats, session: &CommonState) -> Option<Counter> {
+    match session.negotiated_cipher_suite()?.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some(stats.aes_128_gcm),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(stats.aes_256_gcm),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some(stats.chacha20),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => Some(stats.ecdsa_aes_128_gcm),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => Some(stats.ecdsa_aes_256_gcm),
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => Some(stats.ecdsa_chacha20),
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => Some(stats.rsa_aes_128_gcm),
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => Some(stats.rsa_aes_256_gcm),
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => Some(stats.rsa_chacha20),
+        _ => None,
+    }
+}
+
+/// A resumed session has none, as it exchanged no keys.
+fn curve(stats: &TlsStats, session: &CommonState) -> Option<Counter> {
+    match session.negotiated_key_exchange_group()?.name() {
+        NamedGroup::X25519 => Some(stats.x25519),
+        NamedGroup::secp256r1 => Some(stats.p256),
+        NamedGroup::secp384r1 => Some(stats.p384),
+        NamedGroup::X25519MLKEM768 => Some(stats.x25519_mlkem768),
+        _ => None,
+    }
 }
 
 /// Counts a failed handshake. A peer that went away without a word counts nowhere, as in Envoy.

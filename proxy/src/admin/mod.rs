@@ -29,6 +29,7 @@ use serde_json::Value;
 use crate::base::drain::DrainScope;
 use crate::config::publish::Subscriber;
 use crate::observe::collect::Collector;
+use crate::observe::mesh::Totals;
 use crate::stats::registry::Registry;
 use crate::stats::tags::StatsConfig;
 use logging::LogLevels;
@@ -39,6 +40,8 @@ pub struct AdminState {
     pub registry: Registry,
     /// Tags, matcher and bucket bounds of the exposition.
     pub stats_config: Arc<StatsConfig>,
+    /// App Mesh's metrics, when they are on.
+    pub mesh: Option<Totals>,
     /// Refreshes the gauges that are computed, before they are read.
     pub collector: Arc<Collector>,
     /// Listeners, clusters and hosts as the workers see them.

@@ -107,8 +107,14 @@ pub(super) fn prometheus(state: &AdminState, query: &Query) -> Reply {
         text_readouts: query.has("text_readouts"),
         summaries,
     };
-    let exposition = Exposition::new(refreshed(state), state.stats_config.clone(), options);
-    Reply::pieces(prometheus::CONTENT_TYPE, exposition)
+    let view = refreshed(state);
+    let of_mesh = state.mesh.as_ref().map(|totals| {
+        let admits = |name: &str| options.admits(name) && state.stats_config.matcher.admits(name);
+        prometheus::mesh_metrics(totals.metrics(), &state.stats_config, admits)
+    });
+    let exposition = Exposition::new(view, state.stats_config.clone(), options);
+    let of_mesh = of_mesh.into_iter().filter(|text| !text.is_empty());
+    Reply::pieces(prometheus::CONTENT_TYPE, exposition.chain(of_mesh))
 }
 
 fn refreshed(state: &AdminState) -> Arc<View> {

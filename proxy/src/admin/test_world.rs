@@ -15,7 +15,7 @@ use crate::config::listener::{Direction, HeaderCase, Http2Settings, Inspect, Lis
 use crate::config::live::{Breakers, HostLive, Limit, RetryLimit};
 use crate::config::publish::{self, Publisher};
 use crate::config::{ListenerSlot, Snapshot};
-use crate::observe::collect::{Collector, Vitals};
+use crate::observe::collect::{Collector, Constants, Vitals};
 use crate::stats::scope::{ClusterStats, ListenerStats};
 
 /// What the endpoints commanded.
@@ -82,10 +82,12 @@ impl World {
         let (publisher, snapshots) = publish::channel();
         let script = Arc::new(Script::default());
         let started = Instant::now();
-        let vitals = Box::new(|| Vitals { state: 0, connections: 3 });
+        let vitals = Box::new(|| Vitals { state: 0, connections: 3, days_until_expiry: 30 });
+        let constants = Constants::of(2);
         let state = AdminState {
             stats_config: Arc::default(),
-            collector: Arc::new(Collector::new(&registry, snapshots.clone(), started, vitals)),
+            mesh: None,
+            collector: Arc::new(Collector::new(&registry, snapshots.clone(), started, constants, vitals)),
             registry,
             snapshots,
             info: ServerInfo {

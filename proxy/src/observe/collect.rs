@@ -45,6 +45,28 @@ pub struct Vitals {
     pub state: u8,
     /// Downstream connections open now.
     pub connections: u64,
+    /// Days until the first certificate in use expires; Envoy's `u32::MAX` without any.
+    pub days_until_expiry: u64,
+}
+
+/// What holds for the life of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// Worker threads.
+    pub concurrency: u64,
+    /// A number for this version that grows with it.
+    pub version: u64,
+}
+
+impl Constants {
+    /// Of this build, with so many workers.
+    pub fn of(workers: usize) -> Self {
+        let part = |text: &str| text.parse::<u64>().unwrap_or(0);
+        let version = part(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+            | part(env!("CARGO_PKG_VERSION_MINOR")) << 8
+            | part(env!("CARGO_PKG_VERSION_PATCH"));
+        Self { concurrency: workers as u64, version }
+    }
 }
 
 /// Refreshes computed gauges.
@@ -70,16 +92,20 @@ impl Collector {
         registry: &Registry,
         snapshots: Subscriber,
         started: Instant,
+        constants: Constants,
         vitals: Box<dyn Fn() -> Vitals + Send + Sync>,
     ) -> Self {
-        Self {
-            registry: registry.clone(),
-            snapshots,
-            started,
-            vitals,
-            server: ServerStats::register(registry),
-            running: Mutex::new(()),
-        }
+        let server = ServerStats::register(registry);
+        let shard = registry.shared();
+        shard.gauge_set(server.concurrency, constants.concurrency as i64);
+        shard.gauge_set(server.version, constants.version as i64);
+        Self { registry: registry.clone(), snapshots, started, vitals, server, running: Mutex::new(()) }
+    }
+
+    /// The process is LIVE: how long its start took.
+    pub fn initialized(&self) {
+        let took = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.registry.shared().record(self.server.initialization_time_ms, took);
     }
 
     /// Brings the computed gauges up to date.
@@ -108,6 +134,7 @@ impl Collector {
             (stats.state, vitals.state.into()),
             (stats.live, (vitals.state == 0).into()),
             (stats.total_connections, vitals.connections),
+            (stats.days_until_first_cert_expiring, vitals.days_until_expiry),
             (stats.memory_allocated, memory.allocated),
             (stats.memory_heap_size, memory.heap),
             (stats.memory_physical_size, memory.resident),

@@ -8,11 +8,14 @@
 mod roles;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-pub use roles::Roles;
+use roles::Roles;
 
+use crate::config::publish::Subscriber;
 use crate::stats::histogram::Distribution;
-use crate::stats::interval::{Change, Interval};
+use crate::stats::interval::{Change, Interval, Recorder};
+use crate::stats::registry::Registry;
 
 /// Whose proxy this is, as `node.id` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +168,19 @@ fn is_tls_failure(name: &str) -> bool {
         .contains(&name)
 }
 
+impl Side {
+    /// The tags of App Mesh's extension beside the node's own.
+    pub fn tags(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Side::Inbound => Vec::new(),
+            Side::Target { node, service } => {
+                let service = service.iter().map(|service| ("TargetVirtualService", service.as_str()));
+                std::iter::once(("TargetVirtualNode", node.as_str())).chain(service).collect()
+            }
+        }
+    }
+}
+
 /// Whose traffic a group of metrics is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
@@ -183,9 +199,57 @@ pub enum Side {
 /// The metrics of one reading.
 pub type Metrics = BTreeMap<Side, BTreeMap<Metric, Change>>;
 
-/// Adds up what the statistics of `interval` did. Inbound metrics are always there. `before` are the roles of the
-/// interval before: a removed cluster's last counts find their place there.
-pub fn metrics(interval: &Interval, roles: &Roles, before: &Roles) -> Metrics {
+/// Computes the metrics of one interval after the other.
+#[derive(Debug)]
+pub struct Reader {
+    snapshots: Subscriber,
+    identity: Option<Identity>,
+    /// Of the interval before: a removed cluster's last counts find their place there.
+    before: Roles,
+}
+
+impl Reader {
+    /// A reader over everything published to `snapshots`.
+    pub fn new(snapshots: Subscriber, identity: Option<Identity>) -> Self {
+        Self { snapshots, identity, before: Roles::default() }
+    }
+
+    /// Whose proxy this is.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Adds up what the statistics of `interval` did. Inbound metrics are always there.
+    pub fn metrics(&mut self, interval: &Interval) -> Metrics {
+        let roles = Roles::new(&self.snapshots.current(), self.identity.as_ref());
+        let metrics = metrics(interval, &roles, &self.before);
+        self.before = roles;
+        metrics
+    }
+}
+
+/// The metrics since the process started, for readers that scrape.
+#[derive(Debug)]
+pub struct Totals {
+    registry: Registry,
+    /// One reading at a time.
+    reader: Mutex<Reader>,
+}
+
+impl Totals {
+    /// Of everything that `reader` sees.
+    pub fn new(registry: &Registry, reader: Reader) -> Self {
+        Self { registry: registry.clone(), reader: Mutex::new(reader) }
+    }
+
+    /// The metrics now.
+    pub fn metrics(&self) -> Metrics {
+        let interval = Recorder::new(&self.registry).advance();
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).metrics(&interval)
+    }
+}
+
+fn metrics(interval: &Interval, roles: &Roles, before: &Roles) -> Metrics {
     let mut metrics = Roles::empty();
     let mut name = String::new();
     for stat in interval.stats() {

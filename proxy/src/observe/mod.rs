@@ -8,5 +8,6 @@ pub mod mesh;
 pub mod platform;
 pub mod prometheus;
 pub mod record;
+pub mod statsd;
 #[cfg(test)]
 mod test_record;

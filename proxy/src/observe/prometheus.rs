@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::mesh::Metrics;
 use crate::stats::histogram::{Distribution, QUANTILES};
+use crate::stats::interval::Change;
 use crate::stats::registry::Kind;
 use crate::stats::tags::StatsConfig;
 use crate::stats::view::{Stat, Value, View};
@@ -34,9 +36,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether the filter lets `name` through.
+    pub fn admits(&self, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name) != self.invert_filter)
+    }
+
     fn shows(&self, view: &View, stat: Stat, name: &str) -> bool {
-        let hit = self.filter.as_ref().is_none_or(|filter| filter.is_match(name) != self.invert_filter);
-        hit && (!self.used_only || view.is_used(stat))
+        self.admits(name) && (!self.used_only || view.is_used(stat))
     }
 }
 
@@ -116,6 +122,42 @@ impl Iterator for Exposition {
         }
         Some(out).filter(|out| !out.is_empty())
     }
+}
+
+/// App Mesh's metrics as `envoy_appmesh_<name>`, with the labels that every statistic has and their own.
+/// `shows` is asked for each name, `appmesh.<name>`.
+pub fn mesh_metrics(metrics: Metrics, config: &StatsConfig, shows: impl Fn(&str) -> bool) -> String {
+    let own = config.tags.extract("appmesh");
+    let mut series: Vec<_> = metrics
+        .iter()
+        .flat_map(|(side, metrics)| metrics.iter().map(move |(metric, change)| (metric.name(), side, change)))
+        .filter(|(name, ..)| shows(&format!("appmesh.{name}")))
+        .collect();
+    series.sort_by_key(|(name, ..)| *name);
+    let (mut out, mut current) = (String::new(), "");
+    for (metric, side, change) in series {
+        let name = format!("envoy_appmesh_{metric}");
+        let tags: Vec<_> = own.tags.iter().copied().chain(side.tags()).collect();
+        let labels = labels(&tags);
+        let kind = match change {
+            Change::Counter(_) => "counter",
+            Change::Gauge(_) => "gauge",
+            Change::Histogram(_) => "histogram",
+        };
+        if metric != current {
+            let _ = writeln!(out, "# TYPE {name} {kind}");
+            current = metric;
+        }
+        match change {
+            Change::Counter(value) | Change::Gauge(value) => {
+                let _ = writeln!(out, "{name}{{{labels}}} {value}");
+            }
+            Change::Histogram(values) => {
+                histogram(&name, &labels, values, config.bounds(&format!("appmesh.{metric}")), &mut out);
+            }
+        }
+    }
+    out
 }
 
 /// Order of the kinds in the output.

@@ -6,6 +6,7 @@
 
 mod dns;
 mod reduce;
+mod sinks;
 mod source;
 mod stats;
 
@@ -41,8 +42,10 @@ pub struct Settings {
     pub admin: Option<AdminBind>,
     /// Tags, filters and buckets of the statistics.
     pub stats: StatsConfig,
-    /// How often histograms are merged (`stats_flush_interval`).
+    /// How often histograms are merged and statistics pushed (`stats_flush_interval`).
     pub stats_flush: Duration,
+    /// Where statistics are pushed to (`stats_sinks`).
+    pub stats_sinks: Vec<crate::observe::statsd::Sink>,
     /// Name servers to ask; empty means the system's.
     pub dns_servers: Vec<SocketAddr>,
     /// Where the bootstrap came from, to say where a fault is.

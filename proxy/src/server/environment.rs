@@ -91,6 +91,8 @@ pub struct ProcessSettings {
     pub drain_time: Duration,
     /// `OUTRIGGER_EMF*`; `None` is off.
     pub emf: Option<crate::observe::emf::Settings>,
+    /// `APPMESH_METRIC_EXTENSION_VERSION=1`: App Mesh's metrics beside Envoy's statistics.
+    pub metrics_extension: bool,
     /// `OUTRIGGER_CLUSTER_NAME`: ECS or EKS cluster, where the platform does not tell.
     pub cluster_name: Option<String>,
     /// `ECS_CONTAINER_METADATA_URI_V4`.
@@ -109,6 +111,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),
         emf: own.emf,
+        metrics_extension: metrics_extension(variables),
         cluster_name: own.cluster_name,
         ecs_metadata: variables.get("ECS_CONTAINER_METADATA_URI_V4"),
         warnings,
@@ -150,6 +153,11 @@ fn admin_port(variables: &dyn Variables) -> Result<u16, VariableError> {
     const NAME: &str = "ENVOY_ADMIN_ACCESS_PORT";
     let port = integer(variables, NAME)?.unwrap_or(ADMIN_PORT.into());
     u16::try_from(port).map_err(|_| VariableError::new(NAME, format!("{port} is not a port")))
+}
+
+/// Other values than 1 were ignored by the image.
+fn metrics_extension(variables: &dyn Variables) -> bool {
+    variables.get("APPMESH_METRIC_EXTENSION_VERSION").as_deref() == Some("1")
 }
 
 /// A boolean in the agent's spelling.

@@ -15,11 +15,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
-use super::config_view::DriverView;
+use super::config_view::{DriverView, Expiry};
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
 use super::process::Lifecycle;
 use super::telemetry::{Sources, Telemetry};
-use super::{faults, intercept, logging, ready};
+use super::{faults, intercept, logging, ready, telemetry};
 use crate::admin::logging::LogLevels;
 use crate::admin::server::{AdminAddress, AdminServer};
 use crate::admin::{AdminState, Process, ServerInfo, ServerState};
@@ -28,7 +28,7 @@ use crate::config::publish::{self, Subscriber};
 use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
 use crate::observe::access_log::sink::Sinks;
-use crate::observe::collect::{Collector, Vitals};
+use crate::observe::collect::{Collector, Constants, Vitals};
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
 use crate::upstream::{dns, outlier};
@@ -204,7 +204,7 @@ impl Server {
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, driver: handle };
-        let collector = server.collector(&registry, snapshots.clone(), started);
+        let collector = server.collector(&registry, snapshots.clone(), started, count);
         let sources = Sources {
             registry: &registry,
             snapshots: &snapshots,
@@ -213,12 +213,22 @@ impl Server {
         };
         let telemetry = Telemetry::start(&process, &settings, &sources)?;
         server
-            .start_admin(args, &process, settings, levels, &registry, snapshots, started, count, collector)
+            .start_admin(
+                args,
+                &process,
+                settings,
+                levels,
+                &registry,
+                snapshots,
+                started,
+                count,
+                collector.clone(),
+            )
             .await?;
         tokio::spawn(checker.run());
         tokio::spawn(driver.run());
         tokio::spawn(outliers);
-        server.follow_start();
+        server.follow_start(collector);
         server.until_the_end(telemetry).await;
         Ok(ExitCode::SUCCESS)
     }
@@ -237,6 +247,7 @@ impl Server {
         collector: Arc<Collector>,
     ) -> Result<(), String> {
         tokio::spawn(flush(collector.clone(), settings.stats_flush));
+        let mesh = telemetry::mesh_totals(process, &settings, registry, &snapshots);
         let Some(bind) = process.admin_override.map(AdminBind::Tcp).or(settings.admin) else { return Ok(()) };
         let address = match bind {
             AdminBind::Tcp(address) => AdminAddress::Tcp(address),
@@ -250,6 +261,7 @@ impl Server {
         }
         let config = Arc::new(DriverView::new(settings.bootstrap, snapshots.clone(), self.driver.clone()));
         let state = AdminState {
+            mesh,
             registry: registry.clone(),
             stats_config: Arc::new(settings.stats),
             collector,
@@ -277,14 +289,25 @@ impl Server {
         Ok(())
     }
 
-    fn collector(&self, registry: &Registry, snapshots: Subscriber, started: Instant) -> Arc<Collector> {
+    fn collector(
+        &self,
+        registry: &Registry,
+        snapshots: Subscriber,
+        started: Instant,
+        workers: usize,
+    ) -> Arc<Collector> {
         let (lifecycle, progress) = (self.lifecycle.clone(), self.workers.progress().clone());
-        let vitals = move || Vitals { state: lifecycle.state() as u8, connections: progress.connections() };
-        Arc::new(Collector::new(registry, snapshots, started, Box::new(vitals)))
+        let (published, expiry) = (snapshots.clone(), Expiry::default());
+        let vitals = move || Vitals {
+            state: lifecycle.state() as u8,
+            connections: progress.connections(),
+            days_until_expiry: expiry.days(&published.current()),
+        };
+        Arc::new(Collector::new(registry, snapshots, started, Constants::of(workers), Box::new(vitals)))
     }
 
     /// Moves the server state along with the start, up to LIVE.
-    fn follow_start(&self) {
+    fn follow_start(&self, collector: Arc<Collector>) {
         let (lifecycle, progress) = (self.lifecycle.clone(), self.workers.progress().clone());
         let mut phases = self.driver.progress();
         tokio::spawn(async move {
@@ -295,6 +318,7 @@ impl Server {
             if let Ok(generation) = done {
                 progress.reached(generation).await;
                 lifecycle.enter(ServerState::Live);
+                collector.initialized();
                 tracing::info!("initialised; serving");
             }
         });

@@ -83,6 +83,8 @@ pub struct Layout {
     pub home: Home,
     /// Counters and gauges also appear per worker, as `worker_<n>.<name>`.
     pub per_worker: bool,
+    /// Statistics appear once they were written, as those that Envoy creates on demand.
+    pub on_demand: bool,
 }
 
 impl Layout {
@@ -311,7 +313,7 @@ impl Registry {
 }
 
 const fn single(name: &'static str, fields: &'static [Field]) -> Layout {
-    Layout { name, fields, home: Home::Workers, per_worker: false }
+    Layout { name, fields, home: Home::Workers, per_worker: false, on_demand: false }
 }
 
 impl Names {

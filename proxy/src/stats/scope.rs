@@ -16,7 +16,7 @@ pub use process::{
 };
 
 /// Declares a bundle. Groups are `name: home(prefix argument) { fields }`, where `home` says who writes:
-/// `workers`, `each_worker` (also shown per worker) or `main`. A field's name is the last part of the
+/// `workers`, `each_worker` (also shown per worker), `on_demand` (workers, shown once written) or `main`. A field's name is the last part of the
 /// statistic's name unless `as` gives another.
 macro_rules! bundle {
     ($(#[$doc:meta])* $name:ident($($prefix:ident),+) {
@@ -47,6 +47,7 @@ macro_rules! bundle {
                             },)*],
                             home: bundle!(@home $home),
                             per_worker: bundle!(@each $home),
+                            on_demand: bundle!(@demand $home),
                         };
                         Cursor::new(registry.set($below, &LAYOUT))
                     };
@@ -63,6 +64,8 @@ macro_rules! bundle {
     (@home $other:ident) => { $crate::stats::registry::Home::Workers };
     (@each each_worker) => { true };
     (@each $other:ident) => { false };
+    (@demand on_demand) => { true };
+    (@demand $other:ident) => { false };
 }
 pub(crate) use bundle;
 
@@ -247,8 +250,6 @@ bundle! {
             upstream_rq_retry_overflow: Counter,
             retry_or_shadow_abandoned: Counter,
             upstream_rq_time: Histogram,
-            internal_upstream_rq_time as "internal.upstream_rq_time": Histogram,
-            external_upstream_rq_time as "external.upstream_rq_time": Histogram,
             upstream_rq: StatusCodes,
             internal_upstream_rq as "internal.upstream_rq": StatusCodes,
             external_upstream_rq as "external.upstream_rq": StatusCodes,
@@ -256,6 +257,10 @@ bundle! {
             lb_healthy_panic: Counter,
             bind_errors: Counter,
             original_dst_host_invalid: Counter,
+        }
+        times: on_demand(prefix) {
+            internal_upstream_rq_time as "internal.upstream_rq_time": Histogram,
+            external_upstream_rq_time as "external.upstream_rq_time": Histogram,
         }
         membership: main(prefix) {
             membership_change: Counter,
@@ -386,6 +391,24 @@ bundle! {
             fail_verify_no_cert: Counter,
             fail_verify_error: Counter,
             fail_verify_san: Counter,
+        }
+        // Under the names of BoringSSL, as Envoy has them.
+        negotiated: on_demand(prefix) {
+            tls12 as "versions.TLSv1.2": Counter,
+            tls13 as "versions.TLSv1.3": Counter,
+            aes_128_gcm as "ciphers.TLS_AES_128_GCM_SHA256": Counter,
+            aes_256_gcm as "ciphers.TLS_AES_256_GCM_SHA384": Counter,
+            chacha20 as "ciphers.TLS_CHACHA20_POLY1305_SHA256": Counter,
+            ecdsa_aes_128_gcm as "ciphers.ECDHE-ECDSA-AES128-GCM-SHA256": Counter,
+            ecdsa_aes_256_gcm as "ciphers.ECDHE-ECDSA-AES256-GCM-SHA384": Counter,
+            ecdsa_chacha20 as "ciphers.ECDHE-ECDSA-CHACHA20-POLY1305": Counter,
+            rsa_aes_128_gcm as "ciphers.ECDHE-RSA-AES128-GCM-SHA256": Counter,
+            rsa_aes_256_gcm as "ciphers.ECDHE-RSA-AES256-GCM-SHA384": Counter,
+            rsa_chacha20 as "ciphers.ECDHE-RSA-CHACHA20-POLY1305": Counter,
+            x25519 as "curves.X25519": Counter,
+            p256 as "curves.P-256": Counter,
+            p384 as "curves.P-384": Counter,
+            x25519_mlkem768 as "curves.X25519MLKEM768": Counter,
         }
     }
 }

@@ -288,7 +288,7 @@ impl View {
                     found.extend(family_parts(&self.codes(set, family)).into_iter().map(stat));
                 }
                 family += 1;
-            } else if wanted(counter) {
+            } else if wanted(counter) && (!set.layout.on_demand || self.is_used(stat(Part::Whole))) {
                 found.push(stat(Part::Whole));
                 if set.layout.per_worker && is_scalar(described.kind) {
                     found.extend((0..self.workers()).map(|worker| stat(Part::Worker(worker as u16))));

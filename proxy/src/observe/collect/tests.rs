@@ -15,13 +15,19 @@ fn memory_is_read_from_the_kernels_table() {
 fn server_gauges_follow_the_vitals() {
     let registry = Registry::new();
     let (_publisher, snapshots) = publish::channel();
-    let vitals = Box::new(|| Vitals { state: 3, connections: 17 });
-    let collector = Collector::new(&registry, snapshots, Instant::now(), vitals);
+    let vitals = Box::new(|| Vitals { state: 3, connections: 17, days_until_expiry: 9 });
+    let collector = Collector::new(&registry, snapshots, Instant::now(), Constants::of(4), vitals);
+    collector.initialized();
     collector.refresh();
     let view = registry.view();
     let read = |name: &str| view.find(name).map(|stat| view.value(stat));
     assert_eq!(read("server.state"), Some(Value::Gauge(3)));
     assert_eq!(read("server.live"), Some(Value::Gauge(0)));
     assert_eq!(read("server.total_connections"), Some(Value::Gauge(17)));
+    assert_eq!(read("server.concurrency"), Some(Value::Gauge(4)));
+    assert_eq!(read("server.days_until_first_cert_expiring"), Some(Value::Gauge(9)));
+    assert!(matches!(read("server.version"), Some(Value::Gauge(1..))));
+    let Some(Value::Histogram(start)) = read("server.initialization_time_ms") else { panic!() };
+    assert_eq!(start.cumulative.count(), 1);
     assert!(matches!(read("server.memory_physical_size"), Some(Value::Gauge(1..))));
 }

@@ -8,8 +8,7 @@ use super::Outcome;
 use super::document::{Frame, Group, Metric, Value};
 use super::series::{OTHER, Series};
 use super::settings::Settings;
-use crate::config::publish::Subscriber;
-use crate::observe::mesh::{self, Identity, Roles, Side};
+use crate::observe::mesh::{self, Identity, Side};
 use crate::observe::platform::{Place, Platform};
 use crate::observe::prometheus::metric_name;
 use crate::stats::interval::{Change, Interval, Recorder};
@@ -21,12 +20,10 @@ use crate::stats::tags::StatsConfig;
 pub struct World {
     /// Statistics.
     pub registry: Registry,
-    /// Configuration in effect.
-    pub snapshots: Subscriber,
+    /// App Mesh's metrics, and whose proxy this is.
+    pub mesh: mesh::Reader,
     /// Tags and the matcher.
     pub stats_config: Arc<StatsConfig>,
-    /// Whose proxy this is; `None` outside a mesh.
-    pub identity: Option<Identity>,
     /// `node.cluster`, the name of a proxy outside a mesh.
     pub node_cluster: String,
     /// Where it runs.
@@ -40,8 +37,6 @@ pub struct Gatherer {
     settings: Settings,
     outcome: Outcome,
     recorder: Recorder,
-    /// Of the interval before.
-    roles: Roles,
     series: Series,
 }
 
@@ -50,7 +45,7 @@ impl Gatherer {
     pub fn new(world: World, settings: Settings, outcome: Outcome) -> Self {
         let recorder = Recorder::new(&world.registry);
         let series = Series::new(settings.max_series);
-        Self { world, settings, outcome, recorder, roles: Roles::default(), series }
+        Self { world, settings, outcome, recorder, series }
     }
 
     /// What happened since the call before, as documents without newlines.
@@ -83,9 +78,7 @@ impl Gatherer {
 
     /// App Mesh's metrics: one group for what came in, one for each target.
     fn mesh_groups(&mut self, interval: &Interval, platform: &Platform) -> Vec<Group> {
-        let roles = Roles::new(&self.world.snapshots.current(), self.world.identity.as_ref());
-        let metrics = mesh::metrics(interval, &roles, &self.roles);
-        self.roles = roles;
+        let metrics = self.world.mesh.metrics(interval);
         let mut groups = BTreeMap::new();
         for (side, metrics) in metrics {
             merge(groups.entry(self.admitted(side)).or_default(), metrics);
@@ -129,7 +122,7 @@ impl Gatherer {
 
     /// The node's own dimensions: of a mesh, or its cluster's name.
     fn own(&self) -> Vec<(&'static str, &str)> {
-        match &self.world.identity {
+        match self.world.mesh.identity() {
             Some(Identity { mesh, kind, name }) => vec![("Mesh", mesh), (kind.dimension(), name)],
             None if self.world.node_cluster.is_empty() => Vec::new(),
             None => vec![("NodeCluster", &self.world.node_cluster)],
@@ -152,7 +145,7 @@ impl Gatherer {
     }
 
     fn service_connect_sets(&self, side: &Side, platform: &Platform, group: &mut Group) {
-        let own = self.world.identity.as_ref().map_or(self.world.node_cluster.as_str(), |own| &own.name);
+        let own = self.world.mesh.identity().map_or(self.world.node_cluster.as_str(), |own| &own.name);
         if !self.settings.dimensions.service_connect || own.is_empty() {
             return;
         }

@@ -7,8 +7,8 @@ use super::*;
 use crate::config::cluster::HostSet;
 use crate::config::publish::{self, Publisher};
 use crate::config::{ClusterSlot, ListenerSlot, Snapshot};
-use crate::observe::mesh::Identity;
 use crate::observe::mesh::tests::{cluster, listener};
+use crate::observe::mesh::{Identity, Reader};
 use crate::observe::platform::{Place, Platform};
 use crate::stats::registry::{Registry, Shard};
 use crate::stats::scope::{ClusterStats, HttpStats, ListenerStats};
@@ -42,9 +42,8 @@ impl Scene {
         let (publisher, snapshots) = publish::channel();
         let world = World {
             registry: registry.clone(),
-            snapshots,
+            mesh: Reader::new(snapshots, Identity::parse("mesh/shop/virtualNode/cart")),
             stats_config: Arc::default(),
-            identity: Identity::parse("mesh/shop/virtualNode/cart"),
             node_cluster: "cart".into(),
             place: Place::known(platform),
         };

@@ -9,11 +9,10 @@ use outrigger_xds_protos::any;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::{StaticResources, StatsEviction, StatsFlush};
 use outrigger_xds_protos::v3::bootstrap::{Admin, Bootstrap, ClusterManager};
 use outrigger_xds_protos::v3::core::{Address, TypedExtensionConfig, address};
-use outrigger_xds_protos::v3::metrics::{StatsSink, stats_sink};
 use outrigger_xds_protos::v3::wkt;
 
 use super::source::Loaded;
-use super::{BootstrapError, Settings, dns, stats};
+use super::{BootstrapError, Settings, dns, sinks, stats};
 use crate::server::environment::AdminBind;
 use crate::xds::translate::fields::{self, refuse, warn_set};
 use crate::xds::translate::{Path, Rejection};
@@ -50,6 +49,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         admin: fields.admin,
         stats: fields.stats,
         stats_flush: fields.stats_flush,
+        stats_sinks: fields.stats_sinks,
         dns_servers: fields.dns_servers,
         source,
         warnings: notes.warnings,
@@ -63,6 +63,7 @@ struct Honoured {
     admin: Option<AdminBind>,
     stats: crate::stats::tags::StatsConfig,
     stats_flush: Duration,
+    stats_sinks: Vec<crate::observe::statsd::Sink>,
     dns_servers: Vec<SocketAddr>,
 }
 
@@ -130,7 +131,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
     if let Some(StatsEviction::StatsEvictionInterval(_)) = stats_eviction {
         notes.warn(&path.field("stats_eviction_interval"), "is not in effect");
     }
-    name_extensions(bootstrap_extensions, stats_sinks, notes);
+    name_extensions(bootstrap_extensions, notes);
     only(default_regex_engine, GOOGLE_RE2, &path.field("default_regex_engine"))?;
     only(listener_manager, DEFAULT_LISTENER_MANAGER, &path.field("listener_manager"))?;
     if !default_socket_interface.is_empty() && default_socket_interface != DEFAULT_SOCKET_INTERFACE {
@@ -144,25 +145,17 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
         )?,
         admin: admin_endpoint(admin, &path.field("admin"), notes)?,
         stats: stats::compile(stats_config, app_mesh, &path.field("stats_config"), notes)?,
+        stats_sinks: sinks::compile(stats_sinks, &path.field("stats_sinks"), notes)?,
         stats_flush: flush_interval(stats_flush_interval, &path.field("stats_flush_interval"))?,
         dns_servers: dns::servers(dns_resolution_config, typed_dns_resolver_config, path, notes)?,
     })
 }
 
-/// Extensions and sinks are lists of foreign things: each is named.
-fn name_extensions(extensions: &[TypedExtensionConfig], sinks: &[StatsSink], notes: &mut Notes) {
+/// Extensions are a list of foreign things: each is named.
+fn name_extensions(extensions: &[TypedExtensionConfig], notes: &mut Notes) {
     let list = Path::ROOT.field("bootstrap_extensions");
     for (i, TypedExtensionConfig { name, typed_config: _ }) in extensions.iter().enumerate() {
         notes.warn(&list.index(i), format_args!("{name:?} is not in effect"));
-    }
-    let list = Path::ROOT.field("stats_sinks");
-    for (i, StatsSink { name, config_type }) in sinks.iter().enumerate() {
-        let url =
-            config_type.as_ref().map_or("", |stats_sink::ConfigType::TypedConfig(config)| &config.type_url);
-        notes.warn(
-            &list.index(i),
-            format_args!("{name:?} ({url}) is not in effect; scrape /stats/prometheus"),
-        );
     }
 }
 

@@ -166,7 +166,7 @@ fn what_has_no_effect_is_named() {
         ("application_log_config: {}", "bootstrap: application_log_config: "),
         (
             r#"stats_sinks: [{name: s, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.StatsdSink, tcp_cluster_name: c}}]"#,
-            "bootstrap: stats_sinks[0]: \"s\" (type.googleapis.com/envoy.config.metrics.v3.StatsdSink) ",
+            "bootstrap: stats_sinks[0].typed_config.tcp_cluster_name: ",
         ),
         (
             r#"bootstrap_extensions: [{name: i, typed_config: {"@type": type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener}}]"#,

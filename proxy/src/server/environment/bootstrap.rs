@@ -1,5 +1,7 @@
 //! The bootstrap that the image's agent would write, as JSON.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::identity::Identity;
@@ -7,6 +9,9 @@ use super::{AdminBind, VariableError, Variables, admin_bind, boolean, endpoint, 
 
 /// The cluster of the local secret server, as the image names it.
 const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
+
+/// Where a StatsD agent listens.
+const STATSD_PORT: i64 = 8125;
 
 /// [`Found::name`] of a bootstrap that was made from variables.
 pub const GENERATED: &str = "environment";
@@ -44,6 +49,9 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     }
     if let Some(tags) = stats_tags(variables, &identity)? {
         root.insert("stats_config".to_owned(), tags);
+    }
+    if let Some(sink) = dog_statsd(variables)? {
+        root.insert("stats_sinks".to_owned(), json!([sink]));
     }
     let own_stats = merge::files(&mut root, variables, &mut warnings)?;
     Ok(Found {
@@ -115,15 +123,49 @@ fn static_resources(variables: &dyn Variables) -> Value {
     }] })
 }
 
-/// `ENABLE_ENVOY_STATS_TAGS`: every statistic says whose it is.
+/// `ENABLE_ENVOY_STATS_TAGS` and the metrics extension: every statistic says whose it is.
 fn stats_tags(variables: &dyn Variables, identity: &Identity) -> Result<Option<Value>, VariableError> {
-    if boolean(variables, "ENABLE_ENVOY_STATS_TAGS")? != Some(true) {
+    let mut tags = Vec::new();
+    if boolean(variables, "ENABLE_ENVOY_STATS_TAGS")? == Some(true) {
+        tags.extend(identity.tags().into_iter().flatten());
+    }
+    if super::metrics_extension(variables) {
+        tags.extend(identity.extension_tags().into_iter().flatten());
+    }
+    let tags: Vec<Value> =
+        tags.into_iter().map(|(name, value)| json!({ "tag_name": name, "fixed_value": value })).collect();
+    Ok((!tags.is_empty()).then(|| json!({ "stats_tags": tags })))
+}
+
+/// `ENABLE_ENVOY_DOG_STATSD`: to `STATSD_SOCKET_PATH`, else `STATSD_ADDRESS:STATSD_PORT`. Sinks of the user's take
+/// its place.
+fn dog_statsd(variables: &dyn Variables) -> Result<Option<Value>, VariableError> {
+    const ADDRESS: &str = "STATSD_ADDRESS";
+    const PORT: &str = "STATSD_PORT";
+    if boolean(variables, "ENABLE_ENVOY_DOG_STATSD")? != Some(true)
+        || variables.get("ENVOY_STATS_SINKS_CFG_FILE").is_some()
+    {
         return Ok(None);
     }
-    let tags = identity.tags().into_iter().flatten();
-    let tags: Vec<Value> =
-        tags.map(|(name, value)| json!({ "tag_name": name, "fixed_value": value })).collect();
-    Ok(Some(json!({ "stats_tags": tags })))
+    let ip = variables.get(ADDRESS).unwrap_or_else(|| "127.0.0.1".to_owned());
+    let ip: IpAddr = ip.parse().map_err(|_| {
+        VariableError::new(ADDRESS, format!("{ip:?} is not an IP address, as Envoy needs one"))
+    })?;
+    let port = integer(variables, PORT)?.unwrap_or(STATSD_PORT);
+    let port = u16::try_from(port).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| VariableError::new(PORT, "is not a port".to_owned()))?;
+    let address = match variables.get("STATSD_SOCKET_PATH") {
+        Some(path) => json!({ "pipe": { "path": path } }),
+        None => json!({ "socket_address": {
+            "address": ip.to_string(), "port_value": port, "protocol": "UDP" } }),
+    };
+    Ok(Some(json!({
+        "name": "envoy.stat_sinks.dog_statsd",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.metrics.v3.DogStatsdSink",
+            "address": address,
+        },
+    })))
 }
 
 /// A Go duration as a protobuf one: `5000ms`, `5s`, `1m30s`.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{VariableError, Variables};
+use crate::observe::mesh::{self, NodeKind};
 
 /// In order of precedence; the first is the documented one.
 const ID: [&str; 3] = ["APPMESH_RESOURCE_ARN", "APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NODE_NAME"];
@@ -51,16 +52,19 @@ impl Identity {
     }
 
     /// The image's fixed tags: mesh, and node or gateway. `None` when the name does not say.
-    pub(super) fn tags(&self) -> Option<[(&'static str, &str); 2]> {
-        let short = self.id.rsplit_once(':').map_or(self.id.as_str(), |(_, short)| short);
-        let mut parts = short.split('/');
-        let (mesh, kind, name) = (parts.nth(1)?, parts.next()?, parts.next()?);
-        let tag = match kind {
-            "virtualNode" => "appmesh.virtual_node",
-            "virtualGateway" => "appmesh.virtual_gateway",
-            _ => return None,
+    pub(super) fn tags(&self) -> Option<[(&'static str, String); 2]> {
+        let own = mesh::Identity::parse(&self.id)?;
+        let tag = match own.kind {
+            NodeKind::VirtualNode => "appmesh.virtual_node",
+            NodeKind::VirtualGateway => "appmesh.virtual_gateway",
         };
-        Some([("appmesh.mesh", mesh), (tag, name)])
+        Some([("appmesh.mesh", own.mesh), (tag, own.name)])
+    }
+
+    /// Those of the metrics extension.
+    pub(super) fn extension_tags(&self) -> Option<[(&'static str, String); 2]> {
+        let own = mesh::Identity::parse(&self.id)?;
+        Some([("Mesh", own.mesh), (own.kind.dimension(), own.name)])
     }
 }
 

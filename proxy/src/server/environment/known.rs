@@ -28,7 +28,6 @@ const WITHOUT_EFFECT: &[(&str, Kind, &str)] = &[
     ("ENABLE_ENVOY_XRAY_TRACING", Kind::Flag, TRACING),
     ("ENABLE_ENVOY_DATADOG_TRACING", Kind::Flag, TRACING),
     ("ENABLE_ENVOY_JAEGER_TRACING", Kind::Flag, TRACING),
-    ("ENABLE_ENVOY_DOG_STATSD", Kind::Flag, "statistics are not pushed; scrape /stats/prometheus"),
     ("ENABLE_STATS_SNAPSHOT", Kind::Text, AGENT),
     ("APPNET_ENVOY_LOG_DESTINATION", Kind::Text, "logs go to stderr"),
 ];
@@ -55,11 +54,6 @@ pub(super) fn check(variables: &dyn Variables, warnings: &mut Vec<String>) -> Re
         if set {
             warnings.push(format!("{name} is not in effect: {why}"));
         }
-    }
-    if variables.get("APPMESH_METRIC_EXTENSION_VERSION").as_deref() == Some("1") {
-        warnings.push(
-            "APPMESH_METRIC_EXTENSION_VERSION is not in effect: there are no appmesh.* metrics yet".into(),
-        );
     }
     // Process flags of the image; what they switch does not exist here, but a wrong value stopped the image.
     for name in ["DISABLE_HOT_RESTART", "ENVOY_SKIP_DEPRECATED_LOGS"] {

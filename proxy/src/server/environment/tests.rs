@@ -183,10 +183,14 @@ fn wrong_values_stop_the_start_by_name() {
         ("ENVOY_INITIAL_FETCH_TIMEOUT", "-1"),
         ("ENVOY_INITIAL_FETCH_TIMEOUT", "1s"),
         ("ENVOY_STATS_FLUSH_INTERVAL", "5"),
+        ("STATSD_ADDRESS", "agent"),
+        ("STATSD_PORT", "0"),
         ("ENVOY_RESOURCES_CONFIG_FILE", "/does/not/exist"),
         ("ENVOY_CONFIG_FILE", "/does/not/exist"),
     ] {
-        let error = refused(&[(name, value)]);
+        let variables = [(name, value), ("ENABLE_ENVOY_DOG_STATSD", "1")];
+        let count = if name.starts_with("STATSD") { 2 } else { 1 };
+        let error = refused(&variables[..count]);
         assert!(error.starts_with(&format!("environment variable {name}: ")), "{name}={value}: {error}");
     }
 }
@@ -197,8 +201,6 @@ fn what_is_not_in_effect_is_named() {
         ("ENABLE_ENVOY_XRAY_TRACING", "1"),
         ("ENABLE_ENVOY_DATADOG_TRACING", "1"),
         ("ENABLE_ENVOY_JAEGER_TRACING", "1"),
-        ("ENABLE_ENVOY_DOG_STATSD", "1"),
-        ("APPMESH_METRIC_EXTENSION_VERSION", "1"),
         ("APPMESH_PREVIEW", "1"),
         ("APPMESH_SIGNING_NAME", "appmesh"),
         ("APPMESH_SET_TRACING_DECISION", "0"),
@@ -209,7 +211,6 @@ fn what_is_not_in_effect_is_named() {
         assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("{name} is not in effect")), "{warnings:?}");
     }
-    assert_eq!(with(&[("APPMESH_METRIC_EXTENSION_VERSION", "2")]).1, Vec::<String>::new());
 }
 
 #[test]
@@ -385,4 +386,31 @@ fn metrics_are_pushed_as_the_variables_say() {
     assert_eq!(emf.dimensions, Dimensions { mesh: true, service_connect: false, container_insights: true });
     assert_eq!((emf.log_group.as_deref(), all.cluster_name.as_deref()), (Some("/mesh"), Some("prod")));
     assert_eq!(all.warnings.len(), 1, "a resolution of a second every minute: {:?}", all.warnings);
+}
+
+#[test]
+fn dog_statsd_goes_where_the_variables_say() {
+    let sinks = |pairs: &[(&'static str, &str)]| {
+        let (bootstrap, warnings) = with(&[&[("ENABLE_ENVOY_DOG_STATSD", "1")], pairs].concat());
+        assert_eq!(warnings, Vec::<String>::new());
+        json::print(&bootstrap, json::Secrets::Redact)["stats_sinks"].to_string()
+    };
+    assert!(sinks(&[]).contains(r#""address":"127.0.0.1","port_value":8125"#), "{}", sinks(&[]));
+    assert!(sinks(&[("STATSD_ADDRESS", "10.0.0.1"), ("STATSD_PORT", "9125")]).contains("9125"));
+    assert!(sinks(&[("STATSD_SOCKET_PATH", "/run/statsd")]).contains(r#""pipe":{"path":"/run/statsd"}"#));
+    assert!(with(&[("ENABLE_ENVOY_DOG_STATSD", "0")]).0.stats_sinks.is_empty());
+}
+
+#[test]
+fn the_metrics_extension_names_the_node_on_every_statistic() {
+    let tags = |version: &str| {
+        let (bootstrap, warnings) = with(&[("APPMESH_METRIC_EXTENSION_VERSION", version)]);
+        assert_eq!(warnings, Vec::<String>::new());
+        let tags = bootstrap.stats_config.unwrap_or_default().stats_tags;
+        tags.into_iter().map(|tag| tag.tag_name).collect::<Vec<_>>()
+    };
+    assert_eq!(tags("1"), ["Mesh", "VirtualNode"]);
+    assert_eq!(tags("2"), Vec::<String>::new());
+    let on = process_settings(&table(&[("APPMESH_METRIC_EXTENSION_VERSION", "1")])).unwrap();
+    assert!(on.metrics_extension);
 }
