@@ -104,6 +104,8 @@ pub enum ProxyError {
     Overflow,
     /// The route's timeout passed: 504.
     RequestTimeout,
+    /// The target names no path that routes could be about (`*`): 404.
+    NoPath,
     /// The per-try timeout passed and no retry was possible: 504.
     PerTryTimeout,
     /// Nothing moved on the attempt for the per-try idle timeout and no retry was possible: 504.

@@ -69,7 +69,7 @@ fn compile(pattern: &str) -> Result<Regex, regex::Error> {
 pub struct HeaderMatch {
     /// Lower-case field name.
     pub name: Box<str>,
-    /// What the joined value must be.
+    /// What a value must be; of several lines one is enough.
     pub kind: HeaderMatchKind,
     /// Flips the result, but a missing header matches only as `missing_as_empty` or `Present(false)` say.
     pub invert: bool,
@@ -94,22 +94,28 @@ pub enum HeaderMatchKind {
 }
 
 impl HeaderMatch {
-    /// Whether a header whose comma-joined value is `value` (`None`: absent) satisfies this matcher.
-    pub fn matches(&self, value: Option<&[u8]>) -> bool {
-        let value = match (value, &self.kind) {
-            (value, HeaderMatchKind::Present(want)) => return (value.is_some() == *want) != self.invert,
-            (Some(value), _) => value,
-            (None, _) if self.missing_as_empty => b"",
-            (None, _) => return false,
+    /// Whether a header with these lines satisfies this matcher: one that fits is enough. None: the header is absent.
+    pub fn matches<'v>(&self, lines: impl IntoIterator<Item = &'v [u8]>) -> bool {
+        let mut lines = lines.into_iter().peekable();
+        let present = lines.peek().is_some() || self.missing_as_empty;
+        if let HeaderMatchKind::Present(want) = self.kind {
+            return (present == want) != self.invert;
+        }
+        let fits = match lines.peek() {
+            Some(_) => lines.any(|line| self.fits(line)),
+            None => self.fits(b""),
         };
-        let hit = match &self.kind {
+        present && fits != self.invert
+    }
+
+    fn fits(&self, value: &[u8]) -> bool {
+        match &self.kind {
             HeaderMatchKind::Value(matcher) => matcher.matches(value),
             HeaderMatchKind::Range { start, end } => {
                 parse_i64(value).is_some_and(|number| *start <= number && number < *end)
             }
             HeaderMatchKind::Present(_) => true,
-        };
-        hit != self.invert
+        }
     }
 }
 

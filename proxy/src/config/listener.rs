@@ -213,6 +213,8 @@ pub struct HttpSettings {
     pub xff_num_trusted_hops: u32,
     /// Do not append to `x-forwarded-for`.
     pub skip_xff_append: bool,
+    /// Tell the upstream the port that the client came to (`x-forwarded-port`).
+    pub append_x_forwarded_port: bool,
     /// Networks whose peers count as internal.
     pub internal_ranges: Vec<IpNet>,
     /// Generate `x-request-id` when missing.
@@ -231,6 +233,8 @@ pub struct HttpSettings {
     pub escaped_slashes: EscapedSlashes,
     /// Header names with `_`.
     pub underscores: Underscores,
+    /// Take the final dot off Host before matching.
+    pub strip_trailing_dot: bool,
     /// Strip the port of Host before matching: never, when it equals the listener's, always.
     pub strip_host_port: StripHostPort,
     /// Forward `Expect: 100-continue` instead of answering it.

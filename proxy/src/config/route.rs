@@ -10,6 +10,7 @@ use super::live::Priority;
 use super::retry::RetryPolicy;
 use crate::base::ids::ClusterId;
 use crate::base::matcher::{HeaderMatch, QueryMatch};
+use crate::observe::access_log::LogFormat;
 use crate::observe::format::Format;
 
 /// One RouteConfiguration.
@@ -29,6 +30,8 @@ pub struct RouteTable {
     pub any: Option<usize>,
     /// Compare hosts without their port.
     pub ignore_port: bool,
+    /// `vhost_header`: look this header's value up instead of the authority (lower case).
+    pub host_header: Option<Box<str>>,
     /// Table-wide header edits, applied after those of virtual host, route and weighted cluster.
     pub headers: HeaderEdits,
     /// `most_specific_header_mutations_wins`: reverse that order.
@@ -139,6 +142,17 @@ pub struct DirectResponse {
     pub status: u16,
     /// At most `max_direct_response_body_size_bytes`.
     pub body: bytes::Bytes,
+    /// `body_format`: what to make of the body.
+    pub format: Option<BodyFormat>,
+}
+
+/// Source: `envoy.config.core.v3.SubstitutionFormatString`.
+#[derive(Debug)]
+pub struct BodyFormat {
+    /// The body's text.
+    pub format: LogFormat,
+    /// Its `content-type`.
+    pub content_type: Box<str>,
 }
 
 /// Redirect answer.
@@ -185,13 +199,32 @@ pub struct WeightedClusters {
 #[derive(Debug)]
 pub struct WeightedCluster {
     /// Target.
-    pub cluster: ClusterId,
+    pub cluster: EntryCluster,
     /// Share; 0 is never picked.
     pub weight: u32,
     /// Header edits when this entry is chosen.
     pub headers: HeaderEdits,
     /// Authority to send instead.
     pub host_rewrite: Option<Box<str>>,
+}
+
+/// The cluster of a weighted entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum EntryCluster {
+    /// This one.
+    Named(ClusterId),
+    /// Named by this request header (lower case).
+    Header(Box<str>),
+}
+
+impl EntryCluster {
+    /// The cluster, when it is known without a request.
+    pub fn named(&self) -> Option<ClusterId> {
+        match self {
+            EntryCluster::Named(cluster) => Some(*cluster),
+            EntryCluster::Header(_) => None,
+        }
+    }
 }
 
 impl WeightedClusters {
@@ -210,7 +243,7 @@ impl WeightedClusters {
 pub fn choose_cluster(choice: &ClusterChoice, random: u64) -> Option<ClusterId> {
     match choice {
         ClusterChoice::One(cluster) => Some(*cluster),
-        ClusterChoice::Weighted(weighted) => weighted.choose(random).map(|entry| entry.cluster),
+        ClusterChoice::Weighted(weighted) => weighted.choose(random)?.cluster.named(),
         ClusterChoice::Header { .. } => None,
     }
 }
@@ -273,6 +306,8 @@ pub enum PathRewrite {
     },
     /// Replace the whole path.
     Full(Box<str>),
+    /// Replace the whole path by this text, unless it comes out empty.
+    Format(Format),
 }
 
 /// Authority rewrites.
@@ -284,6 +319,8 @@ pub enum HostRewrite {
     Auto,
     /// The value of this header (lower case).
     Header(Box<str>),
+    /// This text, unless it comes out empty.
+    Format(Format),
     /// The path rewritten by a regex.
     PathRegex {
         /// Pattern.

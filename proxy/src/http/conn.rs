@@ -289,10 +289,12 @@ async fn refuse(
     let mut summary = super::summary::Summary::begin(ctx, Version::Http11);
     summary.status = error.status;
     summary.details = error.detail.into();
-    if error.status != 408 {
+    // To Envoy's codec a request without Host is a good one; its connection manager refuses it.
+    let parsed = error.detail == "missing_host_header";
+    if error.status != 408 && !parsed {
         summary.flags.insert(crate::base::error::ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
-    let body = reason(error.status).as_bytes();
+    let body = if parsed { "" } else { reason(error.status) }.as_bytes();
     let mut response = ResponseHead {
         block: HeaderBlock::default(),
         status: error.status,
@@ -300,7 +302,9 @@ async fn refuse(
         body: BodyLength::Fixed(body.len() as u64),
         upgrade: None,
     };
-    response.block.append(b"content-type", b"text/plain");
+    if !body.is_empty() {
+        response.block.append(b"content-type", b"text/plain");
+    }
     let head = RequestHead::unparsed();
     response_headers::finish(&mut response, &head, &ctx.settings, &ctx.local, Instant::now());
     if conn.send_head(&response, true).is_ok() {

@@ -2,29 +2,74 @@
 //! as they were at the start of the level, overwrites are applied, then appends (Envoy header manipulation).
 
 use super::head::HeaderBlock;
-use super::header_id::HeaderId;
 use super::route::Found;
 use crate::config::route::{AppendAction, HeaderAdd, HeaderEdits, RouteTable, WeightedCluster};
 use crate::observe::record::Record;
 
-/// Headers that Envoy joins with a comma instead of repeating the line.
-const JOINED: &[HeaderId] =
-    &[HeaderId::ForwardedFor, HeaderId::UserAgent, HeaderId::Via, HeaderId::ContentType, HeaderId::Te];
+/// Headers of requests that Envoy joins with a comma instead of repeating the line.
+const JOINED_IN_REQUESTS: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-type",
+    "grpc-timeout",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "origin",
+    "pragma",
+    "referer",
+    "te",
+    "user-agent",
+    "via",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
 
-/// The levels in the order they apply: weighted cluster, route, virtual host, table; or the reverse.
+/// The same for responses.
+const JOINED_IN_RESPONSES: &[&str] = &[
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "age",
+    "cache-control",
+    "content-encoding",
+    "content-type",
+    "etag",
+    "expires",
+    "grpc-message",
+    "grpc-status",
+    "last-modified",
+    "location",
+    "vary",
+    "via",
+    "x-request-id",
+];
+
+/// The levels in the order they apply. That of a weighted cluster always comes first; then route, virtual host and
+/// table, or the reverse.
 pub fn levels<'a>(
     table: Option<&'a RouteTable>,
     found: Found<'a>,
     entry: Option<&'a WeightedCluster>,
 ) -> impl Iterator<Item = &'a HeaderEdits> {
-    let levels = [
-        entry.map(|entry| &entry.headers),
-        Some(&found.route.headers),
-        Some(&found.virtual_host.headers),
-        table.map(|table| &table.headers),
-    ];
+    let (route, host) = (Some(&found.route.headers), Some(&found.virtual_host.headers));
+    let (entry, whole) = (entry.map(|entry| &entry.headers), table.map(|table| &table.headers));
     let is_reversed = table.is_some_and(|table| table.most_specific_wins);
-    (0..levels.len()).filter_map(move |at| levels[if is_reversed { levels.len() - 1 - at } else { at }])
+    let levels = if is_reversed { [entry, whole, host, route] } else { [entry, route, host, whole] };
+    levels.into_iter().flatten()
 }
 
 /// Values of one level's additions, computed before any of them is applied.
@@ -46,22 +91,22 @@ pub fn render(adds: &[HeaderAdd], record: &Record<'_>) -> Values {
 
 /// Applies the request side of one level.
 pub fn apply_request(edits: &HeaderEdits, values: &Values, block: &mut HeaderBlock) {
-    apply(&edits.request_remove, &edits.request_add, values, block);
+    apply(&edits.request_remove, &edits.request_add, values, JOINED_IN_REQUESTS, block);
 }
 
 /// Applies the response side of one level.
 pub fn apply_response(edits: &HeaderEdits, values: &Values, block: &mut HeaderBlock) {
-    apply(&edits.response_remove, &edits.response_add, values, block);
+    apply(&edits.response_remove, &edits.response_add, values, JOINED_IN_RESPONSES, block);
 }
 
-fn apply(remove: &[Box<str>], adds: &[HeaderAdd], values: &Values, block: &mut HeaderBlock) {
+fn apply(remove: &[Box<str>], adds: &[HeaderAdd], values: &Values, joined: &[&str], block: &mut HeaderBlock) {
     for name in remove {
         block.remove_named(name.as_bytes());
     }
     for overwrite in [true, false] {
         for (add, value) in adds.iter().zip(values) {
             if is_overwrite(add.action) == overwrite && (add.keep_empty || !value.is_empty()) {
-                apply_one(add, value, block);
+                apply_one(add, value, joined, block);
             }
         }
     }
@@ -71,7 +116,7 @@ fn is_overwrite(action: AppendAction) -> bool {
     matches!(action, AppendAction::OverwriteOrAdd | AppendAction::OverwriteIfExists)
 }
 
-fn apply_one(add: &HeaderAdd, value: &[u8], block: &mut HeaderBlock) {
+fn apply_one(add: &HeaderAdd, value: &[u8], joined: &[&str], block: &mut HeaderBlock) {
     let name = add.name.as_bytes();
     let exists = block.get_by_name(name).is_some();
     match add.action {
@@ -79,11 +124,8 @@ fn apply_one(add: &HeaderAdd, value: &[u8], block: &mut HeaderBlock) {
         AppendAction::OverwriteIfExists if exists => block.set(name, value),
         AppendAction::AddIfAbsent if !exists => block.append(name, value),
         AppendAction::OverwriteIfExists | AppendAction::AddIfAbsent => {}
-        AppendAction::AppendOrAdd if exists && JOINED.contains(&HeaderId::of(name)) => {
-            let mut joined = block.get_by_name(name).map(<[u8]>::to_vec).unwrap_or_default();
-            joined.push(b',');
-            joined.extend_from_slice(value);
-            block.set(name, &joined);
+        AppendAction::AppendOrAdd if exists && joined.contains(&&*add.name) => {
+            block.join(name, b",", Some(value));
         }
         AppendAction::AppendOrAdd => block.append(name, value),
     }

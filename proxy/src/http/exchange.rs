@@ -1,6 +1,5 @@
 //! One request, from head to log: the visible pipeline. Each step is a call; the steps live elsewhere.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -98,14 +97,23 @@ impl<'r> Exchange<'r> {
     ) -> Result<Served, ProxyError> {
         let ctx = self.ctx;
         request_headers::check_names(&mut self.head, ctx.settings.underscores)?;
-        request_headers::strip_port(&mut self.head, ctx.settings.strip_host_port, ctx.destination.port());
+        let port = ctx.destination.port();
+        if ctx.settings.strip_trailing_dot {
+            request_headers::strip_trailing_dot(&mut self.head);
+        }
+        request_headers::strip_port(&mut self.head, ctx.settings.strip_host_port, port);
         if let Some(reply) = self.normalize_path()? {
             return Ok(Served::Reply(reply));
         }
-        let caller = request_headers::prepare(&mut self.head, &ctx.settings, &ctx.local, ctx.peer, ctx.tls);
+        let (settings, peer) = (&ctx.settings, ctx.peer);
+        let caller = request_headers::prepare(&mut self.head, settings, &ctx.local, peer, port, ctx.tls);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
         if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {
             request_headers::strip_internal(&mut self.head, &table.internal_only_headers);
+        }
+        if !self.head.path_and_query().starts_with(b"/") && !self.head.path_and_query().is_empty() {
+            ctx.local.stats.inc(ctx.settings.stats.downstream_rq_non_relative_path);
+            return Err(ProxyError::NoPath);
         }
         let virtual_host = self.find_virtual_host()?;
         if redirect::wants_tls(virtual_host.require_tls, &self.head, caller.internal) {
@@ -120,19 +128,8 @@ impl<'r> Exchange<'r> {
                 self.forward(found, forward, down, deadline).await?;
                 Ok(Served::Relayed)
             }
-            RouteAction::Redirect(redirect) => {
-                ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
-                let location = redirect::location(redirect, found, &self.head);
-                let mut reply = LocalReply::new(redirect.status, ResponseFlags::NONE, "direct_response", "");
-                reply.location = Some(location);
-                Ok(Served::Reply(reply))
-            }
-            RouteAction::Direct(direct) => {
-                ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
-                let mut reply = LocalReply::new(direct.status, ResponseFlags::NONE, "direct_response", "");
-                reply.body = Cow::Owned(direct.body.to_vec());
-                Ok(Served::Reply(reply))
-            }
+            RouteAction::Redirect(redirect) => Ok(Served::Reply(self.redirected(found, redirect))),
+            RouteAction::Direct(direct) => Ok(Served::Reply(self.answered(found, direct))),
         }
     }
 
@@ -159,7 +156,7 @@ impl<'r> Exchange<'r> {
 
     fn find_virtual_host(&self) -> Result<&'r VirtualHost, ProxyError> {
         let table = self.ctx.route_table(self.view);
-        let found = table.and_then(|table| route::find_virtual_host(table, self.head.authority()));
+        let found = table.and_then(|table| route::virtual_host_for(table, &self.head));
         found.ok_or_else(|| self.no_route())
     }
 
@@ -188,6 +185,7 @@ impl<'r> Exchange<'r> {
         };
         if !allowed {
             self.ctx.local.stats.inc(stats.downstream_rq_ws_on_non_ws_route);
+            self.summary.cluster = self.target(forward).1;
             return Err(ProxyError::UpgradeNotAllowed);
         }
         self.ctx.local.stats.inc(stats.downstream_cx_upgrades_total);
@@ -200,17 +198,23 @@ impl<'r> Exchange<'r> {
         &mut self,
         forward: &'r Forward,
     ) -> Result<(Rc<ClusterState>, Option<&'r WeightedCluster>), ProxyError> {
-        let target = route::choose_cluster(&forward.clusters, &self.view.snapshot, &self.head, self.random);
-        let cluster = target.cluster.and_then(|id| self.view.cluster(id));
-        let Some(cluster) = cluster.cloned() else {
+        let (entry, cluster) = self.target(forward);
+        let Some(cluster) = cluster else {
             self.ctx.local.stats.inc(self.ctx.settings.stats.no_cluster);
             return Err(ProxyError::NoCluster { status: forward.cluster_not_found_status });
         };
         self.ctx.local.stats.inc(self.ctx.settings.stats.rq_total);
         self.summary.cluster = Some(cluster.clone());
-        Ok((cluster, target.entry))
+        Ok((cluster, entry))
+    }
+
+    /// The weighted entry and the cluster that take this request.
+    fn target<'f>(&self, forward: &'f Forward) -> (Option<&'f WeightedCluster>, Option<Rc<ClusterState>>) {
+        let target = route::choose_cluster(&forward.clusters, &self.view.snapshot, &self.head, self.random);
+        (target.entry, target.cluster.and_then(|id| self.view.cluster(id)).cloned())
     }
 }
 
+mod answer;
 mod edit;
 mod failure;

@@ -136,21 +136,17 @@ impl HeaderBlock {
             .filter(move |field| field.id == id && (id != HeaderId::Other || self.bytes(field.name) == name))
     }
 
-    /// All values of `name`, joined with `,` into `scratch` when there are several.
-    pub fn joined<'a>(&'a self, name: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-        let mut found = self.fields.iter().filter(|field| {
-            // Lengths first: they differ nearly always.
-            field.name.len as usize == name.len() && self.bytes(field.name) == name
-        });
-        let first = found.next()?;
-        let Some(second) = found.next() else { return Some(self.bytes(first.value)) };
-        scratch.clear();
-        scratch.extend_from_slice(self.bytes(first.value));
-        for field in std::iter::once(second).chain(found) {
-            scratch.push(b',');
-            scratch.extend_from_slice(self.bytes(field.value));
+    /// Makes one field of several called `name` (lower case), and of `added`, with `separator` between their values.
+    /// Does nothing to fewer than two values.
+    pub fn join(&mut self, name: &[u8], separator: &[u8], added: Option<&[u8]>) {
+        let mut values = self.fields_named(name).map(|field| self.bytes(field.value)).chain(added);
+        let (Some(first), Some(second)) = (values.next(), values.next()) else { return };
+        let mut joined = first.to_vec();
+        for value in std::iter::once(second).chain(values) {
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(value);
         }
-        Some(scratch)
+        self.set(name, &joined);
     }
 
     /// Appends text and says where it went.
@@ -388,6 +384,19 @@ impl RequestHead {
         if self.https { "https" } else { "http" }
     }
 
+    /// The value lines under a lower-case name, which may be a pseudo-header's; Host goes as `:authority`.
+    pub fn lines<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let pseudo = match name {
+            ":method" => Some(self.method_text()),
+            ":path" => Some(self.path_and_query()),
+            ":authority" | "host" => Some(self.authority()),
+            ":scheme" => Some(self.scheme().as_bytes()),
+            _ => None,
+        };
+        let fields = pseudo.is_none().then(|| self.block.fields_named(name.as_bytes()));
+        pseudo.into_iter().chain(fields.into_iter().flatten().map(|field| self.block.bytes(field.value)))
+    }
+
     /// Replaces the path and query.
     pub fn set_path(&mut self, path: &[u8]) {
         self.path = self.block.push_text(path);
@@ -411,9 +420,7 @@ impl RequestHead {
 
 /// Whether a content type is gRPC's.
 pub fn is_grpc_content_type(value: &[u8]) -> bool {
-    value
-        .strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest[0] == b'+' || rest[0] == b';')
+    value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+', ..]))
 }
 
 /// A response head.

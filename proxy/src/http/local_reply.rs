@@ -23,7 +23,9 @@ pub struct LocalReply {
     pub overloaded: bool,
     /// `location` header.
     pub location: Option<Vec<u8>>,
-    /// `text/plain` unless there is no body.
+    /// `content-type` of a body; `None`: `text/plain`.
+    pub content_type: Option<Box<str>>,
+    /// The connection takes no further request.
     pub close: bool,
 }
 
@@ -37,6 +39,7 @@ impl LocalReply {
             body: body.as_bytes().into(),
             overloaded: false,
             location: None,
+            content_type: None,
             close: false,
         }
     }
@@ -110,8 +113,13 @@ impl LocalReply {
                 close: true,
                 ..Self::new(error.status, F::DOWNSTREAM_PROTOCOL_ERROR, error.detail, reason(error.status))
             },
-            ProxyError::UpgradeNotAllowed => Self::new(403, F::NONE, "upgrade_failed", ""),
-            ProxyError::BadPath => Self::new(400, F::NONE, "path_normalization_failed", ""),
+            ProxyError::UpgradeNotAllowed => {
+                Self { close: true, ..Self::new(403, F::NONE, "upgrade_failed", "") }
+            }
+            ProxyError::NoPath => Self::new(404, F::NONE, "absolute_path_rejected", ""),
+            ProxyError::BadPath => {
+                Self { close: true, ..Self::new(400, F::NONE, "path_normalization_failed", "") }
+            }
             ProxyError::RetryBufferExceeded => Self::new(
                 507,
                 F::NONE,
@@ -135,9 +143,9 @@ impl LocalReply {
             return (head(200, block, BodyLength::None), b"".as_slice().into());
         }
         if self.body.is_empty() {
-            return (head(self.status, block, BodyLength::Fixed(0)), self.body);
+            return (head(self.status, block, BodyLength::None), self.body);
         }
-        block.add(HeaderId::ContentType, b"text/plain");
+        block.add(HeaderId::ContentType, self.content_type.as_deref().unwrap_or("text/plain").as_bytes());
         (head(self.status, block, BodyLength::Fixed(self.body.len() as u64)), self.body)
     }
 }

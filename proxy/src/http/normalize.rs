@@ -93,7 +93,8 @@ fn unescape_slashes(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Decodes unreserved escapes, turns `\` into `/`, resolves dot segments. `None` for a broken escape or NUL.
+/// Decodes unreserved escapes, turns `\` into `/`, resolves dot segments. What is no escape stays as it is, as in
+/// Envoy; `None` for NUL.
 fn canonical(path: &[u8]) -> Option<Vec<u8>> {
     let decoded = decode_unreserved(path)?;
     let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
@@ -130,14 +131,16 @@ fn decode_unreserved(path: &[u8]) -> Option<Vec<u8>> {
     while index < path.len() {
         match path[index] {
             b'%' => {
-                let digits = path.get(index + 1..index + 3)?;
-                let value = hex(digits[0])? << 4 | hex(digits[1])?;
+                let value = path.get(index + 1..index + 3).and_then(escaped);
+                let taken = if value.is_some() { 3 } else { 1 };
                 match value {
-                    0 => return None,
-                    b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(value),
-                    _ => out.extend_from_slice(&path[index..index + 3]),
+                    Some(0) => return None,
+                    Some(byte @ (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')) => {
+                        out.push(byte)
+                    }
+                    _ => out.extend_from_slice(&path[index..index + taken]),
                 }
-                index += 3;
+                index += taken;
             }
             b'\\' => {
                 out.push(b'/');
@@ -150,6 +153,10 @@ fn decode_unreserved(path: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+fn escaped(digits: &[u8]) -> Option<u8> {
+    Some(hex(digits[0])? << 4 | hex(digits[1])?)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -181,9 +188,10 @@ mod tests {
         ] {
             assert_eq!(clean(path).as_deref(), Some(want), "{path}");
         }
-        for path in ["/%", "/%2", "/%zz", "/%00"] {
-            assert_eq!(clean(path), None, "{path}");
+        for path in ["/%", "/%2", "/%zz", "/%2%2e"] {
+            assert_eq!(clean(path).as_deref(), Some(path.replace("%2e", ".").as_str()), "{path}");
         }
+        assert_eq!(clean("/%00"), None);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use super::head::RequestHead;
 use super::header_id::HeaderId;
 use super::rewrite;
-use super::route::{Found, without_port};
-use crate::config::route::{Redirect, TlsRequirement};
+use super::route::without_port;
+use crate::config::route::{PathMatch, PathRewrite, Redirect, TlsRequirement};
+use crate::observe::record::Record;
 
 /// Whether a virtual host with this requirement answers the request only over https. What the client spoke
 /// is what `x-forwarded-proto` says, which the trust rules have set or left alone. `internal`: `x-envoy-internal`.
@@ -23,37 +24,38 @@ pub fn to_https(head: &RequestHead) -> Vec<u8> {
     [b"https://", head.authority(), head.path_and_query()].concat()
 }
 
-/// Builds the absolute URI (RFC 9110, 10.2.2). A default port disappears when the scheme changes.
-pub fn location(redirect: &Redirect, found: Found<'_>, head: &RequestHead) -> Vec<u8> {
+/// Builds the absolute URI (RFC 9110, 10.2.2) for the request of `record`.
+pub fn location(redirect: &Redirect, matched: &PathMatch, record: &Record<'_>) -> Option<Vec<u8>> {
+    let head = record.request?;
     let scheme = redirect.scheme.as_deref().unwrap_or(head.scheme());
     let mut out = [scheme.as_bytes(), b"://"].concat();
-    let authority = redirect.host.as_ref().map_or(head.authority(), |host| host.as_bytes());
-    match redirect.port {
-        Some(port) => {
-            out.extend_from_slice(without_port(authority));
-            out.extend_from_slice(format!(":{port}").as_bytes());
-        }
-        None if redirect.scheme.is_some() && has_default_port(authority, head.https) => {
-            out.extend_from_slice(without_port(authority));
-        }
-        None => out.extend_from_slice(authority),
+    match &redirect.host {
+        Some(host) => out.extend_from_slice(host.as_bytes()),
+        None => out.extend_from_slice(own_host(head, scheme, redirect.port.is_some())),
     }
-    out.extend_from_slice(&path(redirect, found, head));
-    out
+    if let Some(port) = redirect.port {
+        out.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    out.extend_from_slice(&path(redirect, matched, record));
+    Some(out)
 }
 
-fn has_default_port(authority: &[u8], https: bool) -> bool {
-    authority.ends_with(if https { b":443" } else { b":80" })
+/// The host the client named, without its port where another one is written or where it was the default of a scheme
+/// that is left.
+fn own_host<'h>(head: &'h RequestHead, scheme: &str, other_port: bool) -> &'h [u8] {
+    let authority = head.authority();
+    let host = without_port(authority);
+    let port = &authority[host.len()..];
+    let spoken = head.block.get(HeaderId::ForwardedProto).unwrap_or_default();
+    let was_default = matches!((spoken, port), (b"https", b":443") | (b"http", b":80"));
+    if other_port || (was_default && scheme.as_bytes() != spoken) { host } else { authority }
 }
 
-fn path(redirect: &Redirect, found: Found<'_>, head: &RequestHead) -> Vec<u8> {
-    let target = head.path_and_query();
-    let mut path = match &redirect.path {
-        Some(rewrite) => rewrite::path(rewrite, &found.route.matches.path, target),
-        None => target.to_vec(),
-    };
-    let own_query =
-        matches!(&redirect.path, Some(crate::config::route::PathRewrite::Full(text)) if text.contains('?'));
+fn path(redirect: &Redirect, matched: &PathMatch, record: &Record<'_>) -> Vec<u8> {
+    let target = record.request.map_or(&b""[..], RequestHead::path_and_query);
+    let rewritten = redirect.path.as_ref().and_then(|rewrite| rewrite::path(rewrite, matched, record));
+    let mut path = rewritten.unwrap_or_else(|| target.to_vec());
+    let own_query = matches!(&redirect.path, Some(PathRewrite::Full(text)) if text.contains('?'));
     if own_query || redirect.strip_query {
         // A configured path keeps the query it brings, never the request's.
         let query =

@@ -66,6 +66,16 @@ pub fn check_names(head: &mut RequestHead, action: Underscores) -> Result<(), Pr
     Ok(())
 }
 
+/// Takes the final dot off the host (`strip_trailing_host_dot`), which may have a port behind it.
+pub fn strip_trailing_dot(head: &mut RequestHead) {
+    let authority = head.authority();
+    let host = without_port(authority);
+    if let Some(bare) = host.strip_suffix(b".").filter(|bare| !bare.is_empty()) {
+        let stripped = [bare, &authority[host.len()..]].concat();
+        head.set_authority(&stripped);
+    }
+}
+
 /// Takes the port off the authority, as `strip_matching_host_port` or `strip_any_host_port` says. That of CONNECT stays:
 /// it says where to go. `own`: the port the request came to.
 pub fn strip_port(head: &mut RequestHead, mode: StripHostPort, own: u16) {
@@ -89,22 +99,27 @@ pub fn strip_internal(head: &mut RequestHead, names: &[Box<str>]) {
     }
 }
 
-/// Applies the rules.
+/// Applies the rules. `own_port`: the port the request came to.
 pub fn prepare(
     head: &mut RequestHead,
     settings: &HttpSettings,
     local: &Local,
     peer: SocketAddr,
+    own_port: u16,
     tls: bool,
 ) -> Caller {
+    head.block.join(b"x-forwarded-for", b",", None);
+    check_referer(head);
     let trust = Trust::decide(head, settings, peer);
-    forwarded_for(head, settings, peer);
+    forwarded_for(head, settings, peer.ip().to_canonical(), local.own_address);
+    forwarded_port(head, settings, own_port);
     forwarded_proto(head, settings, tls);
     strip_control_headers(head, settings, &trust);
     head.block.remove(HeaderId::ForwardedClientCert);
     request_id(head, settings, local, &trust);
     if let Some(via) = &settings.via {
         head.block.append(b"via", via.as_bytes());
+        head.block.join(b"via", b", ", None);
     }
     let port = if trust.client == peer.ip() { peer.port() } else { 0 };
     Caller { client: SocketAddr::new(trust.client, port), internal: trust.internal }
@@ -140,7 +155,8 @@ fn nth_from_right(forwarded: Option<&[u8]>, back: usize) -> Option<IpAddr> {
     std::str::from_utf8(entry.trim_ascii()).ok()?.parse().ok()
 }
 
-fn forwarded_for(head: &mut RequestHead, settings: &HttpSettings, peer: SocketAddr) {
+/// Appends the peer; one on loopback goes by the address that this machine has elsewhere.
+fn forwarded_for(head: &mut RequestHead, settings: &HttpSettings, peer: IpAddr, own: IpAddr) {
     if !settings.use_remote_address || settings.skip_xff_append {
         return;
     }
@@ -148,8 +164,19 @@ fn forwarded_for(head: &mut RequestHead, settings: &HttpSettings, peer: SocketAd
     if !value.is_empty() {
         value.extend_from_slice(b",");
     }
-    value.extend_from_slice(peer.ip().to_canonical().to_string().as_bytes());
+    let client = if peer.is_loopback() { own } else { peer };
+    value.extend_from_slice(client.to_string().as_bytes());
     head.block.set(b"x-forwarded-for", &value);
+}
+
+/// `append_x_forwarded_port`: the port the client came to, unless a proxy in front said so.
+fn forwarded_port(head: &mut RequestHead, settings: &HttpSettings, port: u16) {
+    let is_first = settings.use_remote_address && settings.xff_num_trusted_hops == 0;
+    let given = head.block.get_by_name(b"x-forwarded-port").is_some();
+    if settings.append_x_forwarded_port && (is_first || !given) {
+        let mut text = itoa::Buffer::new();
+        head.block.set(b"x-forwarded-port", text.format(port).as_bytes());
+    }
 }
 
 fn forwarded_proto(head: &mut RequestHead, settings: &HttpSettings, tls: bool) {
@@ -162,6 +189,29 @@ fn forwarded_proto(head: &mut RequestHead, settings: &HttpSettings, tls: bool) {
         Some(proto) => head.https = proto.eq_ignore_ascii_case(b"https"),
         None => head.block.add(HeaderId::ForwardedProto, transport),
     }
+}
+
+/// A referer that is repeated, or no URI without user information and fragment, is none (RFC 9110, 10.1.3).
+fn check_referer(head: &mut RequestHead) {
+    let Some(value) = head.block.get(HeaderId::Referer) else { return };
+    let repeated = head.block.fields_named(b"referer").nth(1).is_some();
+    if repeated || !is_referer(value) {
+        head.block.remove(HeaderId::Referer);
+    }
+}
+
+fn is_referer(value: &[u8]) -> bool {
+    if value.iter().any(|byte| !byte.is_ascii_graphic() || *byte == b'#') {
+        return false;
+    }
+    let Some(at) = memchr::memmem::find(value, b"://") else {
+        // Relative: what stands before a colon in its first segment would be a scheme.
+        let first = memchr::memchr(b'/', value).map_or(value, |end| &value[..end]);
+        return !first.contains(&b':');
+    };
+    let rest = &value[at + 3..];
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    at > 0 && end > 0 && !rest[..end].contains(&b'@')
 }
 
 fn strip_control_headers(head: &mut RequestHead, settings: &HttpSettings, trust: &Trust) {
@@ -224,6 +274,16 @@ mod tests {
     fn uuids_have_version_and_variant() {
         let text = uuid_v4(u128::MAX);
         assert_eq!(&text, b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn referers_name_a_place_and_nobody() {
+        for good in ["https://a.test", "http://a.test/b?c=@", "android-app://a/", "/a", "a/b:c"] {
+            assert!(is_referer(good.as_bytes()), "{good}");
+        }
+        for bad in ["http://me@a.test/", "http://a.test/#b", "not a uri", "about:blank", "http://", "://a"] {
+            assert!(!is_referer(bad.as_bytes()), "{bad}");
+        }
     }
 
     #[test]

@@ -226,12 +226,14 @@ impl<'p> Retries<'p> {
             return false;
         }
         let block = &response.block;
-        let (mut scratch, mut text) = (Vec::new(), itoa::Buffer::new());
+        let mut text = itoa::Buffer::new();
         let status = text.format(response.status).as_bytes();
         let by_policy = self.policy.is_some_and(|policy| {
             policy.response_headers.iter().any(|matcher| match &*matcher.name {
                 ":status" => matcher.matches(Some(status)),
-                name => matcher.matches(block.joined(name.as_bytes(), &mut scratch)),
+                name => {
+                    matcher.matches(block.fields_named(name.as_bytes()).map(|field| block.bytes(field.value)))
+                }
             })
         });
         let named = |asked: &Asked| asked.header_names.iter().any(|name| block.get_by_name(name).is_some());

@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-use super::head::RequestHead;
 use crate::config::route::{HostRewrite, PathMatch, PathRewrite};
+use crate::observe::format::Format;
+use crate::observe::record::Record;
 
-/// Path and query after the rewrite; `matched` is the route's path condition.
-pub fn path(rewrite: &PathRewrite, matched: &PathMatch, target: &[u8]) -> Vec<u8> {
+/// Path and query after the rewrite of the request of `record`; `matched` is the route's path condition. `None`
+/// leaves them as they are.
+pub fn path(rewrite: &PathRewrite, matched: &PathMatch, record: &Record<'_>) -> Option<Vec<u8>> {
+    let target = record.request?.path_and_query();
     let split = memchr::memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(split);
     let mut out = match rewrite {
         PathRewrite::Full(text) => text.as_bytes().to_vec(),
+        PathRewrite::Format(format) => rendered(format, b"", record)?,
         PathRewrite::Prefix(text) => {
             let rest = path.get(matched_len(matched, path)..).unwrap_or_default();
             [text.as_bytes(), rest].concat()
@@ -19,8 +23,19 @@ pub fn path(rewrite: &PathRewrite, matched: &PathMatch, target: &[u8]) -> Vec<u8
             pattern.replace_all(path, substitution.as_ref()).into_owned()
         }
     };
+    if out.is_empty() {
+        return None;
+    }
     out.extend_from_slice(query);
-    out
+    Some(out)
+}
+
+/// The text of a format, unless it is empty. White space would end a request target.
+fn rendered(format: &Format, missing: &[u8], record: &Record<'_>) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    format.render(record, missing, &mut text);
+    text.retain(|byte| *byte > b' ' && *byte != 0x7f);
+    (!text.is_empty()).then_some(text)
 }
 
 /// How much of the path the condition covered: the prefix, or everything.
@@ -31,12 +46,16 @@ fn matched_len(matched: &PathMatch, path: &[u8]) -> usize {
     }
 }
 
-/// The authority to send; `None` keeps it. `hostname` is the picked host's name.
-pub fn host<'a>(rewrite: &'a HostRewrite, head: &'a RequestHead, hostname: &'a str) -> Option<Cow<'a, [u8]>> {
+/// The authority to send; `None` keeps it. That of the picked host ([`HostRewrite::Auto`]) is not known here.
+pub fn host<'a>(rewrite: &'a HostRewrite, record: &Record<'a>) -> Option<Cow<'a, [u8]>> {
+    let head = record.request?;
     match rewrite {
+        HostRewrite::Auto => None,
         HostRewrite::Literal(text) => Some(text.as_bytes().into()),
-        HostRewrite::Auto => (!hostname.is_empty()).then(|| hostname.as_bytes().into()),
-        HostRewrite::Header(name) => head.block.get_by_name(name.as_bytes()).map(Cow::Borrowed),
+        HostRewrite::Format(format) => rendered(format, b"-", record).map(Cow::Owned),
+        HostRewrite::Header(name) => {
+            head.lines(name).next().filter(|value| !value.is_empty()).map(Cow::Borrowed)
+        }
         HostRewrite::PathRegex { pattern, substitution } => {
             Some(pattern.replace_all(head.path_only(), substitution.as_ref()).into_owned().into())
         }
@@ -48,6 +67,15 @@ mod tests {
     use super::*;
     use crate::base::matcher::full_match_regex;
     use crate::config::route::Literal;
+    use crate::http::test_heads::request;
+    use crate::observe::test_record::Exchange;
+
+    fn rewritten(rewrite: &PathRewrite, matched: &PathMatch, target: &str) -> Option<String> {
+        let head = request("GET", target, "h", &[("x-a", "b c")]);
+        let exchange = Exchange::example();
+        let record = Record { request: Some(&head), ..exchange.record() };
+        path(rewrite, matched, &record).map(|path| String::from_utf8(path).unwrap())
+    }
 
     fn prefix(text: &str) -> PathMatch {
         PathMatch::Prefix(Literal { text: text.as_bytes().into(), ignore_case: false })
@@ -56,16 +84,24 @@ mod tests {
     #[test]
     fn prefixes_are_replaced_and_queries_kept() {
         let to = |text: &str| PathRewrite::Prefix(text.into());
-        assert_eq!(path(&to("/"), &prefix("/foo"), b"/foo/bar?x=1"), b"//bar?x=1");
-        assert_eq!(path(&to("/v1/"), &prefix("/foo/"), b"/foo/bar"), b"/v1/bar");
+        assert_eq!(rewritten(&to("/"), &prefix("/foo"), "/foo/bar?x=1").as_deref(), Some("//bar?x=1"));
+        assert_eq!(rewritten(&to("/v1/"), &prefix("/foo/"), "/foo/bar").as_deref(), Some("/v1/bar"));
         let regex = PathMatch::Regex(full_match_regex("/a/.*").unwrap());
-        assert_eq!(path(&to("/new"), &regex, b"/a/b?q"), b"/new?q");
+        assert_eq!(rewritten(&to("/new"), &regex, "/a/b?q").as_deref(), Some("/new?q"));
     }
 
     #[test]
     fn regexes_replace_every_match_outside_the_query() {
         let pattern = regex::bytes::Regex::new("/item/([0-9]+)").unwrap();
         let rewrite = PathRewrite::Regex { pattern, substitution: b"/i/${1}".as_slice().into() };
-        assert_eq!(path(&rewrite, &prefix("/"), b"/item/1/item/2?/item/3"), b"/i/1/i/2?/item/3");
+        let path = rewritten(&rewrite, &prefix("/"), "/item/1/item/2?/item/3");
+        assert_eq!(path.as_deref(), Some("/i/1/i/2?/item/3"));
+    }
+
+    #[test]
+    fn formats_make_targets_without_space_or_nothing() {
+        let to = |text: &str| PathRewrite::Format(Format::parse(text).unwrap());
+        assert_eq!(rewritten(&to("/%REQ(x-a)%"), &prefix("/"), "/x?q").as_deref(), Some("/bc?q"));
+        assert_eq!(rewritten(&to("%REQ(x-none)%"), &prefix("/"), "/x"), None);
     }
 }

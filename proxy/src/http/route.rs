@@ -6,7 +6,8 @@ use crate::base::ids::ClusterId;
 use crate::base::matcher::HeaderMatch;
 use crate::config::Snapshot;
 use crate::config::route::{
-    ClusterChoice, Literal, PathMatch, Route, RouteMatch, RouteTable, VirtualHost, WeightedCluster,
+    ClusterChoice, EntryCluster, Literal, PathMatch, Route, RouteMatch, RouteTable, VirtualHost,
+    WeightedCluster,
 };
 
 /// A matched route with its virtual host.
@@ -23,6 +24,14 @@ pub struct Found<'a> {
 pub fn find<'a>(virtual_host: &'a VirtualHost, head: &RequestHead, random: u64) -> Option<Found<'a>> {
     let route = virtual_host.routes.iter().find(|route| matches(&route.matches, head, random))?;
     Some(Found { virtual_host, route })
+}
+
+/// The virtual host for `head`, by its authority or by the header that the table names.
+pub fn virtual_host_for<'a>(table: &'a RouteTable, head: &RequestHead) -> Option<&'a VirtualHost> {
+    match &table.host_header {
+        None => find_virtual_host(table, head.authority()),
+        Some(name) => find_virtual_host(table, head.lines(name).next()?),
+    }
 }
 
 /// Domain search: exact, longest `*suffix`, longest `prefix*`, then `*`.
@@ -96,22 +105,13 @@ fn starts_with(path: &[u8], prefix: &Literal) -> bool {
 
 /// Whether a request satisfies `matcher`; pseudo-headers are legal names.
 pub(super) fn header_matches(matcher: &HeaderMatch, head: &RequestHead) -> bool {
-    match &*matcher.name {
-        ":method" => matcher.matches(Some(head.method_text())),
-        ":path" => matcher.matches(Some(head.path_and_query())),
-        ":authority" | "host" => matcher.matches(Some(head.authority())),
-        ":scheme" => matcher.matches(Some(head.scheme().as_bytes())),
-        name => {
-            let mut scratch = Vec::new();
-            matcher.matches(head.block.joined(name.as_bytes(), &mut scratch))
-        }
-    }
+    matcher.matches(head.lines(&matcher.name))
 }
 
 /// The chosen cluster, and the weighted entry with its own settings when there is one.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// Cluster; `None` when a `cluster_header` names none that exists.
+    /// Cluster; `None` when a header names none that exists.
     pub cluster: Option<ClusterId>,
     /// The weighted entry.
     pub entry: Option<&'a WeightedCluster>,
@@ -128,14 +128,20 @@ pub fn choose_cluster<'a>(
         ClusterChoice::One(cluster) => Target { cluster: Some(*cluster), entry: None },
         ClusterChoice::Weighted(weighted) => {
             let entry = weighted.choose(random);
-            Target { cluster: entry.map(|entry| entry.cluster), entry }
+            let cluster = entry.and_then(|entry| match &entry.cluster {
+                EntryCluster::Named(cluster) => Some(*cluster),
+                EntryCluster::Header(name) => named_by(name, snapshot, head),
+            });
+            Target { cluster, entry }
         }
-        ClusterChoice::Header { name } => {
-            let value = head.block.get_by_name(name.as_bytes());
-            let name = value.and_then(|value| std::str::from_utf8(value).ok());
-            Target { cluster: name.and_then(|name| snapshot.cluster_names.get(name).copied()), entry: None }
-        }
+        ClusterChoice::Header { name } => Target { cluster: named_by(name, snapshot, head), entry: None },
     }
+}
+
+/// The cluster that the first line of a header names.
+fn named_by(header: &str, snapshot: &Snapshot, head: &RequestHead) -> Option<ClusterId> {
+    let name = std::str::from_utf8(head.lines(header).next()?).ok()?;
+    snapshot.cluster_names.get(name).copied()
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub fn settings() -> HttpSettings {
         merge_slashes: false,
         escaped_slashes: EscapedSlashes::KeepUnchanged,
         underscores: Underscores::Allow,
+        strip_trailing_dot: false,
+        append_x_forwarded_port: false,
         strip_host_port: StripHostPort::Never,
         proxy_100_continue: false,
         suppress_envoy_headers: false,

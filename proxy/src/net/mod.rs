@@ -5,5 +5,6 @@ pub mod copy;
 pub mod deadline;
 pub mod listener;
 pub mod orig_dst;
+pub mod own_address;
 pub mod peek;
 pub mod stream;

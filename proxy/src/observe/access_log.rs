@@ -37,6 +37,16 @@ impl LogFormat {
         Ok(LogFormat::Text { format: Format::parse(DEFAULT_LOG_FORMAT)?, omit_empty: false })
     }
 
+    /// Appends the text as the body of a message: nothing is escaped but what JSON demands.
+    pub fn render_body(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        match self {
+            LogFormat::Text { format, omit_empty } => {
+                format.render_body(record, if *omit_empty { b"" } else { b"-" }, out);
+            }
+            LogFormat::Json(_) => self.render(record, out),
+        }
+    }
+
     fn render(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         match self {
             LogFormat::Text { format, omit_empty } => {

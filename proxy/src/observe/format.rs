@@ -67,6 +67,11 @@ impl Format {
         self.write(record, missing, Escape::Header, out);
     }
 
+    /// Appends the text as (part of) a body: values are copied as they are.
+    pub fn render_body(&self, record: &Record<'_>, missing: &[u8], out: &mut Vec<u8>) {
+        self.write(record, missing, Escape::Body, out);
+    }
+
     /// Appends the text as part of a log line: values are escaped so that they cannot end a line or a
     /// quoted field.
     pub fn render_log(&self, record: &Record<'_>, missing: &[u8], out: &mut Vec<u8>) {

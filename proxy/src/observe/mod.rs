@@ -10,4 +10,4 @@ pub mod prometheus;
 pub mod record;
 pub mod statsd;
 #[cfg(test)]
-mod test_record;
+pub(crate) mod test_record;

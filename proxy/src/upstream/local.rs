@@ -1,6 +1,7 @@
 //! What one worker owns and lends to every request and connection on it. Never leaves its thread.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use super::view::View;
 use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
+use crate::net::own_address::own_address;
 use crate::observe::access_log::sink::WorkerLogs;
 use crate::stats::registry::Shard;
 
@@ -29,6 +31,8 @@ pub struct Local {
     pub replay: Rc<ReplayStore>,
     /// This worker's part of every access log.
     pub logs: RefCell<WorkerLogs>,
+    /// How other machines know this one.
+    pub own_address: IpAddr,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
     pub attention: Arc<Notify>,
     rng: RefCell<Rng>,
@@ -48,6 +52,7 @@ impl Local {
             bufs,
             replay: Rc::default(),
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
+            own_address: own_address(),
             attention,
             rng: RefCell::new(rng),
             view: RefCell::default(),

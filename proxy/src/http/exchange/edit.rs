@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Exchange;
-use crate::config::route::{Forward, HostRewrite, WeightedCluster};
+use crate::config::route::{Forward, HeaderEdits, WeightedCluster};
 use crate::http::head::ResponseHead;
 use crate::http::header_id::HeaderId;
 use crate::http::route::Found;
@@ -18,14 +18,19 @@ impl<'r> Exchange<'r> {
         forward: &'r Forward,
         entry: Option<&'r WeightedCluster>,
     ) {
-        for level in edits::levels(self.ctx.route_table(self.view), found, entry) {
-            if !level.request_is_empty() {
-                let values = edits::render(&level.request_add, &self.summary.record(Some(&self.head)));
-                edits::apply_request(level, &values, &mut self.head.block);
+        let entry_host = entry.and_then(|entry| entry.host_rewrite.as_deref());
+        for (at, level) in edits::levels(self.ctx.route_table(self.view), found, entry).enumerate() {
+            self.apply_request_edits(level);
+            if let (0, Some(host)) = (at, entry_host) {
+                self.head.set_authority(host.as_bytes());
             }
         }
-        if let Some(rewritten) = &forward.path_rewrite {
-            let path = rewrite::path(rewritten, &found.route.matches.path, self.head.path_and_query());
+        let record = self.summary.record(Some(&self.head));
+        let matched = &found.route.matches.path;
+        let path = forward.path_rewrite.as_ref().and_then(|rewrite| rewrite::path(rewrite, matched, &record));
+        let host = forward.host_rewrite.as_ref().and_then(|rewrite| rewrite::host(rewrite, &record));
+        let host = host.map(Cow::into_owned);
+        if let Some(path) = path {
             let original = self.head.path_and_query().to_vec();
             if !self.ctx.settings.suppress_envoy_headers {
                 self.head.block.set(b"x-envoy-original-path", &original);
@@ -33,15 +38,15 @@ impl<'r> Exchange<'r> {
             self.head.set_path(&path);
             self.summary.original_path = Some(original);
         }
-        let literal = entry.and_then(|entry| entry.host_rewrite.as_deref());
-        match (literal, &forward.host_rewrite) {
-            (Some(host), _) => self.set_authority(host.as_bytes(), forward),
-            (None, Some(HostRewrite::Auto) | None) => {}
-            (None, Some(other)) => {
-                if let Some(host) = rewrite::host(other, &self.head, "").map(Cow::into_owned) {
-                    self.set_authority(&host, forward);
-                }
-            }
+        if let Some(host) = host {
+            self.set_authority(&host, forward);
+        }
+    }
+
+    fn apply_request_edits(&mut self, level: &HeaderEdits) {
+        if !level.request_is_empty() {
+            let values = edits::render(&level.request_add, &self.summary.record(Some(&self.head)));
+            edits::apply_request(level, &values, &mut self.head.block);
         }
     }
 
@@ -49,6 +54,7 @@ impl<'r> Exchange<'r> {
         let original = self.head.authority().to_vec();
         if forward.append_x_forwarded_host {
             self.head.block.append(b"x-forwarded-host", &original);
+            self.head.block.join(b"x-forwarded-host", b",", None);
         }
         if !self.ctx.settings.suppress_envoy_headers {
             self.head.block.set(b"x-envoy-original-host", &original);
@@ -65,6 +71,7 @@ impl<'r> Exchange<'r> {
         let timing = &self.summary.timing;
         let now = timing.upstream_first_byte.unwrap_or(timing.started);
         let service = millis(now.duration_since(timing.started));
+        (self.summary.status, self.summary.details) = (response.status, "via_upstream".into());
         response_headers::mark_upstream(response, &self.ctx.settings, service);
         if found.virtual_host.include_attempt_count_in_response {
             let mut text = itoa::Buffer::new();

@@ -65,14 +65,15 @@ impl Exchange<'_> {
     ) {
         self.summary.flags.insert(reply.flags);
         self.summary.details = reply.details.clone();
-        self.summary.status = reply.status;
+        self.summary.status = 0;
         self.last |= reply.close;
         self.summary.count_upstream(reply.status);
         let (mut response, body) = reply.into_response(self.grpc);
-        self.summary.status = if self.grpc { 200 } else { self.summary.status };
+        // As in Envoy, edits of an answer of our own find no status yet.
         if let Some(found) = self.summary.found {
             self.apply_response_edits(&mut response, found, None);
         }
+        self.summary.status = response.status;
         let now = Instant::now();
         response_headers::finish(&mut response, &self.head, &self.ctx.settings, &self.ctx.local, now);
         self.summary.local_body = body;

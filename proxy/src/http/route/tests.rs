@@ -13,7 +13,7 @@ fn route(name: &str, path: PathMatch) -> Route {
             grpc: false,
             runtime_fraction_ppm: None,
         },
-        action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new() }),
+        action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new(), format: None }),
         headers: HeaderEdits::default(),
     }
 }
@@ -103,7 +103,7 @@ fn first_matching_route_wins_and_all_conditions_must_hold() {
     let mut special = route("special", PathMatch::Prefix(literal("/")));
     special.matches.headers = vec![HeaderMatch {
         name: "x-env".into(),
-        kind: HeaderMatchKind::Value(StringMatch::Exact(b"a,b".to_vec())),
+        kind: HeaderMatchKind::Value(StringMatch::Exact(b"b".to_vec())),
         invert: false,
         missing_as_empty: false,
     }];
@@ -120,14 +120,15 @@ fn first_matching_route_wins_and_all_conditions_must_hold() {
         name(&request("GET", "/?v=1", "h", &[("x-env", "a"), ("x-env", "b")])).as_deref(),
         Some("special")
     );
-    assert_eq!(name(&request("GET", "/?v=2", "h", &[("x-env", "a,b")])).as_deref(), Some("rest"));
+    assert_eq!(name(&request("GET", "/?v=2", "h", &[("x-env", "b")])).as_deref(), Some("rest"));
+    assert_eq!(name(&request("GET", "/?v=1", "h", &[("x-env", "a,b")])).as_deref(), Some("rest"));
     assert_eq!(name(&request("GET", "/?v=1", "h", &[])).as_deref(), Some("rest"));
 }
 
 #[test]
 fn weights_are_exact_over_the_whole_range() {
     let entry = |cluster, weight| WeightedCluster {
-        cluster: ClusterId(cluster),
+        cluster: EntryCluster::Named(ClusterId(cluster)),
         weight,
         headers: HeaderEdits::default(),
         host_rewrite: None,

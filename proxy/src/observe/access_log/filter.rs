@@ -88,13 +88,8 @@ fn duration_ms(record: &Record<'_>) -> u64 {
 }
 
 fn header(record: &Record<'_>, matcher: &HeaderMatch) -> bool {
-    let mut scratch = Vec::new();
-    let value = record.request.and_then(|head| match &*matcher.name {
-        ":method" => Some(head.method_text()),
-        ":path" => Some(head.path_and_query()),
-        ":authority" | "host" => Some(head.authority()),
-        ":scheme" => Some(head.scheme().as_bytes()),
-        name => head.block.joined(name.as_bytes(), &mut scratch),
-    });
-    matcher.matches(value)
+    match record.request {
+        Some(head) => matcher.matches(head.lines(&matcher.name)),
+        None => matcher.matches(None),
+    }
 }

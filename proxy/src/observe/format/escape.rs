@@ -9,6 +9,8 @@ pub enum Escape {
     Json,
     /// A header value: control characters are left out.
     Header,
+    /// The body of a message: as it is.
+    Body,
 }
 
 /// Appends one value to a buffer.
@@ -76,6 +78,7 @@ impl<'a> Out<'a> {
         let special = char.is_control() || char == '"' || char == '\\';
         match self.escape {
             _ if !special => self.keep(char),
+            Escape::Body => self.keep(char),
             Escape::Header if !char.is_control() || char == '\t' => self.keep(char),
             Escape::Header => {}
             Escape::Text => {
@@ -102,7 +105,7 @@ impl<'a> Out<'a> {
         match self.escape {
             Escape::Text => self.hex(b"\\x", byte),
             Escape::Json => self.keep(char::REPLACEMENT_CHARACTER),
-            Escape::Header => self.buffer.push(byte),
+            Escape::Header | Escape::Body => self.buffer.push(byte),
         }
     }
 

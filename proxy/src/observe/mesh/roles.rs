@@ -146,7 +146,9 @@ impl Finder<'_> {
 fn targets(choice: &ClusterChoice) -> Vec<crate::base::ids::ClusterId> {
     match choice {
         ClusterChoice::One(id) => vec![*id],
-        ClusterChoice::Weighted(weighted) => weighted.entries.iter().map(|entry| entry.cluster).collect(),
+        ClusterChoice::Weighted(weighted) => {
+            weighted.entries.iter().filter_map(|entry| entry.cluster.named()).collect()
+        }
         ClusterChoice::Header { .. } => Vec::new(),
     }
 }

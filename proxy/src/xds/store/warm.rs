@@ -152,7 +152,7 @@ fn names_any(table: &RouteTable, clusters: &HashSet<ClusterId>) -> bool {
     choices.any(|choice| match choice {
         ClusterChoice::One(id) => clusters.contains(id),
         ClusterChoice::Weighted(weighted) => {
-            weighted.entries.iter().any(|entry| clusters.contains(&entry.cluster))
+            weighted.entries.iter().filter_map(|entry| entry.cluster.named()).any(|id| clusters.contains(&id))
         }
         ClusterChoice::Header { .. } => false,
     })

@@ -114,7 +114,11 @@ fn default_format(path: &Path<'_>) -> Result<LogFormat, Rejection> {
 }
 
 #[allow(deprecated, reason = "text_format is still sent")]
-fn substitution(message: &SubstitutionFormatString, path: &Path<'_>) -> Result<LogFormat, Rejection> {
+/// A format as it stands in many messages. Its `content_type` is for bodies and left to the caller.
+pub(super) fn substitution(
+    message: &SubstitutionFormatString,
+    path: &Path<'_>,
+) -> Result<LogFormat, Rejection> {
     let SubstitutionFormatString {
         omit_empty_values,
         content_type: _, // For local replies.

@@ -8,13 +8,12 @@ use outrigger_xds_protos::v3::route::weighted_cluster::cluster_weight::HostRewri
 use outrigger_xds_protos::v3::tcp_proxy::tcp_proxy;
 
 use super::fields;
-use super::fields::refuse;
 use super::headers::{self, Lists};
 use super::matchers;
 use super::path::{Path, Rejection};
 use super::route::{Inherited, per_filter_config, require_cluster};
 use super::scope::Scope;
-use crate::config::route::{ClusterChoice, HeaderEdits, WeightedCluster, WeightedClusters};
+use crate::config::route::{ClusterChoice, EntryCluster, HeaderEdits, WeightedCluster, WeightedClusters};
 
 /// The choice of a route; `path` is the route action.
 pub(super) fn for_route(
@@ -89,7 +88,6 @@ fn weighted_entry(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = message;
-    refuse!(path; cluster_header);
     per_filter_config(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
@@ -98,9 +96,18 @@ fn weighted_entry(
         response_remove: response_headers_to_remove,
     };
     let name_path = path.field("name");
-    require_cluster(name, inherited, &name_path, scope);
+    let header_path = path.field("cluster_header");
+    let cluster = match (name.as_str(), cluster_header.as_str()) {
+        ("", "") => return Err(name_path.missing()),
+        ("", header) => EntryCluster::Header(matchers::header_name(header, &header_path)?),
+        (name, "") => {
+            require_cluster(name, inherited, &name_path, scope);
+            EntryCluster::Named(scope.cluster(name, &name_path)?)
+        }
+        _ => return Err(header_path.reject("cannot be combined with name")),
+    };
     Ok(WeightedCluster {
-        cluster: scope.cluster(name, &name_path)?,
+        cluster,
         weight: fields::count(weight).ok_or_else(|| path.field("weight").missing())?,
         headers: headers::edits(lists, path)?,
         host_rewrite: host_rewrite_specifier
@@ -134,7 +141,7 @@ pub(super) fn for_tcp(
             return Err(path.field("weight").reject("must be at least 1"));
         }
         entries.push(WeightedCluster {
-            cluster: scope.cluster(name, &path.field("name"))?,
+            cluster: EntryCluster::Named(scope.cluster(name, &path.field("name"))?),
             weight: *weight,
             headers: HeaderEdits::default(),
             host_rewrite: None,

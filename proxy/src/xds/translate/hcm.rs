@@ -100,8 +100,7 @@ pub(super) fn compile(
         stream_flush_timeout, drain_timeout_jitter, access_log_flush_interval, flush_access_log_on_new_request,
         original_ip_detection_extensions, early_header_mutation_extensions, forward_client_cert_matcher,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6, local_reply_config, path_normalization_options,
-        strip_trailing_host_dot, proxy_status_config, typed_header_validation_config, append_x_forwarded_port,
-        forward_proto_config);
+        proxy_status_config, typed_header_validation_config, forward_proto_config);
     warn_set!(scope, path, "is not in effect: the last GOAWAY follows the first by a round trip"; drain_timeout);
     refuse_true!(path; add_user_agent, stream_error_on_invalid_http_message);
     if *forward_client_cert_details != ForwardClientCertDetails::Sanitize as i32 {
@@ -150,6 +149,8 @@ pub(super) fn compile(
         merge_slashes: *merge_slashes,
         escaped_slashes: escaped_slashes(*path_with_escaped_slashes_action, path)?,
         underscores: common.underscores,
+        strip_trailing_dot: *strip_trailing_host_dot,
+        append_x_forwarded_port: *append_x_forwarded_port,
         strip_host_port: strip_port(*strip_matching_host_port, strip_port_mode, path)?,
         proxy_100_continue: *proxy_100_continue,
         suppress_envoy_headers: router.suppress_envoy_headers,

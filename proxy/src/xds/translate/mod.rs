@@ -26,6 +26,7 @@ mod outlier;
 mod path;
 mod protocol;
 mod retry;
+mod rewrite;
 mod route;
 mod route_action;
 mod route_match;

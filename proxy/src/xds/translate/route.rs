@@ -61,7 +61,7 @@ pub(super) fn table(
         metadata: _, // Only filters and access-log operators that we refuse read it.
         route_specifiers,
     } = message;
-    refuse!(path; vhds, cluster_specifier_plugins, request_mirror_policies, vhost_header,
+    refuse!(path; vhds, cluster_specifier_plugins, request_mirror_policies,
         ignore_path_parameters_in_path_matching, route_specifiers);
     per_filter_config(typed_per_filter_config, path, scope)?;
     let lists = Lists {
@@ -81,6 +81,10 @@ pub(super) fn table(
     let mut table = RouteTable {
         name: name.as_str().into(),
         ignore_port: *ignore_port_in_host_matching,
+        host_header: match vhost_header.as_str() {
+            "" => None,
+            name => Some(matchers::header_name(name, &path.field("vhost_header"))?),
+        },
         headers: headers::edits(lists, path)?,
         most_specific_wins: *most_specific_header_mutations_wins,
         internal_only_headers: header_names(internal_only_headers, &path.field("internal_only_headers"))?,

@@ -3,27 +3,23 @@
 
 use std::time::Duration;
 
-use outrigger_xds_protos::v3::core::RoutingPriority;
-use outrigger_xds_protos::v3::route::redirect_action::{
-    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
-};
+use outrigger_xds_protos::v3::core::{RoutingPriority, SubstitutionFormatString};
 use outrigger_xds_protos::v3::route::route::Action;
 use outrigger_xds_protos::v3::route::route_action::{
-    ClusterNotFoundResponseCode, HostRewriteSpecifier, MaxStreamDuration as StreamMessage, UpgradeConfig,
+    ClusterNotFoundResponseCode, MaxStreamDuration as StreamMessage, UpgradeConfig,
     upgrade_config::ConnectConfig,
 };
-use outrigger_xds_protos::v3::route::{DirectResponseAction, RedirectAction, RouteAction as ActionMessage};
+use outrigger_xds_protos::v3::route::{DirectResponseAction, RouteAction as ActionMessage};
 
 use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::route::Inherited;
 use super::scope::Scope;
-use super::{cluster_choice, data_source, matchers, retry};
+use super::{access_log, cluster_choice, data_source, retry, rewrite};
 use crate::config::live::Priority;
-use crate::config::route::{
-    DirectResponse, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Redirect, RouteAction,
-};
+use crate::config::route::{BodyFormat, DirectResponse, Forward, MaxStreamDuration, RouteAction};
+use crate::observe::access_log::LogFormat;
 
 /// Envoy's default `RouteAction.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,7 +35,7 @@ pub(super) fn compile(
         Action::Route(message) => forward(message, inherited, &path.field("route"), scope)
             .map(|f| RouteAction::Forward(Box::new(f))),
         Action::Redirect(message) => {
-            redirect(message, &path.field("redirect")).map(|r| RouteAction::Redirect(Box::new(r)))
+            rewrite::redirect(message, &path.field("redirect")).map(|r| RouteAction::Redirect(Box::new(r)))
         }
         Action::DirectResponse(message) => {
             direct_response(message, inherited, &path.field("direct_response")).map(RouteAction::Direct)
@@ -87,7 +83,7 @@ fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(path; path_rewrite_policy, path_rewrite, flush_timeout, retry_policy_typed_config,
+    refuse!(path; path_rewrite_policy, flush_timeout, retry_policy_typed_config,
         request_mirror_policies, internal_redirect_policy, internal_redirect_action);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
     warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
@@ -104,8 +100,8 @@ fn forward(
     Ok(Forward {
         clusters: cluster_choice::for_route(cluster_specifier, inherited, path, scope)?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code, path)?,
-        path_rewrite: path_rewrite_of(prefix_rewrite, regex_rewrite, path)?,
-        host_rewrite: host_rewrite(host_rewrite_specifier, path)?,
+        path_rewrite: rewrite::of_path(prefix_rewrite, regex_rewrite, path_rewrite, path)?,
+        host_rewrite: rewrite::of_host(host_rewrite_specifier, path)?,
         append_x_forwarded_host: *append_x_forwarded_host,
         timeout: fields::duration(timeout, &path.field("timeout"))?.unwrap_or(TIMEOUT),
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?,
@@ -135,57 +131,6 @@ pub(super) fn priority_of(number: i32, path: &Path<'_>) -> Result<Priority, Reje
         Ok(RoutingPriority::High) => Ok(Priority::High),
         Err(_) => Err(path.reject(fields::unknown_enum(number))),
     }
-}
-
-fn path_rewrite_of(
-    prefix: &str,
-    regex: &Option<outrigger_xds_protos::v3::matcher::RegexMatchAndSubstitute>,
-    path: &Path<'_>,
-) -> Result<Option<PathRewrite>, Rejection> {
-    match (prefix, regex) {
-        ("", None) => Ok(None),
-        ("", Some(rewrite)) => {
-            let (pattern, substitution) = matchers::substitution(rewrite, &path.field("regex_rewrite"))?;
-            Ok(Some(PathRewrite::Regex { pattern, substitution }))
-        }
-        (prefix, None) => {
-            check_path_text(prefix, &path.field("prefix_rewrite"))?;
-            Ok(Some(PathRewrite::Prefix(prefix.into())))
-        }
-        (_, Some(_)) => Err(path.field("regex_rewrite").reject("cannot be combined with prefix_rewrite")),
-    }
-}
-
-/// Text that becomes part of a request line or a header must not break out of it.
-fn check_path_text(text: &str, path: &Path<'_>) -> Result<(), Rejection> {
-    if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        return Err(path.reject("must not hold spaces or control characters"));
-    }
-    Ok(())
-}
-
-fn host_rewrite(
-    specifier: &Option<HostRewriteSpecifier>,
-    path: &Path<'_>,
-) -> Result<Option<HostRewrite>, Rejection> {
-    let Some(specifier) = specifier else { return Ok(None) };
-    Ok(Some(match specifier {
-        HostRewriteSpecifier::HostRewriteLiteral(host) => {
-            check_path_text(host, &path.field("host_rewrite_literal"))?;
-            HostRewrite::Literal(host.as_str().into())
-        }
-        HostRewriteSpecifier::AutoHostRewrite(auto) if !auto.value => return Ok(None),
-        HostRewriteSpecifier::AutoHostRewrite(_) => HostRewrite::Auto,
-        HostRewriteSpecifier::HostRewriteHeader(name) => {
-            HostRewrite::Header(matchers::header_name(name, &path.field("host_rewrite_header"))?)
-        }
-        HostRewriteSpecifier::HostRewritePathRegex(rewrite) => {
-            let (pattern, substitution) =
-                matchers::substitution(rewrite, &path.field("host_rewrite_path_regex"))?;
-            HostRewrite::PathRegex { pattern, substitution }
-        }
-        HostRewriteSpecifier::HostRewrite(_) => return Err(path.field("host_rewrite").unsupported()),
-    }))
 }
 
 fn stream_duration(
@@ -232,79 +177,39 @@ fn upgrades(configs: &[UpgradeConfig], path: &Path<'_>) -> Result<(Upgrades, boo
     Ok((upgrades, connect_terminate))
 }
 
-fn redirect(message: &RedirectAction, path: &Path<'_>) -> Result<Redirect, Rejection> {
-    let RedirectAction {
-        host_redirect,
-        port_redirect,
-        response_code,
-        strip_query,
-        scheme_rewrite_specifier,
-        path_rewrite_specifier,
-    } = message;
-    let text = |text: &str, name: &str| -> Result<Box<str>, Rejection> {
-        check_path_text(text, &path.field(name))?;
-        Ok(text.into())
-    };
-    let port = fields::port(*port_redirect, &path.field("port_redirect"))?;
-    Ok(Redirect {
-        scheme: match scheme_rewrite_specifier {
-            Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
-            Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => None,
-            Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => Some(text(scheme, "scheme_redirect")?),
-        },
-        host: if host_redirect.is_empty() { None } else { Some(text(host_redirect, "host_redirect")?) },
-        port: (port != 0).then_some(port),
-        path: match path_rewrite_specifier {
-            None => None,
-            Some(PathRewriteSpecifier::PathRedirect(to)) => {
-                Some(PathRewrite::Full(text(to, "path_redirect")?))
-            }
-            Some(PathRewriteSpecifier::PrefixRewrite(to)) => {
-                Some(PathRewrite::Prefix(text(to, "prefix_rewrite")?))
-            }
-            Some(PathRewriteSpecifier::RegexRewrite(rewrite)) => {
-                let (pattern, substitution) = matchers::substitution(rewrite, &path.field("regex_rewrite"))?;
-                Some(PathRewrite::Regex { pattern, substitution })
-            }
-            Some(PathRewriteSpecifier::PathRewrite(_)) => {
-                return Err(path.field("path_rewrite").unsupported());
-            }
-        },
-        strip_query: *strip_query,
-        status: redirect_status(*response_code, &path.field("response_code"))?,
-    })
-}
-
-fn redirect_status(number: i32, path: &Path<'_>) -> Result<u16, Rejection> {
-    Ok(match RedirectResponseCode::try_from(number) {
-        Ok(RedirectResponseCode::MovedPermanently) => 301,
-        Ok(RedirectResponseCode::Found) => 302,
-        Ok(RedirectResponseCode::SeeOther) => 303,
-        Ok(RedirectResponseCode::TemporaryRedirect) => 307,
-        Ok(RedirectResponseCode::PermanentRedirect) => 308,
-        Err(_) => return Err(path.reject(fields::unknown_enum(number))),
-    })
-}
-
 fn direct_response(
     message: &DirectResponseAction,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
 ) -> Result<DirectResponse, Rejection> {
     let DirectResponseAction { status, body, body_format } = message;
-    refuse!(path; body_format);
     let body_path = path.field("body");
-    let body =
+    let bytes =
         body.as_ref().map(|source| data_source::read(source, &body_path)).transpose()?.unwrap_or_default();
-    if body.len() > inherited.max_direct_body {
+    if bytes.len() > inherited.max_direct_body {
         return Err(body_path.reject(format_args!(
             "is {} bytes, more than max_direct_response_body_size_bytes ({})",
-            body.len(),
+            bytes.len(),
             inherited.max_direct_body
         )));
     }
+    let format_path = path.field("body_format");
+    let format = body_format.as_ref().map(|format| body_format_of(format, &format_path)).transpose()?;
     Ok(DirectResponse {
         status: fields::status(*status, 200..600, &path.field("status"))?,
-        body: body.into(),
+        body: bytes.into(),
+        format,
     })
+}
+
+/// What is made of a body.
+fn body_format_of(message: &SubstitutionFormatString, path: &Path<'_>) -> Result<BodyFormat, Rejection> {
+    let format = access_log::substitution(message, path)?;
+    let content_type = match (message.content_type.as_str(), &format) {
+        ("", LogFormat::Text { .. }) => "text/plain",
+        ("", LogFormat::Json(_)) => "application/json",
+        (given, _) => given,
+    };
+    rewrite::check_value(content_type, &path.field("content_type"))?;
+    Ok(BodyFormat { format, content_type: content_type.into() })
 }

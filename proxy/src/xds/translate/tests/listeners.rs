@@ -90,7 +90,7 @@ fn an_app_mesh_egress_listener_translates() {
     assert_eq!(tcp.max_connect_attempts, 1);
     let ClusterChoice::Weighted(weighted) = &tcp.clusters else { panic!("{:?}", tcp.clusters) };
     assert_eq!(weighted.total, 100);
-    assert_eq!(Some(weighted.entries[1].cluster), context.clusters.get("db-b"));
+    assert_eq!(weighted.entries[1].cluster.named(), context.clusters.get("db-b"));
 
     let aws = &config.chains[2].matches;
     assert_eq!(aws.server_names, ["*.amazonaws.com".into()]);

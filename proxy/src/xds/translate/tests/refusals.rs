@@ -137,10 +137,8 @@ fn connection_manager_fields() {
         ("strip_matching_host_port: true, strip_any_host_port: true", "strip_any_host_port"),
         ("stream_error_on_invalid_http_message: true", "stream_error_on_invalid_http_message"),
         ("path_normalization_options: {}", "path_normalization_options"),
-        ("strip_trailing_host_dot: true", "strip_trailing_host_dot"),
         ("proxy_status_config: {}", "proxy_status_config"),
         ("typed_header_validation_config: {name: x}", "typed_header_validation_config"),
-        ("append_x_forwarded_port: true", "append_x_forwarded_port"),
         (
             "request_id_extension: {typed_config: {\"@type\": type.googleapis.com/google.protobuf.Struct, value: {}}}",
             "request_id_extension.typed_config",
@@ -294,7 +292,7 @@ fn table_and_virtual_host_fields() {
         "vhds: {}",
         "cluster_specifier_plugins: [{}]",
         "request_mirror_policies: [{}]",
-        "vhost_header: x",
+        "vhost_header: 'a b'",
         "ignore_path_parameters_in_path_matching: true",
     ] {
         assert_eq!(of(&format!("{{name: t, {field}}}")), field.split(':').next().unwrap());
@@ -382,7 +380,7 @@ fn route_fields() {
         (weights("clusters: [{name: a}]"), "route.weighted_clusters.clusters[0].weight"),
         (weights("clusters: [{weight: 1}]"), "route.weighted_clusters.clusters[0].name"),
         (
-            weights("clusters: [{cluster_header: x, weight: 1}]"),
+            weights("clusters: [{name: c, cluster_header: x, weight: 1}]"),
             "route.weighted_clusters.clusters[0].cluster_header",
         ),
         (
@@ -393,8 +391,9 @@ fn route_fields() {
         (forwarding("prefix_rewrite: /a, regex_rewrite: {pattern: {regex: a}}"), "route.regex_rewrite"),
         (forwarding("prefix_rewrite: '/a b'"), "route.prefix_rewrite"),
         (forwarding("path_rewrite_policy: {name: x}"), "route.path_rewrite_policy"),
-        (forwarding("path_rewrite: x"), "route.path_rewrite"),
-        (forwarding("host_rewrite: x"), "route.host_rewrite"),
+        (forwarding("path_rewrite: '%NOTHING%'"), "route.path_rewrite"),
+        (forwarding("path_rewrite: /x, prefix_rewrite: /z"), "route.path_rewrite"),
+        (forwarding("host_rewrite: \"a\\nb\""), "route.host_rewrite"),
         (forwarding("host_rewrite_literal: \"a\\nb\""), "route.host_rewrite_literal"),
         (forwarding("timeout: -1s"), "route.timeout"),
         (forwarding("request_mirror_policies: [{}]"), "route.request_mirror_policies"),

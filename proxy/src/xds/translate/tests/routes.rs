@@ -150,7 +150,7 @@ virtual_hosts:
     let first = forward(&table, 0);
     let ClusterChoice::Weighted(weighted) = &first.clusters else { panic!() };
     assert_eq!(weighted.total, 100);
-    assert_eq!(weighted.entries[0].cluster, context.clusters.get("a").unwrap());
+    assert_eq!(weighted.entries[0].cluster.named(), context.clusters.get("a"));
     assert_eq!(weighted.entries[0].host_rewrite.as_deref(), Some("w.example"));
     assert_eq!(&*weighted.entries[0].headers.request_add[0].name, "x-w");
     assert_eq!(first.cluster_not_found_status, 404);
