@@ -91,7 +91,7 @@ fn rate(requests: &Requests) -> f64 {
 
 fn limits(breakers: &Breakers) -> [(&'static str, u64); 4] {
     [
-        ("max_connections", breakers.connections.max().into()),
+        ("max_connections", breakers.connections.limit().max().into()),
         ("max_pending_requests", breakers.pending.max().into()),
         ("max_requests", breakers.requests.max().into()),
         ("max_retries", breakers.retries.max_and_remaining(&breakers.requests).0),

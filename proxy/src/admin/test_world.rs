@@ -12,7 +12,7 @@ use super::logging::{Level, LogLevels};
 use super::*;
 use crate::config::cluster::*;
 use crate::config::listener::{Direction, HeaderCase, Http2Settings, Inspect, Listener};
-use crate::config::live::{Breakers, HostLive, Limit, RetryLimit};
+use crate::config::live::{Breakers, Connections, HostLive, Limit, RetryLimit};
 use crate::config::publish::{self, Publisher};
 use crate::config::{ListenerSlot, Snapshot};
 use crate::observe::collect::{Collector, Constants, Vitals};
@@ -133,7 +133,8 @@ use crate::config::ClusterSlot;
 pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Cluster {
     let breakers = |[connections, pending, requests, retries]: [u32; 4]| {
         Arc::new(Breakers {
-            connections: Limit::new(connections),
+            connections: Arc::new(Connections::new(Limit::new(connections), None)),
+            pools: Limit::new(u32::MAX),
             pending: Limit::new(pending),
             requests: Limit::new(requests),
             retries: RetryLimit::Fixed(Limit::new(retries)),
@@ -160,6 +161,7 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         max_connection_duration: Duration::ZERO,
         max_stream_duration: Duration::ZERO,
         retry: None,
+        remaining: [None, None],
         max_requests_per_connection: 0,
         max_head_bytes: 60 * 1024,
         max_fields: 100,

@@ -12,7 +12,7 @@ use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
 use super::outlier::Outlier;
 use super::retry::RetryPolicy;
 use super::secret::ClientTls;
-use crate::stats::scope::ClusterStats;
+use crate::stats::scope::{ClusterStats, RemainingStats};
 
 /// A cluster in a snapshot: settings and the hosts it has now.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub struct Cluster {
     pub outlier: Option<Arc<Outlier>>,
     /// Circuit breakers: default priority, high priority.
     pub breakers: [Arc<Breakers>; 2],
+    /// Gauges of what the circuit breakers leave, where they are wanted (`track_remaining`).
+    pub remaining: [Option<RemainingStats>; 2],
     /// Handles of `cluster.<name>.*`.
     pub stats: ClusterStats,
 }
@@ -80,6 +82,12 @@ impl Cluster {
     /// The circuit breakers that requests of this priority count against.
     #[inline]
     pub fn breakers(&self, priority: Priority) -> &Breakers {
+        self.shared_breakers(priority)
+    }
+
+    /// The same, to be held on to.
+    #[inline]
+    pub fn shared_breakers(&self, priority: Priority) -> &Arc<Breakers> {
         let [default, high] = &self.breakers;
         match priority {
             Priority::Default => default,

@@ -2,6 +2,7 @@
 //! bits, circuit-breaker counts and bound sockets. Each is shared by all workers for a stated reason,
 //! and is carried from one snapshot to the next as long as its owner stays the same.
 
+mod connections;
 mod health;
 mod limit;
 mod outlier;
@@ -11,6 +12,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+pub use connections::{Connections, Waiting};
 pub use health::{Health, HealthEpoch};
 pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};
@@ -52,8 +54,10 @@ impl HostLive {
 /// Circuit breaker of one cluster and priority. Shared because Envoy's limits hold per process.
 #[derive(Debug)]
 pub struct Breakers {
-    /// `max_connections`.
-    pub connections: Limit,
+    /// `max_connections`, of the cluster and of each host.
+    pub connections: Arc<Connections>,
+    /// `max_connection_pools`.
+    pub pools: Limit,
     /// `max_pending_requests`.
     pub pending: Limit,
     /// `max_requests`.
@@ -63,7 +67,7 @@ pub struct Breakers {
 }
 
 /// Which set of circuit breakers a request counts against (`RoutingPriority`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// DEFAULT.
     #[default]

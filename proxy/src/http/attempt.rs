@@ -44,11 +44,11 @@ pub async fn begin(
     let active = count_active(ctx, cluster, pool, forward)?;
     let is_raw = forward.connect_terminate && head.method == Method::Connect;
     let lease = if is_raw {
-        in_time(Box::pin(connect_raw(&ctx.local, cluster, pool, forward.priority)), timers).await?
+        in_time(Box::pin(connect_raw(&ctx.local, cluster, pool)), timers).await?
     } else if let Some(lease) = pool.checkout(&ctx.local, cluster.config(), head.version) {
         lease
     } else {
-        let connecting = connect(&ctx.local, cluster, pool, head.version, forward.priority);
+        let connecting = connect(&ctx.local, cluster, pool, head.version);
         in_time(Box::pin(connecting), timers).await?
     };
     timers.begin_try();
@@ -65,11 +65,11 @@ pub fn begin_apart(
 ) -> Result<impl Future<Output = Result<Attempt, ProxyError>> + use<>, ProxyError> {
     let active = count_active(ctx, cluster, pool, forward)?;
     let (local, cluster, pool) = (ctx.local.clone(), cluster.clone(), pool.clone());
-    let (version, priority) = (head.version, forward.priority);
+    let version = head.version;
     Ok(async move {
         let lease = match pool.checkout(&local, cluster.config(), version) {
             Some(lease) => lease,
-            None => connect(&local, &cluster, &pool, version, priority).await?,
+            None => connect(&local, &cluster, &pool, version).await?,
         };
         Ok(Attempt::over(lease, active))
     })

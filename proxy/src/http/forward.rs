@@ -277,7 +277,12 @@ impl<'r> Exchange<'r> {
         let cluster = tries.cluster;
         let (avoid, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
-        let pool = cluster.pick(&self.ctx.local, PickContext { avoid, attempts }, destination);
+        let pool = cluster.pick(
+            &self.ctx.local,
+            PickContext { avoid, attempts },
+            destination,
+            tries.forward.priority,
+        );
         let Some(pool) = pool else {
             self.ctx.local.stats.inc(cluster.config().stats.upstream_cx_none_healthy);
             return Err(ProxyError::NoHealthyUpstream);

@@ -8,7 +8,7 @@ use crate::config::cluster::{Cluster, CoarseHealth, HostSet};
 use crate::config::live::Breakers;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::{Gauge, Registry, SharedShard};
-use crate::stats::scope::ServerStats;
+use crate::stats::scope::{RemainingStats, ServerStats};
 
 /// Resident and anonymous memory of the process, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,15 +148,38 @@ fn cluster_gauges(shard: &SharedShard, cluster: &Cluster) {
     let stats = &cluster.stats;
     let of_default = [
         stats.default_cx_open,
+        stats.default_cx_pool_open,
         stats.default_rq_pending_open,
         stats.default_rq_open,
         stats.default_rq_retry_open,
     ];
-    let of_high =
-        [stats.high_cx_open, stats.high_rq_pending_open, stats.high_rq_open, stats.high_rq_retry_open];
-    let [default, high] = &cluster.breakers;
-    breaker_gauges(shard, default, of_default);
-    breaker_gauges(shard, high, of_high);
+    let of_high = [
+        stats.high_cx_open,
+        stats.high_cx_pool_open,
+        stats.high_rq_pending_open,
+        stats.high_rq_open,
+        stats.high_rq_retry_open,
+    ];
+    for ((breakers, gauges), remaining) in
+        cluster.breakers.iter().zip([of_default, of_high]).zip(&cluster.remaining)
+    {
+        breaker_gauges(shard, breakers, gauges);
+        if let Some(gauges) = remaining {
+            remaining_gauges(shard, breakers, gauges);
+        }
+    }
+}
+
+fn remaining_gauges(shard: &SharedShard, breakers: &Breakers, gauges: &RemainingStats) {
+    for (gauge, remaining) in [
+        (gauges.remaining_cx, breakers.connections.limit().remaining()),
+        (gauges.remaining_cx_pools, breakers.pools.remaining()),
+        (gauges.remaining_pending, breakers.pending.remaining()),
+        (gauges.remaining_rq, breakers.requests.remaining()),
+        (gauges.remaining_retries, breakers.retries.max_and_remaining(&breakers.requests).1),
+    ] {
+        shard.gauge_set(gauge, remaining as i64);
+    }
 }
 
 fn health_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
@@ -170,9 +193,10 @@ fn health_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
     }
 }
 
-fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 4]) {
+fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 5]) {
     let open = [
-        breakers.connections.is_open(),
+        breakers.connections.limit().is_open(),
+        breakers.pools.is_open(),
         breakers.pending.is_open(),
         breakers.requests.is_open(),
         breakers.retries.is_open(&breakers.requests),

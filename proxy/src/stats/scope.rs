@@ -214,6 +214,7 @@ bundle! {
             upstream_cx_max_duration_reached: Counter,
             upstream_cx_max_requests: Counter,
             upstream_cx_overflow: Counter,
+            upstream_cx_pool_overflow: Counter,
             upstream_cx_none_healthy: Counter,
             upstream_cx_destroy: Counter,
             upstream_cx_destroy_local: Counter,
@@ -279,10 +280,12 @@ bundle! {
             assignment_stale: Counter,
             warming_state: Gauge,
             default_cx_open as "circuit_breakers.default.cx_open": Gauge,
+            default_cx_pool_open as "circuit_breakers.default.cx_pool_open": Gauge,
             default_rq_open as "circuit_breakers.default.rq_open": Gauge,
             default_rq_pending_open as "circuit_breakers.default.rq_pending_open": Gauge,
             default_rq_retry_open as "circuit_breakers.default.rq_retry_open": Gauge,
             high_cx_open as "circuit_breakers.high.cx_open": Gauge,
+            high_cx_pool_open as "circuit_breakers.high.cx_pool_open": Gauge,
             high_rq_open as "circuit_breakers.high.rq_open": Gauge,
             high_rq_pending_open as "circuit_breakers.high.rq_pending_open": Gauge,
             high_rq_retry_open as "circuit_breakers.high.rq_retry_open": Gauge,
@@ -318,6 +321,26 @@ impl ClusterStats {
     #[inline]
     pub fn count_retried_response(&self, shard: &Shard, status: u16) {
         shard.status(self.retry_upstream_rq, status);
+    }
+}
+
+bundle! {
+    /// `cluster.<name>.circuit_breakers.<priority>.remaining_*`, for clusters that ask for them.
+    RemainingStats(prefix) {
+        permits: main(prefix) {
+            remaining_cx: Gauge,
+            remaining_cx_pools: Gauge,
+            remaining_pending: Gauge,
+            remaining_rq: Gauge,
+            remaining_retries: Gauge,
+        }
+    }
+}
+
+impl RemainingStats {
+    /// Of the cluster called `name` (its `alt_stat_name` when it has one); `priority` is `default` or `high`.
+    pub fn for_cluster(registry: &Registry, name: &str, priority: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.circuit_breakers.{priority}.", sanitize(name)))
     }
 }
 

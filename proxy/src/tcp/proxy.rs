@@ -115,14 +115,15 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
     let settings = cluster.config();
     for _ in 0..conn.settings.max_connect_attempts.max(1) {
         let destination = conn.original_destination.filter(|to| !view.is_own_listener(*to));
-        let Some(pool) = cluster.pick(&conn.local, PickContext::default(), destination) else {
+        let pool = cluster.pick(&conn.local, PickContext::default(), destination, Priority::Default);
+        let Some(pool) = pool else {
             conn.local.stats.inc(settings.stats.upstream_cx_none_healthy);
             story.end(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
             return None;
         };
         story.attempts += 1;
         story.host = Some(pool.clone());
-        let guard = ConnectionGuard::begin(&conn.local, settings, &pool.host, Priority::Default, false);
+        let guard = ConnectionGuard::begin_within(&conn.local, settings, &pool);
         let Some(guard) = guard else {
             conn.local.stats.inc(settings.stats.upstream_cx_overflow);
             story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::lb::{Balancer, PickContext};
 use super::local::Local;
-use super::pool::HostPool;
+use super::pool::{HostPool, PoolPlace};
 use crate::base::ids::ClusterId;
 use crate::config::cluster::{Discovery, DiscoveryHealth, Host, HostAddress};
+use crate::config::live::Priority;
 use crate::config::{Cluster, ClusterSlot, HostSet, Snapshot};
 use crate::http::codec::h1;
 
@@ -30,8 +31,9 @@ pub struct View {
 pub struct ClusterState {
     slot: Arc<ClusterSlot>,
     balancer: RefCell<Balancer>,
-    pools: Vec<RefCell<Option<Rc<HostPool>>>>,
-    original: RefCell<HashMap<SocketAddr, OriginalHost>>,
+    /// By host index: of default and of high priority.
+    pools: Vec<[RefCell<Option<Rc<HostPool>>>; 2]>,
+    original: RefCell<HashMap<(SocketAddr, Priority), OriginalHost>>,
     /// Client codec options of HTTP/1 connections.
     pub h1_options: Rc<h1::ClientOptions>,
 }
@@ -99,7 +101,7 @@ impl ClusterState {
     /// State of a new or changed cluster, without connections.
     pub fn new(slot: Arc<ClusterSlot>, local: &Local) -> Self {
         let balancer = local.random(|rng| Balancer::new(&slot.config, slot.hosts.clone(), rng));
-        let pools = slot.hosts.hosts.iter().map(|_| RefCell::default()).collect();
+        let pools = slot.hosts.hosts.iter().map(|_| Default::default()).collect();
         let options = h1::ClientOptions {
             max_head_bytes: slot.config.max_head_bytes,
             max_fields: slot.config.max_fields,
@@ -122,11 +124,12 @@ impl ClusterState {
             return next;
         }
         let kept = old.slot.hosts.hosts.iter().zip(&old.pools);
-        let kept: HashMap<u64, Rc<HostPool>> =
-            kept.filter_map(|(host, pool)| Some((host.uid, pool.borrow().clone()?))).collect();
-        for (host, cell) in next.slot.hosts.hosts.iter().zip(&mut next.pools) {
-            if let Some(pool) = kept.get(&host.uid) {
-                *cell = RefCell::new(Some(Rc::clone(pool)));
+        let kept: HashMap<u64, [Option<Rc<HostPool>>; 2]> = kept
+            .map(|(host, pools)| (host.uid, pools.each_ref().map(|pool| pool.borrow().clone())))
+            .collect();
+        for (host, cells) in next.slot.hosts.hosts.iter().zip(&mut next.pools) {
+            if let Some(pools) = kept.get(&host.uid) {
+                *cells = pools.clone().map(RefCell::new);
             }
         }
         next.original = RefCell::new(old.original.take());
@@ -152,17 +155,18 @@ impl ClusterState {
         &self.slot.hosts
     }
 
-    /// Picks a host: this worker's connections to it. `destination` is the connection's restored original destination.
+    /// Picks a host: this worker's connections of this priority to it. `destination` is the connection's restored original destination.
     pub fn pick(
         &self,
         local: &Local,
         context: PickContext<'_>,
         destination: Option<SocketAddr>,
+        priority: Priority,
     ) -> Option<Rc<HostPool>> {
         if let Discovery::OriginalDst { port_override, .. } = &self.config().discovery {
             let mut destination = destination?;
             destination.set_port(port_override.unwrap_or(destination.port()));
-            return Some(self.original_host(destination));
+            return self.original_host(local, destination, priority);
         }
         let mut balancer = self.balancer.borrow_mut();
         self.follow_health(&mut balancer, local);
@@ -171,28 +175,67 @@ impl ClusterState {
         }
         let index = local.random(|rng| balancer.pick(context, rng))?;
         let host = self.slot.hosts.hosts.get(index)?;
-        let mut pool = self.pools.get(index)?.borrow_mut();
-        Some(pool.get_or_insert_with(|| Rc::new(HostPool::new(host.clone()))).clone())
+        let cell = &self.pools.get(index)?[priority as usize];
+        if let Some(pool) = &*cell.borrow() {
+            return Some(pool.clone());
+        }
+        let pool = self.new_pool(local, host.clone(), priority)?;
+        cell.replace(Some(pool.clone()));
+        Some(pool)
+    }
+
+    /// A new pool, in the place of one that nobody uses when there may not be more.
+    fn new_pool(&self, local: &Local, host: Arc<Host>, priority: Priority) -> Option<Rc<HostPool>> {
+        let take = || PoolPlace::take(self.config(), priority, local.index);
+        let place = take().or_else(|| {
+            let unused = |cell: &&RefCell<Option<Rc<HostPool>>>| {
+                cell.borrow().as_ref().is_some_and(|pool| pool.is_unused())
+            };
+            let pool = self.pools.iter().map(|pools| &pools[priority as usize]).find(unused)?.take();
+            drop(pool);
+            take()
+        });
+        let Some(place) = place else {
+            local.stats.inc(self.config().stats.upstream_cx_pool_overflow);
+            return None;
+        };
+        Some(Rc::new(HostPool::new(host, priority, place)))
+    }
+
+    /// Closes an idle connection to another host, so that `pool` may open one.
+    pub fn close_idle(&self, pool: &HostPool) {
+        let connections = &self.config().breakers(pool.priority()).connections;
+        let mut pools =
+            self.pools.iter().filter_map(|pools| pools[pool.priority() as usize].borrow().clone());
+        if connections.limit().is_open() {
+            pools.any(|other| other.close_idle());
+        }
     }
 
     /// Lists follow the hosts' health, and connections to hosts that failed take no new requests.
     #[inline]
     fn follow_health(&self, balancer: &mut Balancer, local: &Local) {
         let Some(failed) = local.random(|rng| balancer.refresh(rng)) else { return };
-        for pool in failed.into_iter().filter_map(|index| self.pools.get(index)?.take()) {
-            pool.drain();
+        for pools in failed.into_iter().filter_map(|index| self.pools.get(index)) {
+            pools.iter().filter_map(RefCell::take).for_each(|pool| pool.drain());
         }
     }
 
     /// The host for an original destination, created at first sight.
-    fn original_host(&self, destination: SocketAddr) -> Rc<HostPool> {
+    fn original_host(
+        &self,
+        local: &Local,
+        destination: SocketAddr,
+        priority: Priority,
+    ) -> Option<Rc<HostPool>> {
         let mut known = self.original.borrow_mut();
-        let entry = known.entry(destination).or_insert_with(|| OriginalHost {
-            pool: Rc::new(HostPool::new(Arc::new(original_dst_host(destination)))),
-            used: Instant::now(),
-        });
-        entry.used = Instant::now();
-        entry.pool.clone()
+        if let Some(entry) = known.get_mut(&(destination, priority)) {
+            entry.used = Instant::now();
+            return Some(entry.pool.clone());
+        }
+        let pool = self.new_pool(local, Arc::new(original_dst_host(destination)), priority)?;
+        known.insert((destination, priority), OriginalHost { pool: pool.clone(), used: Instant::now() });
+        Some(pool)
     }
 
     /// Forgets original-destination hosts that were idle for the cleanup interval, and closes pooled
@@ -206,7 +249,7 @@ impl ClusterState {
             });
         }
         self.follow_health(&mut self.balancer.borrow_mut(), local);
-        for pool in self.pools.iter().filter_map(|pool| pool.borrow().clone()) {
+        for pool in self.pools.iter().flatten().filter_map(|pool| pool.borrow().clone()) {
             pool.sweep(local, self.config(), now);
         }
     }
@@ -218,9 +261,9 @@ impl ClusterState {
         let kept = kept.filter(|next| self.keeps_connections(next));
         let staying: HashSet<u64> =
             kept.iter().flat_map(|next| &next.slot.hosts.hosts).map(|host| host.uid).collect();
-        for (host, pool) in self.slot.hosts.hosts.iter().zip(&self.pools) {
-            if let (false, Some(pool)) = (staying.contains(&host.uid), &*pool.borrow()) {
-                pool.drain();
+        for (host, pools) in self.slot.hosts.hosts.iter().zip(&self.pools) {
+            if !staying.contains(&host.uid) {
+                pools.iter().filter_map(|pool| pool.borrow().clone()).for_each(|pool| pool.drain());
             }
         }
         if kept.is_none() {

@@ -123,7 +123,7 @@ fn prometheus_by_either_path() {
 fn open_breakers_show() {
     let world = World::new();
     let up = world.publish();
-    let breaker = &up.config.breakers[0].connections;
+    let breaker = up.config.breakers[0].connections.limit();
     (0..5).for_each(|_| assert!(breaker.try_acquire(0)));
     let line = "cluster.up_1.circuit_breakers.default.cx_open: 1\n";
     assert_eq!(get(&world, "filter=up_1.circuit_breakers.default.cx_open").1, line);

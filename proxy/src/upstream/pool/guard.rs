@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::config::live::Priority;
+use super::HostPool;
+use crate::config::live::{Breakers, Priority};
 use crate::config::{Cluster, Host};
 use crate::net::stream::Stream;
 use crate::upstream::connect::millis;
@@ -21,40 +22,47 @@ pub struct ConnectionGuard {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
     priority: Priority,
+    /// Connections of the pool, this one included.
+    open: Rc<Cell<usize>>,
     opened: Instant,
     local_address: Cell<Option<SocketAddr>>,
 }
 
 impl ConnectionGuard {
-    /// Takes a connection permit. At the limit a pool that has no connection yet (`first`) may still open one,
-    /// as in Envoy; otherwise `None`.
-    pub fn begin(
-        local: &Rc<Local>,
-        cluster: &Arc<Cluster>,
-        host: &Arc<Host>,
-        priority: Priority,
-        first: bool,
-    ) -> Option<Self> {
-        let limit = &cluster.breakers(priority).connections;
-        if !limit.try_acquire(local.index) {
-            if !first {
-                return None;
-            }
+    /// Takes a connection permit. At the limit a pool that has no connection yet may still open one, as in Envoy;
+    /// otherwise `None`.
+    pub fn begin(local: &Rc<Local>, cluster: &Arc<Cluster>, pool: &HostPool) -> Option<Self> {
+        let guard = Self::begin_within(local, cluster, pool);
+        if guard.is_none() && pool.open.get() == 0 {
             local.stats.inc(cluster.stats.upstream_cx_overflow);
-            limit.acquire_over();
+            cluster.breakers(pool.priority).connections.acquire_over(&pool.host.live);
+            return Some(Self::with_place(local, cluster, pool));
         }
+        guard
+    }
+
+    /// The same without that exception.
+    pub fn begin_within(local: &Rc<Local>, cluster: &Arc<Cluster>, pool: &HostPool) -> Option<Self> {
+        let connections = &cluster.breakers(pool.priority).connections;
+        let taken = connections.try_acquire(local.index, &pool.host.live);
+        taken.then(|| Self::with_place(local, cluster, pool))
+    }
+
+    /// Counts a connection that has its permit.
+    pub(super) fn with_place(local: &Rc<Local>, cluster: &Arc<Cluster>, pool: &HostPool) -> Self {
         local.stats.inc(cluster.stats.upstream_cx_total);
         local.stats.gauge_add(cluster.stats.upstream_cx_active, 1);
-        host.live.cx_total.fetch_add(1, Ordering::Relaxed);
-        host.live.cx_active.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
+        pool.host.live.cx_total.fetch_add(1, Ordering::Relaxed);
+        pool.open.set(pool.open.get() + 1);
+        Self {
             local: local.clone(),
             cluster: cluster.clone(),
-            host: host.clone(),
-            priority,
+            host: pool.host.clone(),
+            priority: pool.priority,
+            open: pool.open.clone(),
             opened: Instant::now(),
             local_address: Cell::new(None),
-        })
+        }
     }
 
     /// The connection stands: remembers our end of it for logs.
@@ -82,11 +90,11 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let stats = &self.cluster.stats;
-        self.cluster.breakers(self.priority).connections.release(self.local.index);
+        self.open.set(self.open.get().saturating_sub(1));
+        self.cluster.breakers(self.priority).connections.release(self.local.index, &self.host.live);
         self.local.stats.gauge_add(stats.upstream_cx_active, -1);
         self.local.stats.inc(stats.upstream_cx_destroy);
         self.local.stats.record(stats.upstream_cx_length_ms, millis(self.opened.elapsed()));
-        self.host.live.cx_active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -117,5 +125,26 @@ impl Drop for Pending {
         let settings = self.cluster.config();
         settings.breakers(self.priority).pending.release(self.local.index);
         self.local.stats.gauge_add(settings.stats.upstream_rq_pending_active, -1);
+    }
+}
+
+/// One pool: the `max_connection_pools` permit.
+#[derive(Debug)]
+pub struct PoolPlace {
+    breakers: Arc<Breakers>,
+    worker: usize,
+}
+
+impl PoolPlace {
+    /// Takes the permit; `None` when there are as many pools as may be.
+    pub fn take(cluster: &Cluster, priority: Priority, worker: usize) -> Option<Self> {
+        let breakers = cluster.shared_breakers(priority);
+        breakers.pools.try_acquire(worker).then(|| Self { breakers: breakers.clone(), worker })
+    }
+}
+
+impl Drop for PoolPlace {
+    fn drop(&mut self) {
+        self.breakers.pools.release(self.worker);
     }
 }

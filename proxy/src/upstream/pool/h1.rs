@@ -8,15 +8,11 @@ use super::guard::ConnectionGuard;
 use super::{HostPool, Lease};
 use crate::base::error::ProxyError;
 use crate::config::Cluster;
-use crate::config::live::Priority;
 use crate::http::codec::{Upstream, h1};
 use crate::net::stream::Stream;
 use crate::upstream::connect;
 use crate::upstream::local::Local;
 use crate::upstream::view::ClusterState;
-
-/// How long a request looks again for a free connection while `max_connections` is reached.
-const RECHECK: Duration = Duration::from_millis(2);
 
 /// What the pool knows of a connection.
 #[derive(Debug)]
@@ -47,7 +43,6 @@ pub fn reuse(pool: &Rc<HostPool>, local: &Local, cluster: &Cluster) -> Option<Le
 }
 
 fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Meta) -> Lease {
-    pool.leased.set(pool.leased.get() + 1);
     Lease {
         stream: Upstream::H1(conn),
         reused: meta.requests > 0,
@@ -58,30 +53,20 @@ fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Meta) -> Lease {
     }
 }
 
-/// Opens a connection, or waits for one to come back while the limit is reached.
-pub async fn connect(
+/// A connection that came back while the request waited for one.
+pub fn take_over(pool: &Rc<HostPool>, idle: Idle) -> Lease {
+    lease(pool, idle.conn, idle.meta)
+}
+
+/// Opens a connection.
+pub async fn open(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
-    priority: Priority,
+    guard: ConnectionGuard,
 ) -> Result<Lease, ProxyError> {
-    let settings = cluster.config();
-    let mut refused = false;
-    loop {
-        let first = pool.open() == 0;
-        if let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, priority, first) {
-            let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
-            return Ok(adopt(local, cluster, pool, io, guard));
-        }
-        if !refused {
-            refused = true;
-            local.stats.inc(settings.stats.upstream_cx_overflow);
-        }
-        tokio::time::sleep(RECHECK).await;
-        if let Some(lease) = reuse(pool, local, settings) {
-            return Ok(lease);
-        }
-    }
+    let io = connect::dial(local, cluster.config(), &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+    Ok(adopt(local, cluster, pool, io, guard))
 }
 
 /// Wraps a connected stream.
@@ -115,7 +100,7 @@ pub fn give_back(
         local.stats.inc(cluster.stats.upstream_cx_max_requests);
     }
     if conn.is_reusable() && !spent && !pool.draining.get() {
-        pool.idle.borrow_mut().push(Idle { conn, meta, since: Instant::now() });
+        pool.keep(Idle { conn, meta, since: Instant::now() }, cluster);
     }
 }
 
@@ -123,6 +108,10 @@ pub fn give_back(
 pub fn sweep(pool: &HostPool, local: &Local, cluster: &Cluster, now: Instant) {
     let mut cx = Context::from_waker(Waker::noop());
     let past = |since: Instant, limit: Duration| !limit.is_zero() && now.duration_since(since) >= limit;
+    if cluster.breakers(pool.priority).connections.has_waiting() {
+        // Somebody on another worker has more use for the place.
+        pool.idle.borrow_mut().clear();
+    }
     pool.idle.borrow_mut().retain_mut(|idle| {
         if past(idle.since, cluster.idle_timeout) {
             local.stats.inc(cluster.stats.upstream_cx_idle_timeout);

@@ -11,7 +11,6 @@ use super::guard::ConnectionGuard;
 use super::{HostPool, Lease, Wanted, h1};
 use crate::base::error::{ConnectFailure, ProxyError};
 use crate::config::Cluster;
-use crate::config::live::Priority;
 use crate::http::codec::{StreamError, Upstream, h2};
 use crate::upstream::connect::dial;
 use crate::upstream::local::Local;
@@ -52,50 +51,38 @@ pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
     })
 }
 
-/// Waits for a connection with room; starts one when none is being opened.
-pub async fn connect(
-    local: &Rc<Local>,
-    cluster: &Rc<ClusterState>,
-    pool: &Rc<HostPool>,
-    wanted: Wanted,
-    priority: Priority,
-) -> Result<Lease, ProxyError> {
-    loop {
-        let attempt = current_attempt(local, cluster, pool, wanted, priority);
-        attempt.wait().await?;
-        if let Some(lease) = pool.reuse(local, cluster.config(), wanted) {
-            return Ok(lease);
-        }
-    }
+/// The connection attempt under way, if there is one.
+pub fn under_way(pool: &HostPool) -> Option<Rc<Connecting>> {
+    pool.connecting.borrow().clone()
 }
 
-/// The attempt under way, or a new one in a task of its own: a request that gives up must not take the
-/// others' connection with it.
-fn current_attempt(
+/// Starts a connection attempt in a task of its own: a request that gives up must not take the others' connection
+/// with it.
+pub fn start(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
-    priority: Priority,
+    guard: ConnectionGuard,
 ) -> Rc<Connecting> {
-    let mut slot = pool.connecting.borrow_mut();
-    if let Some(attempt) = &*slot {
-        return attempt.clone();
-    }
     let attempt = Rc::new(Connecting::default());
-    *slot = Some(attempt.clone());
+    pool.connecting.replace(Some(attempt.clone()));
     let task = (attempt.clone(), local.clone(), cluster.clone(), pool.clone());
     tokio::task::spawn_local(async move {
         let (attempt, local, cluster, pool) = task;
-        let outcome = establish(&local, &cluster, &pool, wanted, priority).await;
+        let outcome = establish(&local, &cluster, &pool, wanted, guard).await;
         pool.connecting.borrow_mut().take();
+        if outcome.is_ok() {
+            pool.queue.much_room();
+        }
         attempt.finish(outcome);
     });
     attempt
 }
 
 impl Connecting {
-    async fn wait(&self) -> Result<(), ProxyError> {
+    /// Its outcome.
+    pub async fn wait(&self) -> Result<(), ProxyError> {
         loop {
             let notified = self.done.notified();
             if let Some(outcome) = &*self.outcome.borrow() {
@@ -117,14 +104,9 @@ async fn establish(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     wanted: Wanted,
-    priority: Priority,
+    guard: ConnectionGuard,
 ) -> Result<(), ProxyError> {
     let settings = cluster.config();
-    let first = pool.open() == 0;
-    let Some(guard) = ConnectionGuard::begin(local, settings, &pool.host, priority, first) else {
-        local.stats.inc(settings.stats.upstream_cx_overflow);
-        return Err(ProxyError::Overflow);
-    };
     let io = dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
     if wanted == Wanted::Alpn && io.alpn() != Some(b"h2") {
         h1::adopt(local, cluster, pool, io, guard).finish(local, settings);

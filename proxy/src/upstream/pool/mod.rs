@@ -4,6 +4,7 @@
 mod guard;
 mod h1;
 mod h2;
+mod queue;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -22,9 +23,10 @@ use crate::http::codec::Upstream;
 use crate::http::codec::raw::RawConn;
 use crate::http::head::Version;
 
-pub use guard::ConnectionGuard;
+pub use guard::{ConnectionGuard, PoolPlace};
+use queue::{Queue, Turn};
 
-/// Connections to one host.
+/// Connections to one host for requests of one priority.
 #[derive(Debug)]
 pub struct HostPool {
     /// The host.
@@ -32,8 +34,12 @@ pub struct HostPool {
     idle: RefCell<Vec<h1::Idle>>,
     shared: RefCell<Vec<h2::Shared>>,
     connecting: RefCell<Option<Rc<h2::Connecting>>>,
-    leased: Cell<u32>,
+    queue: Queue,
+    priority: Priority,
+    /// Connections this worker has to the host in this pool, being opened or open.
+    open: Rc<Cell<usize>>,
     draining: Cell<bool>,
+    _place: PoolPlace,
 }
 
 /// An upstream stream, ready for its request head, and what to do with it afterwards.
@@ -74,14 +80,47 @@ pub async fn connect(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     downstream: Version,
-    priority: Priority,
 ) -> Result<Lease, ProxyError> {
-    let wanted = wanted(cluster.config(), downstream);
-    let _pending = guard::Pending::begin(local, cluster, priority).ok_or(ProxyError::Overflow)?;
-    match wanted {
-        Wanted::H1 => h1::connect(local, cluster, pool, priority).await,
-        Wanted::H2 | Wanted::Alpn => h2::connect(local, cluster, pool, wanted, priority).await,
+    let settings = cluster.config();
+    let wanted = wanted(settings, downstream);
+    let _pending = guard::Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
+    loop {
+        if let Some(attempt) = h2::under_way(pool) {
+            attempt.wait().await?;
+        } else {
+            let guard = match ConnectionGuard::begin(local, settings, pool) {
+                Some(guard) => guard,
+                None => match wait(local, cluster, pool).await {
+                    Turn::Place(guard) => guard,
+                    Turn::Connection(idle) => return Ok(h1::take_over(pool, idle)),
+                    Turn::Room => match pool.reuse(local, settings, wanted) {
+                        Some(lease) => return Ok(lease),
+                        None => continue,
+                    },
+                },
+            };
+            if wanted == Wanted::H1 {
+                return h1::open(local, cluster, pool, guard).await;
+            }
+            // Many may have been given a place while one connection has room for all of them.
+            if let Some(lease) = pool.reuse(local, settings, wanted) {
+                return Ok(lease);
+            }
+            if h2::under_way(pool).is_none() {
+                h2::start(local, cluster, pool, wanted, guard).wait().await?;
+            }
+        }
+        if let Some(lease) = pool.reuse(local, settings, wanted) {
+            return Ok(lease);
+        }
     }
+}
+
+/// The limit on connections is reached.
+async fn wait(local: &Rc<Local>, cluster: &Rc<ClusterState>, pool: &Rc<HostPool>) -> Turn {
+    local.stats.inc(cluster.config().stats.upstream_cx_overflow);
+    cluster.close_idle(pool);
+    queue::wait(local, cluster.config(), pool).await
 }
 
 /// A connection of its own that carries the bytes of one terminated CONNECT and is never pooled.
@@ -89,13 +128,10 @@ pub async fn connect_raw(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
-    priority: Priority,
 ) -> Result<Lease, ProxyError> {
-    let _pending = guard::Pending::begin(local, cluster, priority).ok_or(ProxyError::Overflow)?;
+    let _pending = guard::Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
     let settings = cluster.config();
-    let first = pool.open() == 0;
-    let guard = ConnectionGuard::begin(local, settings, &pool.host, priority, first);
-    let guard = guard.ok_or(ProxyError::Overflow)?;
+    let guard = ConnectionGuard::begin(local, settings, pool).ok_or(ProxyError::Overflow)?;
     let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
     guard.connected(&io);
     let local_address = guard.local_address();
@@ -104,21 +140,51 @@ pub async fn connect_raw(
 }
 
 impl HostPool {
-    /// A pool without connections.
-    pub fn new(host: Arc<Host>) -> Self {
+    /// A pool without connections, for requests of this priority.
+    pub fn new(host: Arc<Host>, priority: Priority, place: PoolPlace) -> Self {
         Self {
             host,
+            queue: Queue::default(),
+            priority,
+            open: Rc::default(),
+            _place: place,
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: RefCell::default(),
-            leased: Cell::default(),
             draining: Cell::default(),
         }
     }
 
     /// A stream over a pooled connection, without waiting.
     pub fn checkout(self: &Rc<Self>, local: &Local, cluster: &Cluster, downstream: Version) -> Option<Lease> {
+        if !self.queue.is_empty() {
+            return None;
+        }
         self.reuse(local, cluster, wanted(cluster, downstream))
+    }
+
+    /// A connection that is free: for the first who waits, here or, by its place, elsewhere; else for later.
+    fn keep(&self, idle: h1::Idle, cluster: &Cluster) {
+        if self.draining.get() {
+            return;
+        }
+        let Some(idle) = self.queue.offer(idle) else { return };
+        if !cluster.breakers(self.priority).connections.has_waiting() {
+            self.idle.borrow_mut().push(idle);
+        }
+    }
+
+    /// Closes the connection that has been idle longest; whether there was one.
+    pub fn close_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        oldest.is_some()
+    }
+
+    /// Which requests it is for.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     fn reuse(self: &Rc<Self>, local: &Local, cluster: &Cluster, wanted: Wanted) -> Option<Lease> {
@@ -144,17 +210,9 @@ impl HostPool {
         }
     }
 
-    /// True when no connection is open or being opened.
+    /// True when no connection is open or being opened, and nobody waits for one.
     pub fn is_unused(&self) -> bool {
-        self.leased.get() == 0
-            && self.idle.borrow().is_empty()
-            && self.shared.borrow().is_empty()
-            && self.connecting.borrow().is_none()
-    }
-
-    /// Connections this worker has to the host now.
-    fn open(&self) -> usize {
-        self.leased.get() as usize + self.idle.borrow().len() + self.shared.borrow().len()
+        self.open.get() == 0 && self.connecting.borrow().is_none() && self.queue.is_empty()
     }
 }
 
@@ -177,10 +235,13 @@ impl Lease {
     pub fn finish(self, local: &Local, cluster: &Cluster) {
         match (self.stream, self.h1, self.raw) {
             (Upstream::H1(conn), Some(meta), _) => {
-                self.pool.leased.set(self.pool.leased.get().saturating_sub(1));
                 h1::give_back(&self.pool, local, cluster, conn, meta);
             }
             (Upstream::Raw(mut conn), _, Some(guard)) => guard.count_bytes(conn.take_wire_bytes()),
+            (stream @ Upstream::H2(_), ..) => {
+                drop(stream);
+                self.pool.queue.room();
+            }
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ use crate::config::cluster::{
 use crate::config::listener::{
     ChainMatch, Direction, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter, RouteSource,
 };
-use crate::config::live::{Breakers, Limit, RetryLimit};
+use crate::config::live::{Breakers, Connections, Limit, RetryLimit};
 use crate::config::outside::Ports;
 use crate::config::route::{
     ClusterChoice, Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch, RouteTable,
@@ -126,7 +126,8 @@ fn routes() -> RouteTable {
 fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
     let unlimited = || {
         Arc::new(Breakers {
-            connections: Limit::new(u32::MAX),
+            connections: Arc::new(Connections::new(Limit::new(u32::MAX), None)),
+            pools: Limit::new(u32::MAX),
             pending: Limit::new(u32::MAX),
             requests: Limit::new(u32::MAX),
             retries: RetryLimit::Fixed(Limit::new(u32::MAX)),
@@ -145,6 +146,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         max_connection_duration: Duration::ZERO,
         max_stream_duration: Duration::ZERO,
         retry: None,
+        remaining: [None, None],
         max_requests_per_connection: 0,
         max_head_bytes: 60 << 10,
         max_fields: 100,

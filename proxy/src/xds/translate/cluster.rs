@@ -19,8 +19,9 @@ use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
 use super::{TranslatedCluster, health, lb, outlier, route_action, tls};
 use crate::config::cluster::{Cluster, Keepalive};
-use crate::config::live::{Breakers, Limit, Priority, RetryBudget, RetryLimit};
-use crate::stats::scope::ClusterStats;
+use crate::config::live::{Breakers, Connections, Limit, Priority, RetryBudget, RetryLimit};
+use crate::stats::registry::Registry;
+use crate::stats::scope::{ClusterStats, RemainingStats};
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +124,7 @@ pub(super) fn compile(
         scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
     }
     let checked = Checked { name, stat_name, tls: &tls };
+    let breaking = breakers(circuit_breakers, &path.field("circuit_breakers"))?;
     let health_check = health::check(health_checks, &checked, &path.field("health_checks"), &mut scope)?;
     let config = Cluster {
         name: name.into(),
@@ -151,7 +153,8 @@ pub(super) fn compile(
         ignore_new_hosts_until_first_hc: common_lb.ignore_unchecked,
         panic_threshold: common_lb.panic_threshold,
         close_connections_on_host_set_change: common_lb.close_on_change,
-        breakers: breakers(circuit_breakers, &path.field("circuit_breakers"), &mut scope)?,
+        remaining: breaking.remaining(&scope.context.stats, stat_name),
+        breakers: breaking.breakers,
         outlier,
         stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
     };
@@ -238,28 +241,77 @@ fn keepalive(
 }
 
 /// Default and high priority; the first entry of a priority wins.
-fn breakers(
-    message: &Option<CircuitBreakers>,
-    path: &Path<'_>,
-    scope: &mut Scope<'_>,
-) -> Result<[Arc<Breakers>; 2], Rejection> {
-    let mut found: [Option<Breakers>; 2] = [None, None];
+fn breakers(message: &Option<CircuitBreakers>, path: &Path<'_>) -> Result<Breaking, Rejection> {
+    let mut limits: [Option<Limits>; 2] = [None, None];
+    let mut per_host: [Option<u32>; 2] = [None, None];
     if let Some(CircuitBreakers { thresholds, per_host_thresholds }) = message {
-        refuse!(path; per_host_thresholds);
         let list_path = path.field("thresholds");
-        for (i, thresholds) in thresholds.iter().enumerate() {
-            let (priority, breakers) = threshold(thresholds, &list_path.index(i), scope)?;
-            found[usize::from(priority == Priority::High)].get_or_insert(breakers);
+        for (i, message) in thresholds.iter().enumerate() {
+            let (priority, found) = threshold(message, &list_path.index(i))?;
+            limits[priority as usize].get_or_insert(found);
+        }
+        let list_path = path.field("per_host_thresholds");
+        for (i, message) in per_host_thresholds.iter().enumerate() {
+            let (priority, max) = host_threshold(message, &list_path.index(i))?;
+            per_host[priority as usize] = per_host[priority as usize].or(max);
         }
     }
-    Ok(found.map(|breakers| Arc::new(breakers.unwrap_or_else(|| limits([None; 4], None)))))
+    let [default, high] = limits.map(Option::unwrap_or_default);
+    Ok(Breaking {
+        track_remaining: [default.track_remaining, high.track_remaining],
+        breakers: [default.with_hosts(per_host[0]), high.with_hosts(per_host[1])],
+    })
 }
 
-fn threshold(
-    message: &Thresholds,
-    path: &Path<'_>,
-    scope: &mut Scope<'_>,
-) -> Result<(Priority, Breakers), Rejection> {
+/// Circuit breakers of a cluster by priority, and whether gauges tell what they leave.
+struct Breaking {
+    breakers: [Arc<Breakers>; 2],
+    track_remaining: [bool; 2],
+}
+
+impl Breaking {
+    fn remaining(&self, registry: &Registry, stat_name: &str) -> [Option<RemainingStats>; 2] {
+        let [default, high] = self.track_remaining;
+        let stats = |tracked: bool, priority| {
+            tracked.then(|| RemainingStats::for_cluster(registry, stat_name, priority))
+        };
+        [stats(default, "default"), stats(high, "high")]
+    }
+}
+
+/// What one entry of `thresholds` says; Envoy's defaults for what is absent.
+#[derive(Default)]
+struct Limits {
+    connections: Option<u32>,
+    pending: Option<u32>,
+    requests: Option<u32>,
+    retries: Option<u32>,
+    pools: Option<u32>,
+    budget: Option<RetryBudget>,
+    track_remaining: bool,
+}
+
+impl Limits {
+    fn with_hosts(self, per_host: Option<u32>) -> Arc<Breakers> {
+        let limit = |value: Option<u32>, default, counted: bool| {
+            let max = value.unwrap_or(default);
+            if counted { Limit::counted(max) } else { Limit::new(max) }
+        };
+        let counted = self.track_remaining;
+        Arc::new(Breakers {
+            connections: Arc::new(Connections::new(limit(self.connections, 1024, counted), per_host)),
+            pools: limit(self.pools, u32::MAX, counted),
+            pending: limit(self.pending, 1024, counted),
+            requests: limit(self.requests, 1024, counted || self.budget.is_some()),
+            retries: match self.budget {
+                Some(budget) => RetryLimit::Budget(budget),
+                None => RetryLimit::Fixed(limit(self.retries, 3, counted)),
+            },
+        })
+    }
+}
+
+fn threshold(message: &Thresholds, path: &Path<'_>) -> Result<(Priority, Limits), Rejection> {
     let Thresholds {
         priority,
         max_connections,
@@ -270,13 +322,33 @@ fn threshold(
         track_remaining,
         max_connection_pools,
     } = message;
-    warn_set!(scope, path, "is not in effect: these gauges do not exist"; track_remaining);
-    if fields::count(max_connection_pools).is_some_and(|pools| pools < Limit::UNLIMITED) {
-        return Err(path.field("max_connection_pools").unsupported());
-    }
-    let budget = budget(retry_budget, &path.field("retry_budget"))?;
-    let values = [max_connections, max_pending_requests, max_requests, max_retries].map(fields::count);
-    Ok((route_action::priority_of(*priority, &path.field("priority"))?, limits(values, budget)))
+    let limits = Limits {
+        connections: fields::count(max_connections),
+        pending: fields::count(max_pending_requests),
+        requests: fields::count(max_requests),
+        retries: fields::count(max_retries),
+        pools: fields::count(max_connection_pools),
+        budget: budget(retry_budget, &path.field("retry_budget"))?,
+        track_remaining: *track_remaining,
+    };
+    Ok((route_action::priority_of(*priority, &path.field("priority"))?, limits))
+}
+
+/// Connections to each host. Envoy reads nothing else of these messages and refuses what else is set.
+fn host_threshold(message: &Thresholds, path: &Path<'_>) -> Result<(Priority, Option<u32>), Rejection> {
+    let Thresholds {
+        priority,
+        max_connections,
+        max_pending_requests,
+        max_requests,
+        max_retries,
+        retry_budget,
+        track_remaining,
+        max_connection_pools,
+    } = message;
+    refuse!(path; max_pending_requests, max_requests, max_retries, retry_budget, track_remaining,
+        max_connection_pools);
+    Ok((route_action::priority_of(*priority, &path.field("priority"))?, fields::count(max_connections)))
 }
 
 /// A share of the requests as limit on retries.
@@ -297,21 +369,4 @@ fn budget(
         return Err(path.reject(format_args!("{percent} is not a percentage from 0 to 100")));
     }
     Ok(Some(RetryBudget::new(percent, fields::count(min_retry_concurrency).unwrap_or(3))))
-}
-
-/// Connections, pending requests, requests, retries; Envoy's defaults for what is absent.
-fn limits(
-    [connections, pending, requests, retries]: [Option<u32>; 4],
-    budget: Option<RetryBudget>,
-) -> Breakers {
-    let requests = requests.unwrap_or(1024);
-    Breakers {
-        connections: Limit::new(connections.unwrap_or(1024)),
-        pending: Limit::new(pending.unwrap_or(1024)),
-        requests: if budget.is_some() { Limit::counted(requests) } else { Limit::new(requests) },
-        retries: match budget {
-            Some(budget) => RetryLimit::Budget(budget),
-            None => RetryLimit::Fixed(Limit::new(retries.unwrap_or(3))),
-        },
-    }
 }

@@ -19,7 +19,8 @@ fn absent_fields_take_envoys_defaults() {
     assert!(config.tls.is_none() && config.keepalive.is_none());
     let limits = &config.breakers[0];
     let retries = limits.retries.max_and_remaining(&limits.requests).0;
-    let limits = [limits.connections.max(), limits.pending.max(), limits.requests.max(), retries as u32];
+    let limits =
+        [limits.connections.limit().max(), limits.pending.max(), limits.requests.max(), retries as u32];
     assert_eq!(limits, [1024, 1024, 1024, 3]);
 }
 
@@ -184,9 +185,9 @@ typed_extension_protocol_options:
     assert!(config.close_connections_on_host_set_change);
     let keepalive = config.keepalive.unwrap();
     assert_eq!((keepalive.probes, keepalive.time), (Some(3), Some(Duration::from_secs(10))));
-    assert_eq!(config.breakers[0].connections.max(), 1);
+    assert_eq!(config.breakers[0].connections.limit().max(), 1);
     assert_eq!(config.breakers[0].retries.max_and_remaining(&config.breakers[0].requests).0, 4);
-    assert_eq!(config.breakers[1].connections.max(), 5);
+    assert_eq!(config.breakers[1].connections.limit().max(), 5);
     assert_eq!(config.breakers[1].retries.max_and_remaining(&config.breakers[1].requests).0, 3);
     assert_eq!(config.protocol, UpstreamProtocol::Http1);
     assert_eq!(config.header_case, HeaderCase::Proper);

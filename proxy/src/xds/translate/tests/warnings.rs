@@ -25,10 +25,6 @@ fn cluster_settings_without_effect() {
         ),
         ("http2_protocol_options: {max_outbound_frames: 5}", "http2_protocol_options.max_outbound_frames"),
         (
-            "circuit_breakers: {thresholds: [{track_remaining: true}]}",
-            "circuit_breakers.thresholds[0].track_remaining",
-        ),
-        (
             "load_assignment: {cluster_name: c, policy: {overprovisioning_factor: 200}}",
             "load_assignment.policy.overprovisioning_factor",
         ),
