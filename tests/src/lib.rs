@@ -28,6 +28,7 @@ pub mod upstream;
 pub mod wait;
 pub mod workspace;
 pub mod xds;
+pub mod xray;
 
 /// What a harness step returns: tests propagate it with `?`, and its text is the failure's explanation.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -12,6 +12,7 @@ use super::route::ClusterChoice;
 use super::secret::ServerTls;
 use crate::base::ids::RouteTableId;
 use crate::observe::access_log::AccessLog;
+use crate::observe::trace::tracer::HttpTracing;
 use crate::stats::scope::{HttpStats, ListenerStats, TcpStats};
 
 /// A listener in a snapshot: its settings and, when it binds, its sockets.
@@ -249,6 +250,8 @@ pub struct HttpSettings {
     pub access_logs: Vec<Arc<AccessLog>>,
     /// HTTP filters before the router, in order.
     pub filters: Vec<crate::http::filter::Filter>,
+    /// What is traced; `None` is off.
+    pub tracing: Option<HttpTracing>,
     /// Handles of `http.<stat_prefix>.*`.
     pub stats: HttpStats,
 }

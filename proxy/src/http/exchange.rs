@@ -108,6 +108,7 @@ impl<'r> Exchange<'r> {
         let (settings, peer) = (&ctx.settings, ctx.peer);
         let caller = request_headers::prepare(&mut self.head, settings, &ctx.local, peer, port, ctx.tls);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
+        self.summary.begin_span(&self.head);
         if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {
             request_headers::strip_internal(&mut self.head, &table.internal_only_headers);
         }

@@ -62,6 +62,7 @@ impl<'r> Exchange<'r> {
         self.no_content_on_timeout = timeouts.no_content;
         self.announce_timeout(&timeouts, Duration::ZERO);
         self.edit_request(found, forward, entry);
+        self.summary.inject_span(&mut self.head);
         let asked = self.asked_retries(found, entry);
         self.answer_expectation(down)?;
         let retries = Retries::new(policy, asked, &self.head);
@@ -219,6 +220,7 @@ impl<'r> Exchange<'r> {
         if matches!(tries.forward.host_rewrite, Some(HostRewrite::Auto)) && !pool.host.hostname.is_empty() {
             self.set_authority(pool.host.hostname.as_bytes(), tries.forward);
         }
+        self.summary.begin_attempt(&mut self.head);
         let Some(found) = self.summary.found else { return Ok(pool) };
         if found.virtual_host.include_request_attempt_count {
             let mut text = itoa::Buffer::new();
@@ -243,6 +245,7 @@ impl<'r> Exchange<'r> {
 
     fn attempt_answered(&mut self, tries: &mut Tries<'_, '_>, pool: &HostPool, response: &ResponseHead) {
         let now = Instant::now();
+        self.summary.end_attempt(&pool.host, Ok(response.status));
         self.report_response(tries.cluster, pool, response);
         self.summary.timing.upstream_first_byte = Some(now);
         tries.timers.touch(now);
@@ -256,7 +259,8 @@ impl<'r> Exchange<'r> {
         outlier::response(&self.ctx.local, cluster.config(), &pool.host, status);
     }
 
-    fn report_failure(&self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {
+    fn report_failure(&mut self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {
+        self.summary.end_attempt(&pool.host, Err(error));
         let (cluster, local) = (tries.cluster.config(), &self.ctx.local);
         if let Some(failure) = LocalFailure::of(error) {
             outlier::failed(local, cluster, &pool.host, failure);

@@ -4,14 +4,19 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::context::ConnContext;
 use super::head::{HeaderBlock, RequestHead, ResponseHead, Version};
+use super::local_reply::LocalReply;
 use super::route::Found;
-use crate::base::error::ResponseFlags;
+use crate::base::error::{ProxyError, ResponseFlags};
+use crate::config::Host;
 use crate::observe::record::{Record, Timing};
+use crate::observe::trace::span::Span;
 use crate::upstream::connect::millis;
+use crate::upstream::local::Local;
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::ClusterState;
 
@@ -59,6 +64,8 @@ pub struct Summary<'r> {
     pub client: SocketAddr,
     /// Points in time.
     pub timing: Timing,
+    /// Its trace, when the connection manager traces.
+    pub span: Option<Span>,
 }
 
 impl<'r> Summary<'r> {
@@ -104,6 +111,52 @@ impl<'r> Summary<'r> {
                 upstream_first_byte: None,
                 finished: None,
             },
+            span: None,
+        }
+    }
+
+    /// The request may be traced: decides that, once it is known who calls.
+    pub fn begin_span(&mut self, head: &RequestHead) {
+        let Some(tracing) = &self.ctx.settings.tracing else { return };
+        let Local { spans, stats, .. } = &*self.ctx.local;
+        let span = tracing.begin(head, self.timing.started, self.internal, &mut spans.borrow_mut(), stats);
+        self.span = Some(span);
+    }
+
+    /// Tells the next hop of the trace.
+    pub fn inject_span(&self, head: &mut RequestHead) {
+        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
+            tracing.inject(span, head);
+        }
+    }
+
+    /// A try of the chosen host begins.
+    pub fn begin_attempt(&mut self, head: &mut RequestHead) {
+        let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) else { return };
+        if let Some(pool) = &self.host {
+            tracing.begin_attempt(span, &pool.host, head, &mut self.ctx.local.spans.borrow_mut());
+        }
+    }
+
+    /// The try of `host` has brought a response or failed.
+    pub fn end_attempt(&mut self, host: &Arc<Host>, outcome: Result<u16, &ProxyError>) {
+        let Some(span) = &mut self.span else { return };
+        let mut tries = span.attempts.iter_mut().rev();
+        let Some(attempt) = tries.find(|one| one.is_open() && Arc::ptr_eq(&one.host, host)) else { return };
+        match outcome {
+            Ok(status) => attempt.status = status,
+            Err(error) => {
+                attempt.ended = Some(Instant::now());
+                let details = LocalReply::for_error(error).map(|reply| reply.details.into_owned());
+                attempt.failure = Some(details.unwrap_or_default().into_boxed_str());
+            }
+        }
+    }
+
+    /// Tells the caller of the trace, if it asked.
+    pub fn answer_span(&self, response: &mut ResponseHead) {
+        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
+            tracing.answer(span, response);
         }
     }
 
@@ -149,6 +202,9 @@ impl<'r> Summary<'r> {
         self.count(now.duration_since(self.timing.started));
         for log in &self.ctx.settings.access_logs {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
+        }
+        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
+            tracing.end(span, &self.record(Some(head)), head, &mut self.ctx.local.spans.borrow_mut());
         }
         now
     }

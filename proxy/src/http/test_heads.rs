@@ -88,6 +88,7 @@ pub fn settings() -> HttpSettings {
         via: None,
         access_logs: Vec::new(),
         filters: Vec::new(),
+        tracing: None,
         stats: HttpStats::for_manager(&registry, "test", ([127, 0, 0, 1], 80).into()),
     }
 }

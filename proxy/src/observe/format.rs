@@ -17,6 +17,7 @@ pub mod time;
 
 use super::record::Record;
 pub(super) use escape::{Escape, Out};
+pub(super) use eval::grpc_code;
 use operator::Operator;
 
 /// Envoy's access-log format when none is configured.

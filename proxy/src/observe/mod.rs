@@ -1,4 +1,4 @@
-//! What leaves the data path about its traffic: access-log lines, metrics that are scraped or pushed.
+//! What leaves the data path about its traffic: access-log lines, spans, metrics that are scraped or pushed.
 
 pub mod access_log;
 pub mod collect;
@@ -11,3 +11,4 @@ pub mod record;
 pub mod statsd;
 #[cfg(test)]
 pub(crate) mod test_record;
+pub mod trace;

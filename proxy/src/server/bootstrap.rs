@@ -24,6 +24,7 @@ use outrigger_xds_protos::v3::core::Node;
 use super::args::ServeArgs;
 use super::environment::{self, AdminBind, Variables};
 use crate::stats::tags::StatsConfig;
+use crate::xds::translate::{self, Path, Rejection, TracingContext};
 
 pub use source::Source;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub admin: Option<AdminBind>,
     /// Tags, filters and buckets of the statistics.
     pub stats: StatsConfig,
+    /// How to trace; the server adds the tracers.
+    pub tracing: TracingContext,
     /// How often histograms are merged and statistics pushed (`stats_flush_interval`).
     pub stats_flush: Duration,
     /// Where statistics are pushed to (`stats_sinks`).
@@ -86,7 +89,25 @@ pub fn load(args: &ServeArgs, variables: &dyn Variables) -> Result<Settings, Boo
     let mut settings = reduce::reduce(loaded)?;
     override_node(&mut settings.node, args);
     require_identity(&settings)?;
+    settings.tracing = tracing(&mut settings, variables)?;
     Ok(settings)
+}
+
+/// Spans are named after the node, so this comes when it is known.
+#[allow(deprecated, reason = "App Mesh's image sets the provider here")]
+fn tracing(settings: &mut Settings, variables: &dyn Variables) -> Result<TracingContext, BootstrapError> {
+    let mut options = environment::tracing_options(variables)?;
+    options.node = settings.node.id.as_str().into();
+    options.cluster = settings.node.cluster.as_str().into();
+    let warnings = &mut settings.warnings;
+    let provider = translate::tracing_of_bootstrap(
+        &settings.bootstrap.tracing,
+        &options,
+        &Path::ROOT.field("tracing"),
+        &mut |path, text| warnings.push(format!("bootstrap: {path}: {text}")),
+    );
+    let provider = provider.map_err(|Rejection { path, message }| settings.source.error(&path, message))?;
+    Ok(TracingContext { tracers: None, provider, options })
 }
 
 fn override_node(node: &mut Node, args: &ServeArgs) {

@@ -11,12 +11,14 @@ mod identity;
 mod known;
 mod merge;
 mod outrigger;
+mod tracing;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use bootstrap::{Found, GENERATED, bootstrap_text};
+pub use tracing::options as tracing_options;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod bootstrap;
 mod config_view;
+mod dial;
 pub mod environment;
 mod faults;
 mod intercept;

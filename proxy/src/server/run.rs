@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
 use super::config_view::{DriverView, Expiry};
+use super::dial::Dialler;
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
 use super::process::Lifecycle;
 use super::telemetry::{Sources, Telemetry};
@@ -29,6 +30,7 @@ use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
 use crate::observe::access_log::sink::Sinks;
 use crate::observe::collect::{Collector, Constants, Vitals};
+use crate::observe::trace::tracers::Tracers;
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
 use crate::upstream::{dns, outlier};
@@ -37,11 +39,14 @@ use crate::xds::driver::{Driver, Handle, Parts};
 use crate::xds::engine::InitPhase;
 use crate::xds::load::Reporter;
 use crate::xds::settings::DynamicSettings;
+use crate::xds::translate::TracingContext;
 
 /// How long a draining process still accepts connections that were on their way.
 const ACCEPT_GRACE: Duration = Duration::from_secs(1);
 /// How long the last log lines may take.
 const LOG_GRACE: Duration = Duration::from_secs(2);
+/// How long the last spans may take.
+const SPAN_GRACE: Duration = Duration::from_secs(1);
 /// How long a configured name server has for one answer: c-ares' default.
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resolutions waiting for the compiler; the rest waits in the resolver.
@@ -118,6 +123,7 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
         publisher,
         stats: Registry::new(),
         sinks: None,
+        tracing: settings.tracing,
         resolve,
         resolutions,
         checked: Arc::default(),
@@ -153,6 +159,7 @@ struct Server {
     lifecycle: Arc<Lifecycle>,
     workers: Workers,
     sinks: Arc<Sinks>,
+    tracers: Arc<Tracers>,
     driver: Handle,
 }
 
@@ -168,6 +175,8 @@ impl Server {
         let registry = Registry::new();
         let (publisher, snapshots) = publish::channel();
         let sinks = Arc::new(Sinks::new(AccessLogStats::register(&registry), registry.shared().clone()));
+        let dialler = Arc::new(Dialler { snapshots: snapshots.clone() });
+        let tracers = Arc::new(Tracers::new(&registry, tokio::runtime::Handle::current(), dialler));
         let count = worker_count(args, &process);
         let dynamic = dynamic_settings(&settings)?;
         let load = dynamic.load.clone();
@@ -185,6 +194,7 @@ impl Server {
             publisher,
             stats: registry.clone(),
             sinks: Some(sinks.clone()),
+            tracing: TracingContext { tracers: Some(tracers.clone()), ..settings.tracing.clone() },
             resolve,
             resolutions,
             checked: checked.clone(),
@@ -203,7 +213,7 @@ impl Server {
         let outliers = outlier::run(snapshots.clone(), registry.shared().clone());
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
-        let server = Self { lifecycle, workers, sinks, driver: handle };
+        let server = Self { lifecycle, workers, sinks, tracers, driver: handle };
         let collector = server.collector(&registry, snapshots.clone(), started, count);
         let sources = Sources {
             registry: &registry,
@@ -342,6 +352,7 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;
         // Workers count to their end, and the last metrics may be lines of a sink.
         telemetry.finish().await;
+        self.tracers.shutdown(SPAN_GRACE).await;
         let _ = tokio::task::spawn_blocking(move || sinks.shutdown(LOG_GRACE)).await;
     }
 

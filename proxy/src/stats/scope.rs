@@ -5,6 +5,7 @@
 //! share their cells, so a cluster that is updated in place goes on counting.
 
 mod process;
+mod tracing;
 
 use std::net::SocketAddr;
 
@@ -14,6 +15,7 @@ pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, ListenerManagerStats, ServerStats,
     SubscriptionStats,
 };
+pub use tracing::{SamplingStats, SpanStats, TracingStats};
 
 /// Declares a bundle. Groups are `name: home(prefix argument) { fields }`, where `home` says who writes:
 /// `workers`, `each_worker` (also shown per worker), `on_demand` (workers, shown once written) or `main`. A field's name is the last part of the

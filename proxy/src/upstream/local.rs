@@ -14,6 +14,7 @@ use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
 use crate::net::own_address::own_address;
 use crate::observe::access_log::sink::WorkerLogs;
+use crate::observe::trace::tracer::WorkerSpans;
 use crate::stats::registry::Shard;
 
 /// Worker-local state.
@@ -33,6 +34,8 @@ pub struct Local {
     pub logs: RefCell<WorkerLogs>,
     /// How other machines know this one.
     pub own_address: IpAddr,
+    /// This worker's part of every tracer.
+    pub spans: RefCell<WorkerSpans>,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
     pub attention: Arc<Notify>,
     rng: RefCell<Rng>,
@@ -53,6 +56,7 @@ impl Local {
             replay: Rc::default(),
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
             own_address: own_address(),
+            spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
             rng: RefCell::new(rng),
             view: RefCell::default(),

@@ -22,6 +22,7 @@ use super::protocol::{Protocol, Request};
 use super::resource::{Fault, ResourceType};
 use super::settings::{DynamicSettings, Target};
 use super::store::Now;
+use super::translate::TracingContext;
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::publish::Publisher;
 use crate::observe::access_log::sink::Sinks;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub stats: Registry,
     /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
     pub sinks: Option<Arc<Sinks>>,
+    /// Tracers, and the provider of the bootstrap.
+    pub tracing: TracingContext,
     /// To the resolver. Unbounded, because the resolver answers through `resolutions` and two bounded queues could
     /// block each other; what waits in it is bounded by the DNS clusters that the configuration names.
     pub resolve: mpsc::UnboundedSender<ResolveCommand>,
@@ -144,10 +147,12 @@ impl Driver {
         parts: Parts,
         resources: &StaticResources,
     ) -> Result<(Self, Handle), Vec<(ResourceType, Fault)>> {
-        let Parts { dynamic, node, ports, publisher, stats, sinks, resolve, resolutions, checked } = parts;
+        let Parts { dynamic, node, ports, publisher, stats, sinks, tracing, resolve, resolutions, checked } =
+            parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
         let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node::complete(node)));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
+        engine.trace(tracing);
         engine.load_static(resources, now())?;
         engine.start(Instant::now());
         let (asking, questions) = mpsc::channel(QUESTIONS);

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::protocol::{Protocol, Request, Response};
 use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
 use super::store::{Now, Origin, Refused, Store};
-use super::translate::TranslateContext;
+use super::translate::{TracingContext, TranslateContext};
 use crate::config::Snapshot;
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::observe::access_log::sink::Sinks;
@@ -92,6 +92,11 @@ impl Engine {
             outbox: Outbox::default(),
             counters: Counters::new(stats),
         }
+    }
+
+    /// Traces with these. Comes before any resource.
+    pub fn trace(&mut self, tracing: TracingContext) {
+        self.context.tracing = tracing;
     }
 
     /// Takes the resources of the bootstrap. Any fault is a start failure.

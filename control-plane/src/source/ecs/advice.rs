@@ -114,10 +114,14 @@ fn start_order(task: &Task<'_>, envoy: &Node, gateway: bool, cx: &mut Reader<'_>
 
 /// Tracing is off unless switched on.
 fn tracing(task: &Task<'_>, envoy: &Node, cx: &mut Reader<'_>) {
-    let switched =
-        ["ENABLE_ENVOY_XRAY_TRACING", "ENABLE_ENVOY_JAEGER_TRACING", "ENABLE_ENVOY_DATADOG_TRACING"]
-            .into_iter()
-            .any(|name| variable(envoy, name).is_some());
+    const SWITCHES: [&str; 5] = [
+        "ENABLE_ENVOY_XRAY_TRACING",
+        "ENABLE_ENVOY_JAEGER_TRACING",
+        "ENABLE_ENVOY_DATADOG_TRACING",
+        "ENVOY_TRACING_CFG_FILE",
+        "OUTRIGGER_OTLP_ENDPOINT",
+    ];
+    let switched = SWITCHES.into_iter().any(|name| variable(envoy, name).is_some());
     if task.whole && !switched {
         let message = "the proxy does not trace; to trace with X-Ray set ENABLE_ENVOY_XRAY_TRACING to 1 and add the \
                        X-Ray daemon container";

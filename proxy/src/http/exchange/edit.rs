@@ -79,6 +79,7 @@ impl<'r> Exchange<'r> {
             response.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
         self.apply_response_edits(response, found, entry);
+        self.summary.answer_span(response);
         response_headers::finish(response, &self.head, &self.ctx.settings, &self.ctx.local, now);
     }
 

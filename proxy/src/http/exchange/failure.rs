@@ -74,6 +74,7 @@ impl Exchange<'_> {
             self.apply_response_edits(&mut response, found, None);
         }
         self.summary.status = response.status;
+        self.summary.answer_span(&mut response);
         let now = Instant::now();
         response_headers::finish(&mut response, &self.head, &self.ctx.settings, &self.ctx.local, now);
         self.summary.local_body = body;

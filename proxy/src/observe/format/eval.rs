@@ -366,7 +366,7 @@ fn grpc_status(record: &Record<'_>, form: GrpcStatusForm, out: &mut Out<'_>) -> 
 }
 
 /// From trailers, else headers, else the HTTP status; only for gRPC requests.
-fn grpc_code(record: &Record<'_>) -> Option<u64> {
+pub(in crate::observe) fn grpc_code(record: &Record<'_>) -> Option<u64> {
     record.request.filter(|head| head.is_grpc())?;
     let blocks = [record.trailers, record.response.map(|head| &head.block)];
     let told = blocks.iter().flatten().find_map(|block| block.get(HeaderId::GrpcStatus));

@@ -15,7 +15,7 @@ use super::source::Loaded;
 use super::{BootstrapError, Settings, dns, sinks, stats};
 use crate::server::environment::AdminBind;
 use crate::xds::translate::fields::{self, refuse, warn_set};
-use crate::xds::translate::{Path, Rejection};
+use crate::xds::translate::{Path, Rejection, TracingContext};
 
 /// Envoy's default `stats_flush_interval`.
 const STATS_FLUSH: Duration = Duration::from_secs(5);
@@ -48,6 +48,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         dynamic_resources: bootstrap.dynamic_resources.clone(),
         admin: fields.admin,
         stats: fields.stats,
+        tracing: TracingContext::default(),
         stats_flush: fields.stats_flush,
         stats_sinks: fields.stats_sinks,
         dns_servers: fields.dns_servers,
@@ -83,7 +84,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
         stats_flush_interval,
         watchdog,
         watchdogs,
-        tracing,
+        tracing: _, // Decided on when the node's name is known.
         layered_runtime,
         admin,
         overload_manager,
@@ -115,7 +116,6 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
     let path = &Path::ROOT;
     refuse!(path; header_prefix, use_tcp_for_dns_lookups, xds_delegate_extension);
     warn_set!(notes, path, "has no effect: there is no runtime, defaults hold"; layered_runtime);
-    warn_set!(notes, path, "is not in effect: requests are not traced"; tracing);
     warn_set!(notes, path, "is not in effect: memory and connections are bounded by built-in limits";
         overload_manager);
     warn_set!(notes, path, "is not in effect: hosts are not checked for others"; hds_config);

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::identity::Identity;
-use super::{AdminBind, VariableError, Variables, admin_bind, boolean, endpoint, integer, known, merge};
+use super::{
+    AdminBind, VariableError, Variables, admin_bind, boolean, endpoint, integer, known, merge, tracing,
+};
 
 /// The cluster of the local secret server, as the image names it.
 const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
@@ -46,6 +48,9 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     root.insert("static_resources".to_owned(), static_resources(variables));
     if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
         root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
+    }
+    if let Some(provider) = tracing::bootstrap(variables, &identity)? {
+        root.insert("tracing".to_owned(), provider);
     }
     if let Some(tags) = stats_tags(variables, &identity)? {
         root.insert("stats_config".to_owned(), tags);

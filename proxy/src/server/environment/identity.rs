@@ -51,6 +51,11 @@ impl Identity {
         node
     }
 
+    /// Mesh and resource. `None` when the name does not say.
+    pub(super) fn names(&self) -> Option<(String, String)> {
+        mesh::Identity::parse(&self.id).map(|own| (own.mesh, own.name))
+    }
+
     /// The image's fixed tags: mesh, and node or gateway. `None` when the name does not say.
     pub(super) fn tags(&self) -> Option<[(&'static str, String); 2]> {
         let own = mesh::Identity::parse(&self.id)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use outrigger_xds_protos::json;
 use outrigger_xds_protos::v3::bootstrap::Bootstrap;
 use outrigger_xds_protos::v3::core::grpc_service::TargetSpecifier;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -31,6 +32,12 @@ const XDS: (&str, &str) = ("APPMESH_XDS_ENDPOINT", "cp:18000");
 fn with(pairs: &[(&'static str, &str)]) -> (Bootstrap, Vec<String>) {
     let found = bootstrap_text(&table(&[&[NODE, XDS], pairs].concat())).unwrap();
     (json::from_text(&found.text).unwrap(), found.warnings)
+}
+
+/// The same as JSON.
+fn json_of(pairs: &[(&'static str, &str)]) -> (Value, Vec<String>) {
+    let found = bootstrap_text(&table(&[&[NODE, XDS], pairs].concat())).unwrap();
+    (serde_json::from_str(&found.text).unwrap(), found.warnings)
 }
 
 /// What a node with these further variables is refused with.
@@ -198,7 +205,6 @@ fn wrong_values_stop_the_start_by_name() {
 #[test]
 fn what_is_not_in_effect_is_named() {
     for (name, value) in [
-        ("ENABLE_ENVOY_XRAY_TRACING", "1"),
         ("ENABLE_ENVOY_DATADOG_TRACING", "1"),
         ("ENABLE_ENVOY_JAEGER_TRACING", "1"),
         ("APPMESH_PREVIEW", "1"),
@@ -413,4 +419,46 @@ fn the_metrics_extension_names_the_node_on_every_statistic() {
     assert_eq!(tags("2"), Vec::<String>::new());
     let on = process_settings(&table(&[("APPMESH_METRIC_EXTENSION_VERSION", "1")])).unwrap();
     assert!(on.metrics_extension);
+}
+
+#[test]
+fn xray_becomes_a_provider() {
+    let (bootstrap, warnings) = json_of(&[("ENABLE_ENVOY_XRAY_TRACING", "1")]);
+    assert_eq!(warnings, Vec::<String>::new());
+    let config = &bootstrap["tracing"]["http"]["typed_config"];
+    assert_eq!(
+        config["daemon_endpoint"],
+        json!({"protocol": "UDP", "address": "127.0.0.1", "port_value": 2000})
+    );
+    assert_eq!(config["segment_name"], "m/n");
+    let fields = json!({"origin": "AWS::AppMesh::Proxy",
+        "aws": {"app_mesh": {"mesh_name": "m", "virtual_node_name": "n"}}});
+    assert_eq!(config["segment_fields"], fields);
+    assert!(config.get("sampling_rule_manifest").is_none(), "one in a second and 5 % is the default");
+
+    let on = ("ENABLE_ENVOY_XRAY_TRACING", "true");
+    let more =
+        [on, ("XRAY_DAEMON_PORT", "2001"), ("XRAY_SEGMENT_NAME", "mine"), ("XRAY_SAMPLING_RATE", "0.256")];
+    let (bootstrap, _) = json_of(&more);
+    let config = &bootstrap["tracing"]["http"]["typed_config"];
+    assert_eq!(
+        (&config["daemon_endpoint"]["port_value"], &config["segment_name"]),
+        (&json!(2001), &json!("mine"))
+    );
+    let rules = config["sampling_rule_manifest"]["inline_string"].as_str().unwrap();
+    assert_eq!(rules, r#"{"version":2,"default":{"fixed_target":1,"rate":0.26}}"#);
+
+    let file = [on, ("XRAY_SAMPLING_RULE_MANIFEST", "/rules.json"), ("XRAY_SAMPLING_RATE", "1")];
+    let manifest = &json_of(&file).0["tracing"]["http"]["typed_config"]["sampling_rule_manifest"];
+    assert_eq!(*manifest, json!({"filename": "/rules.json"}), "the file wins");
+    assert!(json_of(&[("XRAY_SAMPLING_RATE", "1")]).0.get("tracing").is_none(), "off unless switched on");
+    for (name, value) in [
+        ("XRAY_SAMPLING_RATE", "2"),
+        ("XRAY_SAMPLING_RATE", "often"),
+        ("XRAY_DAEMON_PORT", "0"),
+        ("AWS_XRAY_DAEMON_ADDRESS", "a:b"),
+    ] {
+        let error = refused(&[on, (name, value)]);
+        assert!(error.starts_with(&format!("environment variable {name}: ")), "{name}={value}: {error}");
+    }
 }

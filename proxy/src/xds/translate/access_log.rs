@@ -154,7 +154,7 @@ fn json_format(json: &wkt::Struct, omit_empty: bool, path: &Path<'_>) -> Result<
 }
 
 /// A protobuf struct as JSON. Its depth is bounded by the protobuf decoder.
-fn object(message: &wkt::Struct) -> Map<String, Value> {
+pub(super) fn object(message: &wkt::Struct) -> Map<String, Value> {
     message.fields.iter().map(|(key, field)| (key.clone(), value(field))).collect()
 }
 

@@ -7,8 +7,7 @@ use outrigger_xds_protos::any;
 use outrigger_xds_protos::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use outrigger_xds_protos::v3::hcm::http_connection_manager::{
     CodecType as CodecNumber, ForwardClientCertDetails, HcmAccessLogOptions, InternalAddressConfig,
-    PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode, Tracing,
-    UpgradeConfig,
+    PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode, UpgradeConfig,
 };
 use outrigger_xds_protos::v3::hcm::{HttpConnectionManager, Rds, RequestIdExtension};
 
@@ -16,7 +15,7 @@ use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::{Scope, ads_reference};
-use super::{access_log, http_filter, http_options, route};
+use super::{access_log, http_filter, http_options, route, tracing as trace};
 use crate::config::listener::{
     CodecType, EscapedSlashes, HttpSettings, RouteSource, ServerHeader, StripHostPort,
 };
@@ -107,7 +106,6 @@ pub(super) fn compile(
         return Err(path.field("forward_client_cert_details").reject("only SANITIZE is supported"));
     }
     check_access_log_options(access_log_options, &path.field("access_log_options"))?;
-    check_tracing(tracing, &path.field("tracing"), scope);
     check_request_id(request_id_extension, &path.field("request_id_extension"), scope)?;
     let stat_prefix = fields::required(stat_prefix, &path.field("stat_prefix"))?;
     let common_path = path.field("common_http_protocol_options");
@@ -158,6 +156,7 @@ pub(super) fn compile(
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
         filters: Vec::new(), // `http_filter` refuses every one but the router.
+        tracing: trace::compile(tracing, stat_prefix, &path.field("tracing"), scope)?,
         stats: stats(stat_prefix, scope),
     })
 }
@@ -280,27 +279,6 @@ fn check_access_log_options(options: &Option<HcmAccessLogOptions>, path: &Path<'
     refuse!(path; access_log_flush_interval, flush_access_log_on_new_request,
         flush_log_on_tunnel_successfully_established);
     Ok(())
-}
-
-/// Without a provider, here or in the bootstrap, Envoy does not trace either: App Mesh always sends `{}`.
-fn check_tracing(tracing: &Option<Tracing>, path: &Path<'_>, scope: &mut Scope<'_>) {
-    let Some(tracing) = tracing else { return };
-    let Tracing {
-        client_sampling,
-        random_sampling,
-        overall_sampling,
-        verbose,
-        max_path_tag_length,
-        custom_tags,
-        provider,
-        spawn_upstream_span,
-        operation,
-        upstream_operation,
-        no_context_propagation,
-    } = tracing;
-    warn_set!(scope, path, "is not in effect: requests are not traced"; client_sampling, random_sampling,
-        overall_sampling, verbose, max_path_tag_length, custom_tags, provider, spawn_upstream_span, operation,
-        upstream_operation, no_context_propagation);
 }
 
 fn check_request_id(

@@ -97,6 +97,7 @@ pub(super) fn compile(
     let socket = fields::socket_address(address, &address_path)?;
     let address = fields::ip_port(socket, &address_path.field("socket_address"))?;
     scope.listener_stats = stats_prefix(stat_prefix, address);
+    scope.direction = direction(*traffic_direction, &path.field("traffic_direction"))?;
     let (chains, default_chain) = chains(filter_chains, default_filter_chain, path, &mut scope)?;
     warn_unmatchable(&chains, filters.inspect, &path.field("filter_chains"), &mut scope);
     let bound = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| *bind_to_port);
@@ -115,7 +116,7 @@ pub(super) fn compile(
         listener_filters_timeout: fields::duration(listener_filters_timeout, &timeout_path)?
             .unwrap_or(FILTERS_TIMEOUT),
         continue_on_timeout: *continue_on_listener_filters_timeout,
-        direction: direction(*traffic_direction, &path.field("traffic_direction"))?,
+        direction: scope.direction,
         backlog: fields::count(tcp_backlog_size).unwrap_or(BACKLOG),
         chains,
         default_chain,

@@ -34,6 +34,7 @@ mod scope;
 mod secret;
 mod tcp_proxy;
 mod tls;
+mod tracing;
 mod warnings;
 
 use std::collections::HashMap;
@@ -56,6 +57,7 @@ pub use path::{Path, Rejection};
 use scope::Scope;
 pub use scope::ads_fetch_timeout;
 pub use secret::Secret;
+pub use tracing::{TracingContext, TracingOptions, of_bootstrap as tracing_of_bootstrap};
 pub use warnings::{Warning, Warnings};
 
 /// What translation needs to know and grows while it works. Owned by the compiler.
@@ -69,6 +71,8 @@ pub struct TranslateContext {
     pub stats: Registry,
     /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
     pub sinks: Option<Arc<Sinks>>,
+    /// Tracers, and the provider of the bootstrap.
+    pub tracing: TracingContext,
     /// Secrets that have arrived (SDS) or were written in the bootstrap, by name. The compiler inserts what
     /// [`secret()`] returned and then translates again every listener and cluster that refers to the name.
     pub secrets: HashMap<String, Arc<Secret>>,
@@ -87,6 +91,7 @@ impl TranslateContext {
             route_tables: Interner::default(),
             stats,
             sinks,
+            tracing: TracingContext::default(),
             secrets: HashMap::new(),
             warnings: Warnings::default(),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),

@@ -10,6 +10,7 @@ use super::fields::refuse;
 use super::path::{Path, Rejection};
 use super::{RequiredCluster, ResourceRef, TranslateContext};
 use crate::base::ids::ClusterId;
+use crate::config::listener::Direction;
 
 /// Envoy's default `initial_fetch_timeout`.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,6 +24,8 @@ pub(super) struct Scope<'c> {
     pub(super) secret_refs: Vec<ResourceRef>,
     /// `listener.<address>.`, while a listener is translated.
     pub(super) listener_stats: String,
+    /// `traffic_direction`, while a listener is translated.
+    pub(super) direction: Direction,
     /// Clusters that must exist.
     pub(super) required_clusters: Vec<RequiredCluster>,
 }
@@ -36,6 +39,7 @@ impl<'c> Scope<'c> {
             route_refs: Vec::new(),
             secret_refs: Vec::new(),
             listener_stats: String::new(),
+            direction: Direction::Unspecified,
             required_clusters: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ mod listeners;
 mod refusals;
 mod routes;
 mod tls;
+mod tracing;
 mod warnings;
 
 use outrigger_xds_protos::any::Typed;

@@ -75,7 +75,10 @@ filter_chains:
       stat_prefix: p
       route_config: {}
       drain_timeout: 3s
-      tracing: {random_sampling: {value: 5}, provider: {name: x}}
+      tracing:
+        verbose: true
+        random_sampling: {value: 5}
+        provider: {name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}}
       http_filters:
       - name: envoy.filters.http.grpc_stats
         typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig}
@@ -93,10 +96,10 @@ filter_chains:
         "enable_reuse_port: ".to_owned(),
         "drain_type: ".to_owned(),
         format!("{manager}.drain_timeout: "),
-        format!("{manager}.tracing.random_sampling: "),
-        format!("{manager}.tracing.provider: "),
         format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),
         format!("{manager}.http_filters[1]: \"mine\""),
+        format!("{manager}.tracing.verbose: "),
+        format!("{manager}.tracing.provider: "),
         "filter_chains[0]: never matches".to_owned(),
         "per_connection_buffer_limit_bytes: ".to_owned(),
     ];

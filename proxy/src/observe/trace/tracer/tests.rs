@@ -1,0 +1,186 @@
+use super::*;
+use crate::observe::test_record::{Exchange, request, response};
+use crate::observe::trace::header::Format;
+use crate::observe::trace::queue::Documents;
+use crate::observe::trace::sampling::manifest::{Manifest, Rate};
+use crate::stats::registry::Registry;
+
+const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8";
+
+/// A connection manager's tracing, a worker, and what comes out of the queue.
+struct Scene {
+    tracing: HttpTracing,
+    worker: WorkerSpans,
+    shard: Shard,
+    queue: Arc<Queue>,
+}
+
+impl Scene {
+    fn new(rate: f64) -> Self {
+        let registry = Registry::new();
+        let queue = Queue::new(&registry, "xray");
+        let settings = xray::Settings {
+            daemon: xray::Daemon::default(),
+            name: "m/n".into(),
+            origin: "".into(),
+            aws: "".into(),
+            manifest: Manifest::of_default(Rate { fixed_target: 0, rate }),
+            node_id: "".into(),
+            rich: false,
+            central: None,
+        };
+        let rules = LocalRules::new(settings.manifest.clone());
+        let tracing = HttpTracing {
+            tracer: Arc::new(Tracer::xray(
+                1,
+                settings,
+                Rules::Local(rules),
+                Propagation::only(Format::XRay),
+                queue.clone(),
+                Instant::now(),
+            )),
+            direction: Direction::Outbound,
+            shares: Shares { client: 1_000_000, random: 1_000_000, overall: 1_000_000 },
+            tags: Vec::new(),
+            max_path: 256,
+            attempts: false,
+            silent: false,
+            stats: TracingStats::new(&registry, "http.x.tracing."),
+        };
+        Self { tracing, worker: WorkerSpans::new(0, 1), shard: registry.shard(), queue }
+    }
+
+    fn begin(&mut self, head: &RequestHead) -> Span {
+        self.tracing.begin(head, Instant::now(), false, &mut self.worker, &self.shard)
+    }
+
+    fn end(&mut self, span: &Span, exchange: &Exchange) {
+        self.tracing.end(span, &exchange.record(), &exchange.request, &mut self.worker);
+    }
+
+    fn documents(&self) -> Vec<serde_json::Value> {
+        let mut spare = Documents::default();
+        let mut all = Vec::new();
+        for lane in self.queue.lanes() {
+            lane.take(&mut spare);
+            all.extend(spare.iter().map(|document| serde_json::from_slice(document).unwrap()));
+        }
+        all
+    }
+}
+
+fn asked(header: Option<&str>) -> RequestHead {
+    let headers: Vec<_> = header.iter().map(|header| ("x-amzn-trace-id", *header)).collect();
+    request("GET", "/a", "h", &headers)
+}
+
+fn sent(scene: &Scene, span: &Span, head: &mut RequestHead) -> String {
+    scene.tracing.inject(span, head);
+    String::from_utf8(head.block.get(HeaderId::AmznTraceId).unwrap().to_vec()).unwrap()
+}
+
+#[test]
+fn the_callers_decision_holds() {
+    let mut scene = Scene::new(0.0);
+    let mut head = asked(Some(&format!("{HEADER};Sampled=1;Lineage=a:1")));
+    let span = scene.begin(&head);
+    assert!(span.sampled, "no rule is asked");
+    let id = String::from_utf8(span.id.hex().to_vec()).unwrap();
+    let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
+    assert_eq!(sent(&scene, &span, &mut head), format!("{root};Parent={id};Sampled=1;Lineage=a:1"));
+    let mut scene = Scene::new(1.0);
+    let mut head = asked(Some(&format!("{HEADER};Sampled=0")));
+    let span = scene.begin(&head);
+    assert!(!span.sampled);
+    assert_eq!(
+        sent(&scene, &span, &mut head),
+        format!("{HEADER};Sampled=0"),
+        "a hop that tells nothing is no parent"
+    );
+    scene.end(&span, &Exchange::example());
+    assert!(scene.documents().is_empty());
+}
+
+#[test]
+fn without_a_decision_rules_are_asked() {
+    for (rate, decision) in [(0.0, "0"), (1.0, "1")] {
+        let mut scene = Scene::new(rate);
+        for header in [None, Some("garbage"), Some(HEADER), Some("Root=bad;Sampled=1")] {
+            let mut head = asked(header);
+            let span = scene.begin(&head);
+            let text = sent(&scene, &span, &mut head);
+            assert!(text.ends_with(&format!(";Sampled={decision}")), "{header:?}: {text}");
+            let keeps = header == Some(HEADER);
+            assert_eq!(text.starts_with("Root=1-5759e988-bd862e3fe1be46a994272793;"), keeps, "{text}");
+        }
+    }
+}
+
+#[test]
+fn who_asks_is_told() {
+    let mut scene = Scene::new(1.0);
+    let span = scene.begin(&asked(Some(&format!("{HEADER};Sampled=?"))));
+    let mut answered = response(200, &[]);
+    scene.tracing.answer(&span, &mut answered);
+    let told = answered.block.get(HeaderId::AmznTraceId).unwrap();
+    assert_eq!(told, b"Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1");
+    let mut own = response(200, &[("x-amzn-trace-id", "Root=app")]);
+    scene.tracing.answer(&span, &mut own);
+    assert_eq!(
+        own.block.get(HeaderId::AmznTraceId),
+        Some(&b"Root=app"[..]),
+        "the application's answer stands"
+    );
+    let quiet = scene.begin(&asked(None));
+    let mut unasked = response(200, &[]);
+    scene.tracing.answer(&quiet, &mut unasked);
+    assert_eq!(unasked.block.get(HeaderId::AmznTraceId), None);
+}
+
+#[test]
+fn a_recorded_exchange_is_one_document() {
+    let mut scene = Scene::new(1.0);
+    let exchange = Exchange::example();
+    let span = scene.begin(&exchange.request);
+    scene.end(&span, &exchange);
+    let documents = scene.documents();
+    assert_eq!(documents.len(), 1);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    assert_eq!(documents[0]["id"], text(&span.id.hex()));
+    assert_eq!(documents[0]["trace_id"], text(&span.trace_id.xray()));
+    assert_eq!(documents[0]["annotations"]["direction"], "egress");
+    let took = documents[0]["end_time"].as_f64().unwrap() - documents[0]["start_time"].as_f64().unwrap();
+    assert!((0.006..0.008).contains(&took), "{took}");
+}
+
+#[test]
+fn reasons_are_counted_as_by_envoy() {
+    let mut scene = Scene::new(1.0);
+    scene.tracing.shares = Shares { client: 1_000_000, random: 0, overall: 1_000_000 };
+    let mut random = Rng::with_seed(1);
+    let mut reason = |headers: &[(&str, &str)], internal, shares| {
+        scene.tracing.shares = shares;
+        scene.tracing.reason(&request("GET", "/", "h", headers), internal, &mut random)
+    };
+    let only_client = Shares { client: 1_000_000, random: 0, overall: 1_000_000 };
+    let none = Shares { overall: 0, ..only_client };
+    let (client, force) = ([("x-client-trace-id", "1")], [("x-envoy-force-trace", "true")]);
+    let found = [
+        reason(&client, false, only_client),
+        reason(&force, true, only_client),
+        reason(&force, false, only_client),
+        reason(&client, false, none),
+        reason(&[], false, Shares { random: 1_000_000, ..only_client }),
+    ];
+    let stats = &scene.tracing.stats;
+    assert_eq!(
+        found,
+        [
+            stats.client_enabled,
+            stats.service_forced,
+            stats.not_traceable,
+            stats.not_traceable,
+            stats.random_sampling
+        ]
+    );
+}

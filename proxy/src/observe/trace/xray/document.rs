@@ -1,0 +1,143 @@
+//! Segment documents. Their shape is what App Mesh's Envoy sent: one segment per hop and no subsegments, so that
+//! service maps, groups and filters stay as they are. [`rich`] adds to it. Source: AWS X-Ray "Segment documents".
+
+mod rich;
+
+use super::{MAX_DOCUMENT, Settings};
+use crate::base::error::ResponseFlags;
+use crate::config::listener::Direction;
+use crate::http::header_id::HeaderId;
+use crate::observe::format::Out;
+use crate::observe::trace::json::Object;
+use crate::observe::trace::span::Finished;
+
+/// Longest text in a document, bytes; annotations may have more.
+const MAX_TEXT: usize = 250;
+const MAX_ANNOTATION: usize = 1000;
+/// X-Ray indexes no more annotations than these.
+const MAX_ANNOTATIONS: usize = 50;
+/// What we say ourselves at most.
+const OWN_ANNOTATIONS: usize = 16;
+
+/// Appends the segment of one exchange. One that is too long leaves out what others added to it, and explanations;
+/// false: even so it does not fit.
+pub fn encode(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    write(settings, finished, false, out);
+    if out.len() - start > MAX_DOCUMENT {
+        out.truncate(start);
+        write(settings, &Finished { tags: &[], ..*finished }, true, out);
+    }
+    out.len() - start <= MAX_DOCUMENT
+}
+
+fn write(settings: &Settings, finished: &Finished<'_>, lean: bool, out: &mut Vec<u8>) {
+    let span = finished.span;
+    let mut segment = Object::begin(out);
+    segment.text("name", settings.name.as_bytes(), usize::MAX);
+    segment.text("id", &span.id.hex(), MAX_TEXT);
+    segment.text("trace_id", &span.trace_id.xray(), MAX_TEXT);
+    if let Some(parent) = span.parent {
+        segment.text("parent_id", &parent.hex(), MAX_TEXT);
+    }
+    segment.seconds("start_time", finished.start);
+    segment.seconds("end_time", finished.end);
+    segment.text("origin", settings.origin.as_bytes(), MAX_TEXT);
+    match settings.rich {
+        true => rich::aws(settings, &mut segment),
+        false => segment.raw("aws", settings.aws.as_bytes()),
+    }
+    let outcome = finished.outcome();
+    segment.flag("error", outcome.error);
+    segment.flag("fault", outcome.fault);
+    segment.flag("throttle", outcome.throttle);
+    http(settings, finished, &mut segment);
+    annotations(settings, finished, &mut segment);
+    if settings.rich && !lean {
+        rich::add(finished, &mut segment);
+    }
+    rich::attempts(settings, finished, lean, &mut segment);
+    segment.end();
+}
+
+fn http(settings: &Settings, finished: &Finished<'_>, segment: &mut Object<'_>) {
+    let (head, record) = (finished.head, finished.record);
+    let mut http = segment.object("http");
+    let mut request = http.object("request");
+    request.text("method", head.method_text(), MAX_TEXT);
+    // Envoy told the query, which may hold what is nobody's business; X-Ray's SDKs do not.
+    let path = if settings.rich { rich::without_query(finished.path()) } else { finished.path() };
+    request.parts("url", &[head.scheme().as_bytes(), b"://", head.authority(), path], MAX_TEXT);
+    request.text("user_agent", head.block.get(HeaderId::UserAgent).unwrap_or_default(), MAX_TEXT);
+    match head.block.get(HeaderId::ForwardedFor) {
+        Some(forwarded) => {
+            let first = forwarded.split(|byte| *byte == b',').next().unwrap_or_default();
+            request.text("client_ip", first.trim_ascii(), MAX_TEXT);
+            request.flag("x_forwarded_for", true);
+        }
+        None => request.written("client_ip", MAX_TEXT, |out| {
+            out.display(record.downstream_direct_remote.ip().to_canonical());
+            true
+        }),
+    }
+    request.end();
+    if record.status > 0 {
+        let mut response = http.object("response");
+        response.number("status", record.status.into());
+        response.number("content_length", record.bytes_sent);
+        response.end();
+    }
+    http.end();
+}
+
+/// Envoy's tags, in the alphabet of annotations.
+fn annotations(settings: &Settings, finished: &Finished<'_>, segment: &mut Object<'_>) {
+    let (head, record) = (finished.head, finished.record);
+    let header = |id| head.block.get(id).unwrap_or_default();
+    let mut list = segment.object("annotations");
+    list.text("direction", direction(finished.direction).as_bytes(), MAX_ANNOTATION);
+    list.text("component", b"proxy", MAX_ANNOTATION);
+    list.text("node_id", settings.node_id.as_bytes(), MAX_ANNOTATION);
+    list.text("guid_x_request_id", header(HeaderId::RequestId), MAX_ANNOTATION);
+    list.text("http_protocol", head.version.as_str().as_bytes(), MAX_ANNOTATION);
+    list.text("request_size", itoa::Buffer::new().format(record.bytes_received).as_bytes(), MAX_ANNOTATION);
+    list.written("response_flags", MAX_ANNOTATION, |out| flags(record.flags, out));
+    let caller = head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or_default();
+    list.text("downstream_cluster", caller, MAX_ANNOTATION);
+    list.text("upstream_cluster", record.cluster.as_bytes(), MAX_ANNOTATION);
+    list.text("upstream_cluster_name", record.cluster.as_bytes(), MAX_ANNOTATION);
+    if let Some(code) = finished.grpc_status() {
+        list.text("grpc_status_code", itoa::Buffer::new().format(code).as_bytes(), MAX_ANNOTATION);
+    }
+    if settings.rich {
+        list.text("cluster", record.cluster.as_bytes(), MAX_ANNOTATION);
+        list.text("route", record.route_name.as_bytes(), MAX_ANNOTATION);
+    }
+    if record.attempts > 1 {
+        list.number("attempts", record.attempts.into());
+    }
+    for tag in finished.tags.iter().take(MAX_ANNOTATIONS - OWN_ANNOTATIONS) {
+        list.written(&tag.key, MAX_ANNOTATION, |out| tag.write(finished, out));
+    }
+    list.end();
+}
+
+/// Short names, with commas; false when there is none.
+fn flags(flags: ResponseFlags, out: &mut Out<'_>) -> bool {
+    for (i, (short, _)) in flags.names().enumerate() {
+        out.plain(if i > 0 { b"," } else { b"" });
+        out.plain(short.as_bytes());
+    }
+    flags != ResponseFlags::NONE
+}
+
+/// What dashboards filter by.
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "egress",
+        Direction::Inbound | Direction::Unspecified => "ingress",
+    }
+}
+
+#[cfg(test)]
+mod tests;

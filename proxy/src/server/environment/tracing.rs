@@ -1,0 +1,192 @@
+//! The image's tracers as Envoy's configuration. At most one is on.
+//! Source: App Mesh "Envoy configuration variables", tracing.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::identity::Identity;
+use super::{VariableError, Variables, boolean, integer};
+use crate::observe::trace::transport::Target;
+use crate::xds::translate::TracingOptions;
+
+const ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
+const RATE: &str = "XRAY_SAMPLING_RATE";
+
+/// `tracing` of the bootstrap. A file of the user's takes its place.
+pub(super) fn bootstrap(
+    variables: &dyn Variables,
+    identity: &Identity,
+) -> Result<Option<Value>, VariableError> {
+    if variables.get("ENVOY_TRACING_CFG_FILE").is_some()
+        || boolean(variables, "ENABLE_ENVOY_XRAY_TRACING")? != Some(true)
+    {
+        return Ok(None);
+    }
+    let names = identity.names();
+    let name = match (variables.get("XRAY_SEGMENT_NAME"), &names) {
+        (Some(name), _) => name,
+        (None, Some((mesh, resource))) => format!("{mesh}/{resource}"),
+        // Envoy falls back to `node.cluster`.
+        (None, None) => String::new(),
+    };
+    let mut config = json!({
+        "@type": "type.googleapis.com/envoy.config.trace.v3.XRayConfig",
+        "segment_name": name,
+        "segment_fields": { "origin": "AWS::AppMesh::Proxy" },
+    });
+    if let Some((mesh, resource)) = names {
+        // Gateways are called virtual nodes here as well.
+        config["segment_fields"]["aws"] =
+            json!({ "app_mesh": { "mesh_name": mesh, "virtual_node_name": resource } });
+    }
+    let Endpoint { host, port } = daemon(variables)?.udp;
+    config["daemon_endpoint"] = json!({ "protocol": "UDP", "address": host, "port_value": port });
+    if let Some(manifest) = manifest(variables)? {
+        config["sampling_rule_manifest"] = manifest;
+    }
+    Ok(Some(json!({ "http": { "name": "envoy.tracers.xray", "typed_config": config } })))
+}
+
+/// Our own variables: what holds for every provider.
+///
+/// `OUTRIGGER_XRAY_SEGMENTS`: `parity` (default), what App Mesh's Envoy sent, or `rich`: each try is a subsegment,
+/// failures have a cause. `OUTRIGGER_XRAY_SAMPLING`: `local` (default), or `central`: the rules of the X-Ray service,
+/// through the daemon's TCP port.
+pub fn options(variables: &dyn Variables) -> Result<TracingOptions, VariableError> {
+    let rich = choice(variables, "OUTRIGGER_XRAY_SEGMENTS", "parity", "rich")?;
+    let central = choice(variables, "OUTRIGGER_XRAY_SAMPLING", "local", "central")?;
+    let central = match central {
+        true => {
+            Some(daemon(variables)?.tcp).map(|Endpoint { host, port }| Target::Address(host.into(), port))
+        }
+        false => None,
+    };
+    Ok(TracingOptions { rich, central, ..TracingOptions::default() })
+}
+
+/// True for `other`, false for `default` and when unset.
+fn choice(variables: &dyn Variables, name: &str, default: &str, other: &str) -> Result<bool, VariableError> {
+    match variables.get(name) {
+        None => Ok(false),
+        Some(text) if text == default => Ok(false),
+        Some(text) if text == other => Ok(true),
+        Some(text) => Err(VariableError::new(name, format!("{text:?} is neither {default} nor {other}"))),
+    }
+}
+
+/// A file of rules wins over a rate.
+fn manifest(variables: &dyn Variables) -> Result<Option<Value>, VariableError> {
+    if let Some(path) = variables.get("XRAY_SAMPLING_RULE_MANIFEST") {
+        return Ok(Some(json!({ "filename": path })));
+    }
+    let Some(text) = variables.get(RATE) else { return Ok(None) };
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    let Some(rate) = rate else {
+        return Err(VariableError::new(RATE, format!("{text:?} is not a share from 0 to 1")));
+    };
+    // The image rounded to whole percents.
+    let rate = (rate * 100.0).round() / 100.0;
+    let rules = json!({ "version": 2, "default": { "fixed_target": 1, "rate": rate } });
+    Ok(Some(json!({ "inline_string": rules.to_string() })))
+}
+
+/// Host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Where the daemon takes segments, and where it answers questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DaemonAddress {
+    pub(super) udp: Endpoint,
+    pub(super) tcp: Endpoint,
+}
+
+/// `AWS_XRAY_DAEMON_ADDRESS`: `host`, `host:port`, or `tcp:host:port udp:host:port` in either order; else loopback.
+/// The port is `XRAY_DAEMON_PORT` unless the address has one.
+pub(super) fn daemon(variables: &dyn Variables) -> Result<DaemonAddress, VariableError> {
+    const PORT: &str = "XRAY_DAEMON_PORT";
+    let port = integer(variables, PORT)?.unwrap_or(2000);
+    let port = u16::try_from(port).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| VariableError::new(PORT, "is not a port"))?;
+    let Some(text) = variables.get(ADDRESS) else {
+        let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port };
+        return Ok(DaemonAddress { udp: endpoint.clone(), tcp: endpoint });
+    };
+    parse(&text, port).ok_or_else(|| {
+        let message = format!("{text:?} is none of host, host:port, \"tcp:host:port udp:host:port\"");
+        VariableError::new(ADDRESS, message)
+    })
+}
+
+fn parse(text: &str, port: u16) -> Option<DaemonAddress> {
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    match parts.as_slice() {
+        [one] => {
+            let endpoint = endpoint(one, port)?;
+            Some(DaemonAddress { udp: endpoint.clone(), tcp: endpoint })
+        }
+        [one, other] => {
+            let of = |kind| [one, other].into_iter().find_map(|part| part.strip_prefix(kind));
+            Some(DaemonAddress { udp: endpoint(of("udp:")?, port)?, tcp: endpoint(of("tcp:")?, port)? })
+        }
+        _ => None,
+    }
+}
+
+/// `host`, `host:port`, an IPv6 address as it is, or in brackets with a port.
+fn endpoint(text: &str, port: u16) -> Option<Endpoint> {
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Some(Endpoint { host: ip.to_string(), port });
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        None => (text, port),
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)?),
+    };
+    let host = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']')?.parse::<IpAddr>().ok()?.to_string(),
+        None => host.to_owned(),
+    };
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || host.contains("::");
+    (!host.is_empty() && host.chars().all(|c| valid(c) || c == ':' && host.parse::<IpAddr>().is_ok()))
+        .then_some(Endpoint { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(udp: (&str, u16), tcp: (&str, u16)) -> Option<DaemonAddress> {
+        let endpoint = |(host, port): (&str, u16)| Endpoint { host: host.to_owned(), port };
+        Some(DaemonAddress { udp: endpoint(udp), tcp: endpoint(tcp) })
+    }
+
+    #[test]
+    fn addresses_of_the_daemon() {
+        let one = |host, port| both((host, port), (host, port));
+        for (text, expected) in [
+            ("10.0.0.1", one("10.0.0.1", 7)),
+            ("10.0.0.1:2001", one("10.0.0.1", 2001)),
+            ("xray-daemon.default:2000", one("xray-daemon.default", 2000)),
+            ("::1", one("::1", 7)),
+            ("[::1]", one("::1", 7)),
+            ("[fd00::2]:2002", one("fd00::2", 2002)),
+            ("tcp:10.0.0.1:2000 udp:10.0.0.2:2001", both(("10.0.0.2", 2001), ("10.0.0.1", 2000))),
+            ("udp:a:1  tcp:b:2", both(("a", 1), ("b", 2))),
+            ("tcp:a:1", None),
+            ("udp:a:1 udp:b:2", None),
+            ("a:b", None),
+            ("a:0", None),
+            ("a:70000", None),
+            ("[a]:1", None),
+            (":1", None),
+            ("a b c", None),
+            ("a/b", None),
+        ] {
+            assert_eq!(parse(text, 7), expected, "{text}");
+        }
+    }
+}
