@@ -14,20 +14,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("stats", &["base"]),
     ("observe", &["base", "stats", "config", "wire"]),
-    ("config", &["base", "stats", "observe", "filter"]),
+    ("config", &["base", "stats", "observe"]),
     ("net", &["base", "stats", "config"]),
     ("tls", &["base", "stats", "config", "net"]),
     ("wire", &["base", "stats", "config", "net"]),
-    ("filter", &["base", "stats", "config", "wire"]),
     ("upstream", &["base", "stats", "config", "net", "tls", "wire", "observe"]),
-    ("http", &["base", "stats", "config", "net", "tls", "upstream", "observe", "wire", "filter"]),
+    ("http", &["base", "stats", "config", "net", "tls", "upstream", "observe", "wire"]),
     ("tcp", &["base", "stats", "config", "net", "tls", "upstream", "observe"]),
-    (
-        "worker",
-        &["base", "stats", "config", "net", "tls", "upstream", "observe", "wire", "filter", "http", "tcp"],
-    ),
+    ("worker", &["base", "stats", "config", "net", "tls", "upstream", "observe", "wire", "http", "tcp"]),
     ("health", &["base", "stats", "config", "net", "upstream", "observe"]),
-    ("xds", &["base", "stats", "config", "observe", "filter"]),
+    ("xds", &["base", "stats", "config", "observe"]),
     ("admin", &["base", "stats", "config", "observe"]),
 ];
 
@@ -35,7 +31,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 fn layer(segments: &[&str]) -> String {
     match segments {
         ["http", "codec" | "head" | "header_id", ..] => "wire".to_owned(),
-        ["http", "filter", ..] => "filter".to_owned(),
         [first, ..] => (*first).to_owned(),
         [] => String::new(),
     }

@@ -138,6 +138,19 @@ typed! {
     HTTP_CONNECTION_MANAGER v3::hcm::HttpConnectionManager
         = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     TCP_PROXY v3::tcp_proxy::TcpProxy = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    CONNECTION_LIMIT v3::connection_limit::ConnectionLimit
+        = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit";
+    NETWORK_LOCAL_RATE_LIMIT v3::network_local_ratelimit::LocalRateLimit
+        = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit";
+    FIXED_HEAP v3::fixed_heap::FixedHeapConfig = "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig";
+    INJECTED_RESOURCE v3::injected_resource::InjectedResourceConfig
+        = "envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig";
+    DOWNSTREAM_CONNECTIONS v3::downstream_connections::DownstreamConnectionsConfig
+        = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
+    CGROUP_MEMORY v3::cgroup_memory::CgroupMemoryConfig
+        = "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig";
+    SCALE_TIMERS v3::overload::ScaleTimersOverloadActionConfig
+        = "envoy.config.overload.v3.ScaleTimersOverloadActionConfig";
     NETWORK_RBAC v3::network_rbac::Rbac = "envoy.extensions.filters.network.rbac.v3.RBAC";
     ORIGINAL_DST v3::original_dst::OriginalDst = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
     TLS_INSPECTOR v3::tls_inspector::TlsInspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
@@ -154,6 +167,10 @@ typed! {
         = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
     HEADER_MUTATION_PER_ROUTE v3::header_mutation::HeaderMutationPerRoute
         = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute";
+    BUFFER v3::buffer::Buffer = "envoy.extensions.filters.http.buffer.v3.Buffer";
+    BUFFER_PER_ROUTE v3::buffer::BufferPerRoute = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute";
+    ADAPTIVE_CONCURRENCY v3::adaptive_concurrency::AdaptiveConcurrency
+        = "envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency";
     HEALTH_CHECK v3::health_check::HealthCheck = "envoy.extensions.filters.http.health_check.v3.HealthCheck";
     HTTP_RBAC v3::http_rbac::Rbac = "envoy.extensions.filters.http.rbac.v3.RBAC";
     HTTP_RBAC_PER_ROUTE v3::http_rbac::RbacPerRoute = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";

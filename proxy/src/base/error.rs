@@ -33,20 +33,20 @@ response_flags! {
     UPSTREAM_CONNECTION_TERMINATION = 6, "UC", "UpstreamConnectionTermination";
     UPSTREAM_OVERFLOW = 7, "UO", "UpstreamOverflow";
     NO_ROUTE_FOUND = 8, "NR", "NoRouteFound";
-    UPSTREAM_RETRY_LIMIT_EXCEEDED = 9, "URX", "UpstreamRetryLimitExceeded";
-    DOWNSTREAM_CONNECTION_TERMINATION = 10, "DC", "DownstreamConnectionTermination";
-    STREAM_IDLE_TIMEOUT = 11, "SI", "StreamIdleTimeout";
-    DOWNSTREAM_PROTOCOL_ERROR = 12, "DPE", "DownstreamProtocolError";
-    UPSTREAM_PROTOCOL_ERROR = 13, "UPE", "UpstreamProtocolError";
-    UPSTREAM_MAX_STREAM_DURATION = 14, "UMSDR", "UpstreamMaxStreamDurationReached";
-    DURATION_TIMEOUT = 15, "DT", "DurationTimeout";
-    NO_CLUSTER_FOUND = 16, "NC", "NoClusterFound";
-    OVERLOAD_MANAGER = 17, "OM", "OverloadManagerTerminated";
-    DNS_RESOLUTION_FAILED = 18, "DF", "DnsResolutionFailed";
-    DOWNSTREAM_REMOTE_RESET = 19, "DR", "DownstreamRemoteReset";
-    FAULT_DELAY = 20, "DI", "DelayInjected";
-    FAULT_ABORT = 21, "FI", "FaultInjected";
-    RATE_LIMITED = 22, "RL", "RateLimited";
+    FAULT_DELAY = 9, "DI", "DelayInjected";
+    FAULT_ABORT = 10, "FI", "FaultInjected";
+    RATE_LIMITED = 11, "RL", "RateLimited";
+    DOWNSTREAM_CONNECTION_TERMINATION = 12, "DC", "DownstreamConnectionTermination";
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 13, "URX", "UpstreamRetryLimitExceeded";
+    STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout";
+    DOWNSTREAM_PROTOCOL_ERROR = 15, "DPE", "DownstreamProtocolError";
+    UPSTREAM_MAX_STREAM_DURATION = 16, "UMSDR", "UpstreamMaxStreamDurationReached";
+    DURATION_TIMEOUT = 17, "DT", "DurationTimeout";
+    UPSTREAM_PROTOCOL_ERROR = 18, "UPE", "UpstreamProtocolError";
+    NO_CLUSTER_FOUND = 19, "NC", "NoClusterFound";
+    OVERLOAD_MANAGER = 20, "OM", "OverloadManagerTerminated";
+    DNS_RESOLUTION_FAILED = 21, "DF", "DnsResolutionFailed";
+    DOWNSTREAM_REMOTE_RESET = 22, "DR", "DownstreamRemoteReset";
 }
 
 impl ResponseFlags {

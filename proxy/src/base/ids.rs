@@ -40,6 +40,11 @@ dense_id!(
     RouteTableId
 );
 
+dense_id!(
+    /// The name of an HTTP filter, by which routes refer to it.
+    FilterId
+);
+
 /// Gives every name of one kind its dense id. Owned by the snapshot compiler.
 ///
 /// Ids grow only: a removed cluster leaves an empty slot, so an id held by a long-lived

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::filter::HttpFilter;
+use super::guard::Guard;
 use super::live::ListenerSockets;
 use super::route::ClusterChoice;
 use super::secret::ServerTls;
@@ -149,6 +151,8 @@ pub struct FilterChain {
     pub tls: Option<Arc<ServerTls>>,
     /// Bounds the TLS handshake; zero means no limit.
     pub transport_socket_timeout: Duration,
+    /// Network filters before the terminal one, which decide whether a connection is served.
+    pub guards: Vec<Guard>,
     /// The terminal network filter.
     pub filter: NetworkFilter,
 }
@@ -249,7 +253,7 @@ pub struct HttpSettings {
     /// Access loggers; empty is off.
     pub access_logs: Vec<Arc<AccessLog>>,
     /// HTTP filters before the router, in order.
-    pub filters: Vec<crate::http::filter::Filter>,
+    pub filters: Vec<HttpFilter>,
     /// What is traced; `None` is off.
     pub tracing: Option<HttpTracing>,
     /// Handles of `http.<stat_prefix>.*`.

@@ -2,7 +2,9 @@
 //! bits, circuit-breaker counts and bound sockets. Each is shared by all workers for a stated reason,
 //! and is carried from one snapshot to the next as long as its owner stays the same.
 
+mod bucket;
 mod connections;
+mod gradient;
 mod health;
 mod limit;
 mod outlier;
@@ -12,7 +14,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+pub use bucket::{BucketSize, TokenBucket};
 pub use connections::{Connections, Waiting};
+pub use gradient::Gradient;
 pub use health::{Health, HealthEpoch};
 pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};

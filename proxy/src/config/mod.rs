@@ -5,12 +5,15 @@
 //! after publishing are those in [`live`].
 
 pub mod cluster;
+pub mod filter;
+pub mod guard;
 pub mod health;
 pub mod listener;
 pub mod live;
 pub mod outlier;
 pub mod outside;
 pub mod publish;
+pub mod rbac;
 pub mod retry;
 pub mod route;
 pub mod secret;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::filter::Overrides;
 use super::live::Priority;
 use super::retry::RetryPolicy;
 use crate::base::ids::ClusterId;
@@ -38,6 +39,8 @@ pub struct RouteTable {
     pub most_specific_wins: bool,
     /// Lower-case names stripped from external requests.
     pub internal_only_headers: Vec<Box<str>>,
+    /// What the table says about filters.
+    pub filters: Overrides,
 }
 
 /// One virtual host.
@@ -57,6 +60,8 @@ pub struct VirtualHost {
     pub include_is_timeout_retry: bool,
     /// `require_tls`: redirect plaintext requests to https.
     pub require_tls: TlsRequirement,
+    /// What this host says about filters.
+    pub filters: Overrides,
 }
 
 /// Which plaintext requests a virtual host redirects to https.
@@ -82,6 +87,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Header edits of this route.
     pub headers: HeaderEdits,
+    /// What this route says about filters.
+    pub filters: Overrides,
 }
 
 /// Conditions of one route; all must hold.
@@ -206,6 +213,8 @@ pub struct WeightedCluster {
     pub headers: HeaderEdits,
     /// Authority to send instead.
     pub host_rewrite: Option<Box<str>>,
+    /// What this entry says about filters.
+    pub filters: Overrides,
 }
 
 /// The cluster of a weighted entry.

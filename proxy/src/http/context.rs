@@ -1,6 +1,6 @@
 //! What every request of one downstream connection shares.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::drain::Drain;
 use crate::config::RouteTable;
 use crate::config::listener::{HttpSettings, RouteSource};
+use crate::config::live::TokenBucket;
 use crate::upstream::local::Local;
 use crate::upstream::view::View;
 
@@ -36,6 +37,8 @@ pub struct ConnContext {
     pub drain: Drain,
     /// The drain time is over: exchanges end where they are.
     pub cut: Cell<bool>,
+    /// Requests of this connection, where they are limited per connection. The first limit met decides, as in Envoy.
+    pub bucket: OnceCell<TokenBucket>,
 }
 
 impl ConnContext {

@@ -103,6 +103,20 @@ fn apply(remove: &[Box<str>], adds: &[HeaderAdd], values: &Values, joined: &[&st
     for name in remove {
         block.remove_named(name.as_bytes());
     }
+    add_all(adds, values, joined, block);
+}
+
+/// Applies additions to a request whose values were rendered before.
+pub fn add_to_request(adds: &[HeaderAdd], values: &Values, block: &mut HeaderBlock) {
+    add_all(adds, values, JOINED_IN_REQUESTS, block);
+}
+
+/// Applies additions to a response whose values were rendered before.
+pub fn add_to_response(adds: &[HeaderAdd], values: &Values, block: &mut HeaderBlock) {
+    add_all(adds, values, JOINED_IN_RESPONSES, block);
+}
+
+fn add_all(adds: &[HeaderAdd], values: &Values, joined: &[&str], block: &mut HeaderBlock) {
     for overwrite in [true, false] {
         for (add, value) in adds.iter().zip(values) {
             if is_overwrite(add.action) == overwrite && (add.keep_empty || !value.is_empty()) {

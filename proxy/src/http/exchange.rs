@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::codec::Downstream;
 use super::context::ConnContext;
+use super::filter::{Running, Verdict};
 use super::head::RequestHead;
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
-use super::route::{self, Found};
+use super::route;
 use super::summary::Summary;
 use super::{redirect, request_headers};
 use crate::base::error::{ProxyError, ResponseFlags};
@@ -43,6 +44,8 @@ pub struct Exchange<'r> {
     upgraded: bool,
     /// An internal caller wants timeouts answered with 204 (`x-envoy-upstream-rq-timeout-alt-response`).
     pub(super) no_content_on_timeout: bool,
+    /// The filters, once they run.
+    pub(super) filters: Option<Running<'r>>,
 }
 
 /// How serving ended when nothing failed.
@@ -73,6 +76,7 @@ pub async fn run(
         broken: false,
         upgraded: false,
         no_content_on_timeout: false,
+        filters: None,
     };
     let reply = match exchange.serve(down, deadline).await {
         Ok(Served::Relayed) => None,
@@ -86,6 +90,9 @@ pub async fn run(
         ctx.local.stats.gauge_add(ctx.settings.stats.downstream_cx_upgrades_active, -1);
     }
     let ended = exchange.summary.finish(&exchange.head);
+    if let Some(filters) = exchange.filters.as_mut().filter(|_| !exchange.broken) {
+        filters.complete(ended);
+    }
     Outcome { close: exchange.broken || exchange.last, head: exchange.head, ended }
 }
 
@@ -116,14 +123,27 @@ impl<'r> Exchange<'r> {
             ctx.local.stats.inc(ctx.settings.stats.downstream_rq_non_relative_path);
             return Err(ProxyError::NoPath);
         }
-        let virtual_host = self.find_virtual_host()?;
-        if redirect::wants_tls(virtual_host.require_tls, &self.head, caller.internal) {
+        let virtual_host = self.find_virtual_host();
+        let wants_tls = virtual_host
+            .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, caller.internal));
+        if !wants_tls {
+            self.summary.found = virtual_host.and_then(|host| route::find(host, &self.head, self.random));
+        }
+        if !ctx.settings.filters.is_empty() {
+            let verdict = self.begin_filters();
+            if !matches!(verdict, Verdict::Pass)
+                && let Some(reply) = Box::pin(self.follow_filters(verdict, down, deadline)).await?
+            {
+                return Ok(Served::Reply(reply));
+            }
+        }
+        if wants_tls {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
             let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
             reply.location = Some(redirect::to_https(&self.head));
             return Ok(Served::Reply(reply));
         }
-        let found = self.find_route(virtual_host)?;
+        let Some(found) = self.summary.found else { return Err(self.no_route()) };
         match &found.route.action {
             RouteAction::Forward(forward) => {
                 self.forward(found, forward, down, deadline).await?;
@@ -155,16 +175,8 @@ impl<'r> Exchange<'r> {
         }
     }
 
-    fn find_virtual_host(&self) -> Result<&'r VirtualHost, ProxyError> {
-        let table = self.ctx.route_table(self.view);
-        let found = table.and_then(|table| route::virtual_host_for(table, &self.head));
-        found.ok_or_else(|| self.no_route())
-    }
-
-    fn find_route(&mut self, virtual_host: &'r VirtualHost) -> Result<Found<'r>, ProxyError> {
-        let found = route::find(virtual_host, &self.head, self.random);
-        self.summary.found = found;
-        found.ok_or_else(|| self.no_route())
+    fn find_virtual_host(&self) -> Option<&'r VirtualHost> {
+        route::virtual_host_for(self.ctx.route_table(self.view)?, &self.head)
     }
 
     fn no_route(&self) -> ProxyError {
@@ -219,3 +231,4 @@ impl<'r> Exchange<'r> {
 mod answer;
 mod edit;
 mod failure;
+mod filters;

@@ -125,7 +125,10 @@ impl<'r> Exchange<'r> {
         may_say.then(|| Asked::take(&mut self.head.block)).flatten()
     }
 
-    fn replay_buffer(&self, forward: &Forward, retries: &Retries<'_>) -> ReplayBuffer {
+    fn replay_buffer(&mut self, forward: &Forward, retries: &Retries<'_>) -> ReplayBuffer {
+        if let Some(body) = self.collected_body() {
+            return body;
+        }
         if self.head.body == BodyLength::None || !retries.wants_replay() {
             return ReplayBuffer::new();
         }
@@ -152,7 +155,10 @@ impl<'r> Exchange<'r> {
     }
 
     /// The client waits for permission to send its body: give it, or pass the question on.
-    fn answer_expectation(&mut self, down: &mut Downstream<'_>) -> Result<(), ProxyError> {
+    pub(in crate::http) fn answer_expectation(
+        &mut self,
+        down: &mut Downstream<'_>,
+    ) -> Result<(), ProxyError> {
         if !self.head.expects_continue {
             return Ok(());
         }

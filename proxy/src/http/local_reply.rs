@@ -25,6 +25,12 @@ pub struct LocalReply {
     pub location: Option<Vec<u8>>,
     /// `content-type` of a body; `None`: `text/plain`.
     pub content_type: Option<Box<str>>,
+    /// Further headers.
+    pub headers: Vec<(&'static [u8], Vec<u8>)>,
+    /// What gRPC callers are told instead of the status that the HTTP one maps to.
+    pub grpc_status: Option<u32>,
+    /// The answer as it is: no route edits it, and gRPC callers get no other.
+    pub unedited: bool,
     /// The connection takes no further request.
     pub close: bool,
 }
@@ -40,6 +46,9 @@ impl LocalReply {
             overloaded: false,
             location: None,
             content_type: None,
+            headers: Vec::new(),
+            grpc_status: None,
+            unedited: false,
             close: false,
         }
     }
@@ -138,8 +147,12 @@ impl LocalReply {
         if let Some(location) = &self.location {
             block.append(b"location", location);
         }
-        if grpc {
-            grpc_headers(&mut block, self.status, &self.body);
+        for (name, value) in &self.headers {
+            block.append(name, value);
+        }
+        if grpc && !self.unedited {
+            let status = self.grpc_status.unwrap_or_else(|| grpc::status_from_http(self.status).into());
+            grpc_headers(&mut block, status, &self.body);
             return (head(200, block, BodyLength::None), b"".as_slice().into());
         }
         if self.body.is_empty() {
@@ -154,9 +167,9 @@ fn head(status: u16, block: HeaderBlock, body: BodyLength) -> ResponseHead {
     ResponseHead { block, status, version: Version::Http11, body, upgrade: None }
 }
 
-fn grpc_headers(block: &mut HeaderBlock, status: u16, body: &[u8]) {
+fn grpc_headers(block: &mut HeaderBlock, status: u32, body: &[u8]) {
     block.add(HeaderId::ContentType, b"application/grpc");
-    block.append(b"grpc-status", grpc::status_from_http(status).to_string().as_bytes());
+    block.append(b"grpc-status", status.to_string().as_bytes());
     if !body.is_empty() {
         let mut message = Vec::with_capacity(body.len());
         grpc::encode_message(body, &mut message);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::attempt::Attempt;
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::exchange::Exchange;
+use super::filter::{Throttle, Throttled};
 use super::head::{HeaderBlock, ResponseHead};
 use super::pump::{Pump, PumpError};
 use super::replay::ReplayBuffer;
@@ -46,7 +47,10 @@ pub async fn run(
             timers.enter_tunnel();
             tunnel_both(attempt, down, &mut ahead, &mut body, timers).await
         }
-        Ok(()) => poll_fn(|cx| poll_bodies(cx, attempt, down, replay, &mut body, timers)).await,
+        Ok(()) => {
+            let mut throttle = exchange.filters.as_mut().and_then(|filters| filters.throttle.take());
+            poll_fn(|cx| poll_bodies(cx, attempt, down, replay, &mut body, timers, throttle.as_mut())).await
+        }
     };
     exchange.summary.bytes_sent = body.bytes;
     exchange.summary.trailers = body.take_trailers();
@@ -72,6 +76,7 @@ fn poll_bodies(
     replay: &mut ReplayBuffer,
     body: &mut Pump,
     timers: &mut Timers<'_>,
+    throttle: Option<&mut Throttle>,
 ) -> Poll<Result<(), Cut>> {
     let before = (attempt.request.bytes, body.bytes);
     if !attempt.request.is_done() && !attempt.upstream_closed_body {
@@ -85,7 +90,12 @@ fn poll_bodies(
             timers.request_complete(Instant::now());
         }
     }
-    match body.poll(cx, &mut attempt.lease.stream, down) {
+    let source = &mut attempt.lease.stream;
+    let moved = match throttle {
+        None => body.poll(cx, source, down),
+        Some(throttle) => body.poll(cx, &mut Throttled { source, throttle }, down),
+    };
+    match moved {
         Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
         Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(Cut::Upstream(error))),
         Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Cut::Client)),

@@ -2,7 +2,7 @@
 //! kept, up to a bound; beyond it the request is still forwarded but no longer retried.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::head::HeaderBlock;
@@ -23,6 +23,8 @@ pub struct ReplayBuffer {
     limit: usize,
     /// Where kept bytes are accounted for; `None`: nothing is kept.
     store: Option<Rc<ReplayStore>>,
+    /// The whole body was read before the first attempt.
+    whole: bool,
 }
 
 impl ReplayBuffer {
@@ -43,7 +45,7 @@ impl ReplayBuffer {
 
     /// Whether another attempt could send the same body.
     pub fn can_replay(&self) -> bool {
-        self.store.is_some() && !self.overflowed
+        self.whole || (self.store.is_some() && !self.overflowed)
     }
 
     /// Whether the body grew past the bound.
@@ -59,6 +61,40 @@ impl ReplayBuffer {
     /// Body bytes read from the client.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether the client sent trailers.
+    pub fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
+    /// Reads the whole body before the first attempt: ready with false when it is longer than `limit` bytes. It can
+    /// then be sent as often as wanted, and is in nobody's account.
+    pub fn poll_collect(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: &mut Downstream<'_>,
+        limit: usize,
+    ) -> Poll<Result<bool, StreamError>> {
+        loop {
+            match ready!(down.poll_fill(cx))? {
+                Fill::End => {
+                    (self.ended, self.whole) = (true, true);
+                    self.trailers = down.take_trailers();
+                    return Poll::Ready(Ok(true));
+                }
+                Fill::Data => {
+                    let chunk = down.chunk();
+                    let count = chunk.len();
+                    self.received += count as u64;
+                    if self.kept.len() + count > limit {
+                        return Poll::Ready(Ok(false));
+                    }
+                    self.kept.extend_from_slice(chunk);
+                    down.consume(count);
+                }
+            }
+        }
     }
 
     fn keep(&mut self, bytes: &[u8]) {

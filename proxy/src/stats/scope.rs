@@ -4,6 +4,7 @@
 //! A bundle also owns its names: the statistics disappear with its last clone. Bundles of one scope
 //! share their cells, so a cluster that is updated in place goes on counting.
 
+mod filter;
 mod process;
 mod tracing;
 
@@ -11,6 +12,10 @@ use std::net::SocketAddr;
 
 use super::registry::{Counter, Gauge, Histogram, Registry, Shard, StatusCodes};
 
+pub use filter::{
+    ConnectionLimitStats, CorsStats, FaultStats, GradientStats, LocalRateLimitStats, NetworkRateLimitStats,
+    PolicyStats, RbacStats,
+};
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, ListenerManagerStats, ServerStats,
     SubscriptionStats,

@@ -1,7 +1,7 @@
 //! From an accepted socket to its filter chain: original destination, protocol detection, chain choice,
 //! TLS, then HTTP or TCP.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::Worker;
+use super::guard::{self, Peer};
 use super::reconcile::ChainDrains;
 use crate::base::drain::Drain;
 use crate::base::ids::ListenerId;
@@ -285,6 +286,7 @@ async fn inspect(worker: &Rc<Worker>, listener: &Listener, tcp: &TcpStream) -> O
 async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chosen: Chosen) {
     let Arrival { tcp, peer, destination, original, detected } = arrival;
     let Chosen { chain, drain } = chosen;
+    let Some(_admission) = guard::admit(&chain, &worker.local).await else { return };
     let io = match &chain.tls {
         None => Stream::Tcp(tcp),
         Some(tls) => match Box::pin(tls::accept(tls, tcp, chain.transport_socket_timeout)).await {
@@ -304,6 +306,10 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     };
     let id = worker.local.connection_id();
     let server_name = detected.server_name.unwrap_or_default();
+    let who = Peer { io: &io, peer, destination, server_name: &server_name };
+    if !chain.guards.is_empty() && !guard::authorise(&chain, &worker.local, &who).await {
+        return;
+    }
     match &chain.filter {
         NetworkFilter::Http(settings) => {
             let context = ConnContext {
@@ -318,6 +324,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 filter_chain: chain.name.clone(),
                 drain,
                 cut: Cell::new(false),
+                bucket: OnceCell::new(),
             };
             http::conn::serve(Rc::new(context), io).await;
         }

@@ -68,6 +68,7 @@ impl<'r> Exchange<'r> {
         found: Found<'r>,
         entry: Option<&'r WeightedCluster>,
     ) {
+        self.summary.status = response.status;
         let timing = &self.summary.timing;
         let now = timing.upstream_first_byte.unwrap_or(timing.started);
         let service = millis(now.duration_since(timing.started));
@@ -79,6 +80,7 @@ impl<'r> Exchange<'r> {
             response.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
         self.apply_response_edits(response, found, entry);
+        self.filter_response(response);
         self.summary.answer_span(response);
         response_headers::finish(response, &self.head, &self.ctx.settings, &self.ctx.local, now);
     }

@@ -68,12 +68,15 @@ impl Exchange<'_> {
         self.summary.status = 0;
         self.last |= reply.close;
         self.summary.count_upstream(reply.status);
+        let unedited = reply.unedited;
         let (mut response, body) = reply.into_response(self.grpc);
+        self.dress_answer(&mut response);
         // As in Envoy, edits of an answer of our own find no status yet.
-        if let Some(found) = self.summary.found {
+        if let Some(found) = self.summary.found.filter(|_| !unedited) {
             self.apply_response_edits(&mut response, found, None);
         }
         self.summary.status = response.status;
+        self.filter_response(&mut response);
         self.summary.answer_span(&mut response);
         let now = Instant::now();
         response_headers::finish(&mut response, &self.head, &self.ctx.settings, &self.ctx.local, now);

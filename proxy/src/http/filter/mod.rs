@@ -1,6 +1,190 @@
-//! HTTP filters between the connection manager and the router, as an enum so that dispatch inlines.
-//! Header-only filters are synchronous. None is configured yet; translation refuses every other filter by name.
+//! HTTP filters between connection manager and router: in order on requests, in reverse on responses.
+//!
+//! An enum, so that dispatch inlines. Filters are synchronous; one that has to wait says so in its [`Verdict`], and
+//! the exchange waits for it. A filter keeps state for a request only when it has something to do later.
 
-/// One configured filter.
-#[derive(Clone, Debug)]
-pub enum Filter {}
+mod concurrency;
+mod cors;
+mod fault;
+mod headers;
+mod rate_limit;
+mod rbac;
+mod throttle;
+
+use std::time::{Duration, Instant};
+
+use super::context::ConnContext;
+use super::head::{RequestHead, ResponseHead};
+use super::local_reply::LocalReply;
+use super::replay::ReplayBuffer;
+use super::route::Found;
+use super::summary::Summary;
+use crate::base::ids::ClusterId;
+use crate::config::filter::{FilterKind, HttpFilter, Levels};
+use crate::config::route::HeaderAdd;
+
+pub use throttle::{Throttle, Throttled};
+
+/// What the filters make of a request so far.
+#[derive(Debug)]
+pub enum Verdict {
+    /// All have seen it: on to the router.
+    Pass,
+    /// This answers it.
+    Answer(Box<LocalReply>),
+    /// Ask again after this time.
+    Delay(Duration),
+    /// Ask again when the whole body is here, at most this many bytes of it.
+    Collect(u32),
+}
+
+/// A request as filters see it.
+#[derive(Debug)]
+pub struct Call<'a, 'r> {
+    /// Its connection.
+    pub ctx: &'r ConnContext,
+    /// Its head.
+    pub head: &'a mut RequestHead,
+    /// Its story so far.
+    pub summary: &'a mut Summary<'r>,
+    /// Its route.
+    pub found: Option<Found<'r>>,
+    /// The cluster that the route chose for it.
+    pub cluster: Option<ClusterId>,
+}
+
+impl Call<'_, '_> {
+    /// True for `ppm` of a million requests.
+    fn draw(&self, ppm: u32) -> bool {
+        const ALL: u32 = 1_000_000;
+        ppm >= ALL || (ppm > 0 && self.ctx.local.random(|rng| rng.u32(..ALL)) < ppm)
+    }
+
+    /// When the request arrived.
+    fn now(&self) -> Instant {
+        self.summary.timing.started
+    }
+}
+
+/// The filters of one request under way.
+#[derive(Debug)]
+pub struct Running<'r> {
+    filters: &'r [HttpFilter],
+    levels: Levels<'r>,
+    /// The next filter to see the request.
+    next: usize,
+    /// The next filter has waited as it asked to.
+    waited: bool,
+    /// What filters, by position, have to do with the response or at the end.
+    states: Vec<(usize, State<'r>)>,
+    /// Slows the response body.
+    pub throttle: Option<Throttle>,
+    /// The request body, when a filter wanted the whole.
+    pub body: Option<ReplayBuffer>,
+    /// Headers of the answer that a filter gave.
+    pub answer_add: &'r [HeaderAdd],
+}
+
+/// What a filter keeps of a request.
+#[derive(Debug)]
+enum State<'r> {
+    Told(rate_limit::Told),
+    Cors(cors::Allowed<'r>),
+    Fault { _active: fault::Active<'r> },
+    Passed(concurrency::Passed<'r>),
+}
+
+impl<'r> Running<'r> {
+    /// Before the first filter.
+    pub fn new(filters: &'r [HttpFilter], levels: Levels<'r>) -> Self {
+        Self {
+            filters,
+            levels,
+            next: 0,
+            waited: false,
+            states: Vec::new(),
+            throttle: None,
+            body: None,
+            answer_add: &[],
+        }
+    }
+
+    /// Runs filters on the request until one answers or wants to wait. After a wait this goes on where it was.
+    pub fn request(&mut self, call: &mut Call<'_, 'r>) -> Verdict {
+        while let Some(filter) = self.filters.get(self.next) {
+            let verdict =
+                if self.levels.is_on(filter) { self.request_one(filter, call) } else { Verdict::Pass };
+            self.waited = false;
+            match verdict {
+                Verdict::Pass => self.next += 1,
+                Verdict::Answer(_) => return verdict,
+                Verdict::Delay(_) | Verdict::Collect(_) => {
+                    self.waited = true;
+                    return verdict;
+                }
+            }
+        }
+        Verdict::Pass
+    }
+
+    #[inline]
+    fn request_one(&mut self, filter: &'r HttpFilter, call: &mut Call<'_, 'r>) -> Verdict {
+        match &filter.kind {
+            FilterKind::RateLimit(own) => rate_limit::request(self, filter, own, call),
+            FilterKind::Fault(fault) => fault::request(self, filter, fault, call),
+            FilterKind::Cors(stats) => cors::request(self, filter, stats, call),
+            FilterKind::Buffer { max_request_bytes } => self.buffer(filter, *max_request_bytes, call),
+            FilterKind::Rbac(own) => rbac::request(self, filter, own, call),
+            FilterKind::Concurrency(limit) => concurrency::request(self, limit, call),
+            FilterKind::Headers(mutation) => {
+                headers::request(mutation, self.levels.configs(filter.id), call);
+                Verdict::Pass
+            }
+        }
+    }
+
+    fn buffer(&self, filter: &HttpFilter, own: u32, call: &Call<'_, '_>) -> Verdict {
+        use crate::config::filter::RouteFilter;
+        use crate::http::head::BodyLength;
+        let limit = match self.levels.configs(filter.id).next() {
+            Some(RouteFilter::Buffer(limit)) => *limit,
+            _ => Some(own),
+        };
+        match limit {
+            Some(limit) if !self.waited && call.head.body != BodyLength::None => Verdict::Collect(limit),
+            _ => Verdict::Pass,
+        }
+    }
+
+    /// Runs filters on a response, from the last to the first: those that the request never reached included, as
+    /// in Envoy.
+    pub fn response(&mut self, call: &Call<'_, 'r>, response: &mut ResponseHead) {
+        for (at, filter) in self.filters.iter().enumerate().rev() {
+            if let FilterKind::Headers(mutation) = &filter.kind
+                && self.levels.is_on(filter)
+            {
+                headers::response(mutation, self.levels.configs(filter.id), call, response);
+            }
+            for (_, state) in self.states.iter().filter(|(owner, _)| *owner == at) {
+                match state {
+                    State::Told(told) => told.write(&mut response.block),
+                    State::Cors(allowed) => allowed.write(&mut response.block),
+                    State::Fault { .. } | State::Passed(_) => {}
+                }
+            }
+        }
+    }
+
+    /// The client has the whole response.
+    pub fn complete(&mut self, now: Instant) {
+        for (_, state) in &mut self.states {
+            if let State::Passed(passed) = state {
+                passed.complete(now);
+            }
+        }
+    }
+
+    fn keep(&mut self, state: State<'r>) {
+        self.states.push((self.next, state));
+    }
+}

@@ -15,6 +15,7 @@ fn route(name: &str, path: PathMatch) -> Route {
         },
         action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new(), format: None }),
         headers: HeaderEdits::default(),
+        filters: Default::default(),
     }
 }
 
@@ -132,6 +133,7 @@ fn weights_are_exact_over_the_whole_range() {
         weight,
         headers: HeaderEdits::default(),
         host_rewrite: None,
+        filters: Default::default(),
     };
     let choice = ClusterChoice::Weighted(WeightedClusters {
         entries: vec![entry(0, 0), entry(1, 30), entry(2, 70)],

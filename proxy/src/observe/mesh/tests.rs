@@ -37,6 +37,7 @@ fn with_routes(registry: &Registry, stat_prefix: &str, port: u16, routes: RouteT
         matches: ChainMatch::default(),
         tls: None,
         transport_socket_timeout: std::time::Duration::ZERO,
+        guards: Vec::new(),
         filter: NetworkFilter::Http(Arc::new(http)),
     };
     Listener {
@@ -62,6 +63,7 @@ fn host(name: &str, cluster: u32) -> VirtualHost {
             ..forward()
         })),
         headers: HeaderEdits::default(),
+        filters: Default::default(),
     };
     VirtualHost { name: name.into(), routes: vec![route], ..VirtualHost::default() }
 }

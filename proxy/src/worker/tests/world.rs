@@ -88,6 +88,7 @@ fn listener(registry: &Registry) -> Listener {
             matches: ChainMatch::default(),
             tls: None,
             transport_socket_timeout: Duration::ZERO,
+            guards: Vec::new(),
             filter: NetworkFilter::Http(Arc::new(http)),
         })],
         default_chain: None,
@@ -110,6 +111,7 @@ fn routes() -> RouteTable {
             ..forward()
         })),
         headers: HeaderEdits::default(),
+        filters: Default::default(),
     };
     let hosts = vec![
         VirtualHost { name: "all".into(), routes: vec![route], ..VirtualHost::default() },

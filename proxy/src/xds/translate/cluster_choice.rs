@@ -9,10 +9,11 @@ use outrigger_xds_protos::v3::tcp_proxy::tcp_proxy;
 
 use super::fields;
 use super::headers::{self, Lists};
-use super::matchers;
 use super::path::{Path, Rejection};
-use super::route::{Inherited, per_filter_config, require_cluster};
+use super::route::{Inherited, require_cluster};
 use super::scope::Scope;
+use super::{filter, matchers};
+use crate::config::filter::Overrides;
 use crate::config::route::{ClusterChoice, EntryCluster, HeaderEdits, WeightedCluster, WeightedClusters};
 
 /// The choice of a route; `path` is the route action.
@@ -88,7 +89,7 @@ fn weighted_entry(
         typed_per_filter_config,
         host_rewrite_specifier,
     } = message;
-    per_filter_config(typed_per_filter_config, path, scope)?;
+    let filters = filter::overrides(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -113,6 +114,7 @@ fn weighted_entry(
         host_rewrite: host_rewrite_specifier
             .as_ref()
             .map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host.as_str().into()),
+        filters,
     })
 }
 
@@ -145,6 +147,7 @@ pub(super) fn for_tcp(
             weight: *weight,
             headers: HeaderEdits::default(),
             host_rewrite: None,
+            filters: Overrides::default(),
         });
     }
     summed(entries, &path).map(ClusterChoice::Weighted)

@@ -17,7 +17,8 @@ use super::fields;
 use super::fields::{refuse, refuse_true};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{hcm, tcp_proxy, tls};
+use super::{guard, hcm, tcp_proxy, tls};
+use crate::config::guard::Guard;
 use crate::config::listener::{ChainMatch, FilterChain, NetworkFilter, SourceType, TransportProtocol};
 
 /// Compiles one chain.
@@ -37,6 +38,7 @@ pub(super) fn compile(
         name,
     } = message;
     refuse_true!(path; use_proxy_proto);
+    let (guards, filter) = network_filters(filters, &path.field("filters"), scope)?;
     let timeout_path = path.field("transport_socket_connect_timeout");
     let matches = filter_chain_match.as_ref().map(|m| chain_match(m, &path.field("filter_chain_match")));
     Ok(FilterChain {
@@ -44,17 +46,18 @@ pub(super) fn compile(
         matches: matches.transpose()?.unwrap_or_default(),
         tls: tls::downstream(transport_socket, path, scope)?,
         transport_socket_timeout: fields::duration_or_off(transport_socket_connect_timeout, &timeout_path)?,
-        filter: network_filter(filters, &path.field("filters"), scope)?,
+        guards,
+        filter,
     })
 }
 
-/// The terminal filter, which must be the only one.
-fn network_filter(
+/// The guards, and the terminal filter after them.
+fn network_filters(
     filters: &[Filter],
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<NetworkFilter, Rejection> {
-    let mut compiled = None;
+) -> Result<(Vec<Guard>, NetworkFilter), Rejection> {
+    let (mut guards, mut compiled) = (Vec::new(), None);
     for (i, Filter { name, config_type }) in filters.iter().enumerate() {
         let path = path.index(i);
         let config = match config_type {
@@ -65,9 +68,14 @@ fn network_filter(
         if compiled.is_some() {
             return Err(path.reject(format_args!("{name:?} comes after a filter that ends the chain")));
         }
-        compiled = Some(terminal(name, config, &path, scope)?);
+        match guard::compile(config, &path.field("typed_config"), scope)? {
+            Some(guard) => guards.push(guard),
+            None => compiled = Some(terminal(name, config, &path, scope)?),
+        }
     }
-    compiled.ok_or_else(|| path.reject("a chain needs http_connection_manager or tcp_proxy"))
+    let terminal =
+        compiled.ok_or_else(|| path.reject("a chain needs http_connection_manager or tcp_proxy"))?;
+    Ok((guards, terminal))
 }
 
 fn terminal(

@@ -112,7 +112,7 @@ pub(super) fn compile(
     let common = http_options::common(common_http_protocol_options.as_ref(), &common_path)?;
     let http1_path = path.field("http_protocol_options");
     let http2_path = path.field("http2_protocol_options");
-    let router = http_filter::compile(http_filters, &path.field("http_filters"), scope)?;
+    let chain = http_filter::compile(http_filters, stat_prefix, &path.field("http_filters"), scope)?;
     let off = |value, name| fields::duration_or_off(value, &path.field(name));
     let or = |value, name, default| Ok(fields::duration(value, &path.field(name))?.unwrap_or(default));
     Ok(HttpSettings {
@@ -151,11 +151,11 @@ pub(super) fn compile(
         append_x_forwarded_port: *append_x_forwarded_port,
         strip_host_port: strip_port(*strip_matching_host_port, strip_port_mode, path)?,
         proxy_100_continue: *proxy_100_continue,
-        suppress_envoy_headers: router.suppress_envoy_headers,
-        respect_expected_rq_timeout: router.respect_expected_rq_timeout,
+        suppress_envoy_headers: chain.suppress_envoy_headers,
+        respect_expected_rq_timeout: chain.respect_expected_rq_timeout,
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
-        filters: Vec::new(), // `http_filter` refuses every one but the router.
+        filters: chain.filters,
         tracing: trace::compile(tracing, stat_prefix, &path.field("tracing"), scope)?,
         stats: stats(stat_prefix, scope),
     })

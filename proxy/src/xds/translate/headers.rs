@@ -43,7 +43,7 @@ pub(super) fn removals(names: &[String], path: &Path<'_>) -> Result<Vec<Box<str>
 }
 
 #[allow(deprecated, reason = "`append` is still sent by control planes older than append_action")]
-fn addition(option: &HeaderValueOption, path: &Path<'_>) -> Result<HeaderAdd, Rejection> {
+pub(super) fn addition(option: &HeaderValueOption, path: &Path<'_>) -> Result<HeaderAdd, Rejection> {
     let HeaderValueOption { header, append, append_action, keep_empty_value } = option;
     let header_path = path.field("header");
     let HeaderValue { key, value, raw_value } = fields::message(header, &header_path)?;
@@ -72,7 +72,7 @@ fn append_action_of(number: i32, path: &Path<'_>) -> Result<AppendAction, Reject
 }
 
 /// A header that edits may touch: `:`-prefixed ones and Host have rewrites of their own.
-fn editable_name(name: &str, path: &Path<'_>) -> Result<Box<str>, Rejection> {
+pub(super) fn editable_name(name: &str, path: &Path<'_>) -> Result<Box<str>, Rejection> {
     let name = header_name(name, path)?;
     if name.starts_with(':') || &*name == "host" {
         return Err(

@@ -3,31 +3,36 @@
 
 use outrigger_xds_protos::any;
 use outrigger_xds_protos::pb::google::protobuf::Any;
-use outrigger_xds_protos::v3::hcm::HttpFilter;
+use outrigger_xds_protos::v3::hcm::HttpFilter as FilterMessage;
 use outrigger_xds_protos::v3::hcm::http_filter::ConfigType;
 use outrigger_xds_protos::v3::router::Router;
 
 use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
+use super::filter;
 use super::path::{Path, Rejection};
 use super::scope::Scope;
+use crate::config::filter::HttpFilter;
 
 const UPSTREAM_CODEC: &str = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
 /// Filters that only observe: leaving them out changes no request.
 const OBSERVERS: &[&str] = &["envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"];
 
-/// Settings of the router, the one filter that is supported so far.
-pub(super) struct RouterSettings {
+/// A chain: the router's settings and the filters before it.
+pub(super) struct Chain {
     pub(super) suppress_envoy_headers: bool,
     pub(super) respect_expected_rq_timeout: bool,
+    pub(super) filters: Vec<HttpFilter>,
 }
 
 /// Checks a chain. The last filter must be the router.
 pub(super) fn compile(
-    messages: &[HttpFilter],
+    messages: &[FilterMessage],
+    stat_prefix: &str,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<RouterSettings, Rejection> {
+) -> Result<Chain, Rejection> {
+    let mut filters = Vec::with_capacity(messages.len());
     let Some((last, before)) = messages.split_last() else {
         return Err(path.reject("must end with envoy.filters.http.router"));
     };
@@ -36,7 +41,10 @@ pub(super) fn compile(
         if is_router(filter) {
             return Err(path.reject("the router must be the last filter"));
         }
-        leave_out(filter, &path, scope)?;
+        match compile_one(filter, stat_prefix, &path, scope)? {
+            Some(filter) => filters.push(filter),
+            None => leave_out(filter, &path, scope)?,
+        }
     }
     let path = path.index(before.len());
     if !is_router(last) {
@@ -50,14 +58,28 @@ pub(super) fn compile(
         return Err(path.field("disabled").reject("the router cannot be disabled"));
     }
     let Some(ConfigType::TypedConfig(config)) = &last.config_type else { return Err(path.missing()) };
-    router(config, &path.field("typed_config"), scope)
+    let (suppress_envoy_headers, respect_expected_rq_timeout) =
+        router(config, &path.field("typed_config"), scope)?;
+    Ok(Chain { suppress_envoy_headers, respect_expected_rq_timeout, filters })
+}
+
+fn compile_one(
+    message: &FilterMessage,
+    stat_prefix: &str,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<HttpFilter>, Rejection> {
+    let Some(config) = config(message) else { return Ok(None) };
+    let kind = filter::compile(config, stat_prefix, &path.field("typed_config"), scope)?;
+    let id = scope.context.filters.intern(&message.name);
+    Ok(kind.map(|kind| HttpFilter { id, disabled: message.disabled, kind }))
 }
 
 /// Upstream filters of a cluster or router: only the codec, which is always there.
-pub(super) fn upstream(messages: &[HttpFilter], path: &Path<'_>) -> Result<(), Rejection> {
+pub(super) fn upstream(messages: &[FilterMessage], path: &Path<'_>) -> Result<(), Rejection> {
     for (i, filter) in messages.iter().enumerate() {
         if any::type_name(type_url(filter)) != Some(UPSTREAM_CODEC) {
-            let HttpFilter { name, .. } = filter;
+            let FilterMessage { name, .. } = filter;
             return Err(path
                 .index(i)
                 .reject(format_args!("{name:?} ({}) is not supported", type_url(filter))));
@@ -66,24 +88,24 @@ pub(super) fn upstream(messages: &[HttpFilter], path: &Path<'_>) -> Result<(), R
     Ok(())
 }
 
-fn config(filter: &HttpFilter) -> Option<&Any> {
+fn config(filter: &FilterMessage) -> Option<&Any> {
     match &filter.config_type {
         Some(ConfigType::TypedConfig(config)) => Some(config),
         _ => None,
     }
 }
 
-fn type_url(filter: &HttpFilter) -> &str {
+fn type_url(filter: &FilterMessage) -> &str {
     config(filter).map_or("no typed_config", |config| config.type_url.as_str())
 }
 
-fn is_router(filter: &HttpFilter) -> bool {
+fn is_router(filter: &FilterMessage) -> bool {
     config(filter).is_some_and(any::is::<Router>)
 }
 
 /// Accepts a filter that may be left out, with a warning; refuses any other.
-fn leave_out(filter: &HttpFilter, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<(), Rejection> {
-    let HttpFilter { name, is_optional, disabled: _, config_type } = filter;
+fn leave_out(filter: &FilterMessage, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<(), Rejection> {
+    let FilterMessage { name, is_optional, disabled: _, config_type } = filter;
     if let Some(ConfigType::ConfigDiscovery(_)) = config_type {
         return Err(path.field("config_discovery").unsupported());
     }
@@ -102,8 +124,9 @@ fn leave_out(filter: &HttpFilter, path: &Path<'_>, scope: &mut Scope<'_>) -> Res
     Ok(())
 }
 
+/// `suppress_envoy_headers` and `respect_expected_rq_timeout`.
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
-fn router(packed: &Any, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<RouterSettings, Rejection> {
+fn router(packed: &Any, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<(bool, bool), Rejection> {
     let Router {
         dynamic_stats,
         start_child_span,
@@ -125,8 +148,5 @@ fn router(packed: &Any, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Router
         scope.warn(&path.field("dynamic_stats"), "is not in effect: cluster statistics are always kept");
     }
     upstream(upstream_http_filters, &path.field("upstream_http_filters"))?;
-    Ok(RouterSettings {
-        suppress_envoy_headers: *suppress_envoy_headers,
-        respect_expected_rq_timeout: *respect_expected_rq_timeout,
-    })
+    Ok((*suppress_envoy_headers, *respect_expected_rq_timeout))
 }

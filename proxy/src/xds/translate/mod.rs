@@ -13,7 +13,9 @@ mod data_source;
 mod discovery;
 mod endpoint;
 pub(crate) mod fields;
+mod filter;
 mod filter_chain;
+mod guard;
 mod hcm;
 mod headers;
 mod health;
@@ -25,6 +27,7 @@ pub(crate) mod matchers;
 mod outlier;
 mod path;
 mod protocol;
+mod rbac;
 mod retry;
 mod rewrite;
 mod route;
@@ -44,7 +47,7 @@ use std::time::Duration;
 use outrigger_xds_protos::v3;
 use rustls::crypto::CryptoProvider;
 
-use crate::base::ids::{ClusterId, Interner, RouteTableId};
+use crate::base::ids::{ClusterId, FilterId, Interner, RouteTableId};
 use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, DnsSettings, HostAddress, Locality};
 use crate::config::health::HostCheck;
 use crate::config::listener::Listener;
@@ -67,6 +70,8 @@ pub struct TranslateContext {
     pub clusters: Interner<ClusterId>,
     /// Dense ids of route tables, by resource name.
     pub route_tables: Interner<RouteTableId>,
+    /// Dense ids of HTTP filters, by name: routes refer to filters by it.
+    pub filters: Interner<FilterId>,
     /// Where statistics handles come from.
     pub stats: Registry,
     /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
@@ -89,6 +94,7 @@ impl TranslateContext {
         Self {
             clusters: Interner::default(),
             route_tables: Interner::default(),
+            filters: Interner::default(),
             stats,
             sinks,
             tracing: TracingContext::default(),

@@ -1,23 +1,21 @@
 //! Route configurations: virtual hosts and their lookup tables.
 //! Source: `envoy.config.route.v3.RouteConfiguration`, `VirtualHost`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use outrigger_xds_protos::pb::google::protobuf::Any;
+use outrigger_xds_protos::v3::route::Route as RouteMessage;
+use outrigger_xds_protos::v3::route::route::Action;
 use outrigger_xds_protos::v3::route::virtual_host::TlsRequirementType;
-use outrigger_xds_protos::v3::route::{FilterConfig, Route as RouteMessage};
 use outrigger_xds_protos::v3::route::{
     RetryPolicy as RetryMessage, RouteConfiguration, VirtualHost as HostMessage,
 };
-use outrigger_xds_protos::{any, v3};
 
 use super::fields;
 use super::fields::{refuse, warn_set};
 use super::headers::{self, Lists};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{RequiredCluster, matchers, retry, route_action, route_match};
+use super::{RequiredCluster, filter, matchers, retry, route_action, route_match};
 use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
 
 /// Largest direct response body unless the table says otherwise.
@@ -63,7 +61,7 @@ pub(super) fn table(
     } = message;
     refuse!(path; vhds, cluster_specifier_plugins, request_mirror_policies,
         ignore_path_parameters_in_path_matching, route_specifiers);
-    per_filter_config(typed_per_filter_config, path, scope)?;
+    let filters = filter::overrides(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -88,6 +86,7 @@ pub(super) fn table(
         headers: headers::edits(lists, path)?,
         most_specific_wins: *most_specific_header_mutations_wins,
         internal_only_headers: header_names(internal_only_headers, &path.field("internal_only_headers"))?,
+        filters,
         ..RouteTable::default()
     };
     let hosts_path = path.field("virtual_hosts");
@@ -193,8 +192,9 @@ fn virtual_host(
     } = message;
     refuse!(path; matcher, retry_policy_typed_config, request_mirror_policies, route_specifiers);
     warn_set!(scope, path, "has no effect: per-virtual-cluster statistics do not exist"; virtual_clusters);
-    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
-    per_filter_config(typed_per_filter_config, path, scope)?;
+    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
+    let mut filters = filter::overrides(typed_per_filter_config, path, scope)?;
+    filters.cors = filter::cors_of_route(cors, &path.field("cors"))?;
     let lists = Lists {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -222,6 +222,7 @@ fn virtual_host(
         include_attempt_count_in_response: *include_attempt_count_in_response,
         include_is_timeout_retry: *include_is_timeout_retry_header,
         require_tls: tls_requirement(*require_tls, &path.field("require_tls"))?,
+        filters,
         routes: routes.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
     })
 }
@@ -261,7 +262,10 @@ fn route(
     } = message;
     refuse!(path; route_specifiers);
     warn_set!(scope, path, "has no effect: per-route statistics do not exist"; stat_prefix);
-    per_filter_config(typed_per_filter_config, path, scope)?;
+    let mut filters = filter::overrides(typed_per_filter_config, path, scope)?;
+    if let Some(Action::Route(message)) = action {
+        filters.cors = filter::cors_of_route(&message.cors, &path.field("route").field("cors"))?;
+    }
     let lists = Lists {
         request_add: request_headers_to_add,
         request_remove: request_headers_to_remove,
@@ -279,32 +283,8 @@ fn route(
         matches,
         action: route_action::compile(action, &inherited, path, scope)?,
         headers: headers::edits(lists, path)?,
+        filters,
     })
-}
-
-/// Per-route settings of filters. None of our filters has any, so each entry must be one that may be left out.
-pub(super) fn per_filter_config(
-    configs: &HashMap<String, Any>,
-    path: &Path<'_>,
-    scope: &mut Scope<'_>,
-) -> Result<(), Rejection> {
-    let map_path = path.field("typed_per_filter_config");
-    for (filter, config) in configs {
-        let path = map_path.key(filter);
-        if !any::is::<FilterConfig>(config) {
-            return Err(path.reject(format_args!("{} is not supported", config.type_url)));
-        }
-        let FilterConfig { config: inner, is_optional, disabled } =
-            any::unpack::<v3::route::FilterConfig>(config).map_err(|error| path.reject(error))?;
-        // Switching a filter off that is not there changes nothing.
-        let switched_off = disabled && inner.is_none();
-        if !is_optional && !switched_off {
-            let inner = inner.map_or_else(String::new, |inner| inner.type_url);
-            return Err(path.field("config").reject(format_args!("{inner} is not supported")));
-        }
-        scope.warn(&path, "has no effect: the filter is not supported and its settings are optional");
-    }
-    Ok(())
 }
 
 /// Notes that `name` must exist, when the table validates.

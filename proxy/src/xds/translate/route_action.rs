@@ -71,7 +71,7 @@ fn forward(
         rate_limits,
         include_vh_rate_limits: _, // Says where rate_limits come from; warned about there.
         hash_policy,
-        cors,
+        cors: _, // Read with the route.
         max_grpc_timeout,
         grpc_timeout_offset,
         upgrade_configs,
@@ -85,7 +85,7 @@ fn forward(
     } = message;
     refuse!(path; path_rewrite_policy, flush_timeout, retry_policy_typed_config,
         request_mirror_policies, internal_redirect_policy, internal_redirect_action);
-    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits, cors);
+    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
     warn_set!(scope, path, "is not in effect; use max_stream_duration.grpc_timeout_header_max";

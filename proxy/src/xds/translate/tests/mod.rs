@@ -1,6 +1,7 @@
 //! Whole resources, written as Envoy users write them, and every refusal with its path.
 
 mod clusters;
+mod filters;
 mod health;
 mod listeners;
 mod refusals;

@@ -165,6 +165,7 @@ fn connection_manager_fields() {
 fn http_filters() {
     let router = r#"{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}"#;
     let fault = r#"{name: fault, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault}}"#;
+    let lua = r#"{name: lua, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}}"#;
     let with = |fields: &str| {
         format!(
             r#"{{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router, {fields}}}}}"#
@@ -172,7 +173,7 @@ fn http_filters() {
     };
     let cases = [
         (fault.to_owned(), "http_filters[0]"),
-        (format!("{fault}, {router}"), "http_filters[0]"),
+        (format!("{lua}, {router}"), "http_filters[0]"),
         (format!("{router}, {router}"), "http_filters[0]"),
         ("{name: envoy.filters.http.router}".to_owned(), "http_filters[0]"),
         (format!("{{name: x, config_discovery: {{}}}}, {router}"), "http_filters[0].config_discovery"),
@@ -246,7 +247,7 @@ fn listener_fields() {
         (format!("filter_chains: [{{{tcp}}}, {{{tcp}}}]"), "filter_chains[1]".to_owned()),
         (format!("filter_chains: [{{filter_chain_match: {{server_names: [a, b]}}, {tcp}}}, {{filter_chain_match: {{server_names: [b]}}, {tcp}}}]"), "filter_chains[1]".to_owned()),
         (format!("filter_chains: [{{use_proxy_proto: true, {tcp}}}]"), "filter_chains[0].use_proxy_proto".to_owned()),
-        (format!("filter_chains: [{{filters: [{rbac}]}}]"), "filter_chains[0].filters[0]".to_owned()),
+        (format!("filter_chains: [{{filters: [{rbac}]}}]"), "filter_chains[0].filters".to_owned()),
         ("filter_chains: [{filters: [{name: x}]}]".to_owned(), "filter_chains[0].filters[0].typed_config".to_owned()),
         (format!("filter_chains: [{{{}}}]", tcp.replace("c}}]", &format!("c}}}}, {rbac}]"))), "filter_chains[0].filters[1]".to_owned()),
         (matching("destination_port: 0"), format!("{criterion}.destination_port")),

@@ -53,9 +53,10 @@ fn route_settings_without_effect() {
         [format!("{action}.retry_policy.retry_on")]
     );
     assert_eq!(warnings("", &policy("made-up")), [format!("{action}.retry_policy.retry_on")]);
-    assert_eq!(warnings("cors: {},", ""), ["virtual_hosts[0].cors"]);
-    let optional = r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true}},"#;
-    assert_eq!(warnings(optional, ""), ["virtual_hosts[0].typed_per_filter_config[\"f\"]"]);
+    assert_eq!(warnings("rate_limits: [{}],", ""), ["virtual_hosts[0].rate_limits"]);
+    let optional = r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true, config: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}}},"#;
+    let place = "virtual_hosts[0].typed_per_filter_config[\"f\"].config";
+    assert_eq!(warnings(optional, ""), [place]);
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! Role-based access control: who may do what, for requests and for connections.
+//! Source: `envoy.config.rbac.v3.RBAC`.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use crate::base::matcher::{HeaderMatch, StringMatch};
+use crate::stats::registry::{Counter, Shard};
+use crate::stats::scope::{PolicyStats, RbacStats};
+
+/// The rules of a filter, or those that a route has in their place.
+#[derive(Debug)]
+pub struct Rbac {
+    /// Rules in force; `None` allows everything and counts nothing.
+    pub rules: Option<Rules>,
+    /// Rules that only count.
+    pub shadow: Option<Rules>,
+}
+
+/// A filter: its rules, and what all rules count in.
+#[derive(Debug)]
+pub struct RbacFilter {
+    /// Rules without an override.
+    pub rules: Rbac,
+    /// `....rbac.*`
+    pub stats: RbacStats,
+}
+
+/// An action and the policies that call for it.
+#[derive(Debug)]
+pub struct Rules {
+    /// What a match means.
+    pub action: Action,
+    /// Policies by name, in the order of their names.
+    pub policies: Vec<Policy>,
+}
+
+/// `RBAC.Action`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Allowed if a policy matches, else denied.
+    Allow,
+    /// Denied if a policy matches, else allowed.
+    Deny,
+    /// Allowed.
+    Log,
+}
+
+/// One policy: any of the permissions, by any of the principals.
+#[derive(Debug)]
+pub struct Policy {
+    /// Its name, for response-code details.
+    pub name: Box<str>,
+    /// What is done.
+    pub permissions: Vec<Rule>,
+    /// Who does it.
+    pub principals: Vec<Rule>,
+    /// Its own counters (`track_per_rule_stats`).
+    pub stats: Option<PolicyStats>,
+}
+
+/// A permission or a principal.
+#[derive(Debug)]
+pub enum Rule {
+    /// All of these.
+    All(Vec<Rule>),
+    /// One of these.
+    Any(Vec<Rule>),
+    /// Not this.
+    Not(Box<Rule>),
+    /// Everything and everyone.
+    Always,
+    /// A request header.
+    Header(HeaderMatch),
+    /// The path without its query.
+    Path(StringMatch),
+    /// The address the client meant.
+    DestinationIp(IpNet),
+    /// Its port, from the first to below the second.
+    DestinationPort(u32, u32),
+    /// SNI.
+    ServerName(StringMatch),
+    /// Over TLS, and by a certificate with this URI, DNS name or subject where one is given.
+    Authenticated(Option<StringMatch>),
+    /// The peer of the connection.
+    DirectRemoteIp(IpNet),
+    /// The client as trusted (`x-forwarded-for`).
+    RemoteIp(IpNet),
+}
+
+/// What rules are checked against.
+pub trait Facts {
+    /// Whether the request's headers satisfy a matcher; a connection has none.
+    fn header(&self, matcher: &HeaderMatch) -> bool;
+    /// The path without query, when there is a request.
+    fn path(&self) -> Option<&[u8]>;
+    /// The address the client meant.
+    fn destination(&self) -> SocketAddr;
+    /// The peer of the connection.
+    fn peer(&self) -> SocketAddr;
+    /// The client as trusted.
+    fn client(&self) -> SocketAddr;
+    /// SNI, empty without.
+    fn server_name(&self) -> &str;
+    /// Whether TLS ends here, and one of the certificate's names matches when one must.
+    fn authenticated(&self, matcher: Option<&StringMatch>) -> bool;
+}
+
+/// The verdict of rules in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access<'r> {
+    /// Goes on.
+    Allowed,
+    /// Refused, by this policy or for want of one.
+    Denied(Option<&'r str>),
+}
+
+impl Rbac {
+    /// Checks and counts: shadow rules first, then those in force.
+    pub fn check(&self, facts: &impl Facts, stats: &RbacStats, shard: &Shard) -> Access<'_> {
+        if let Some(shadow) = &self.shadow {
+            let verdict = shadow.verdict(facts);
+            count(shard, verdict, (stats.shadow_allowed, stats.shadow_denied), |policy| {
+                (policy.shadow_allowed, policy.shadow_denied)
+            });
+        }
+        let Some(rules) = &self.rules else { return Access::Allowed };
+        let verdict = rules.verdict(facts);
+        count(shard, verdict, (stats.allowed, stats.denied), |policy| (policy.allowed, policy.denied));
+        match verdict {
+            (true, _) => Access::Allowed,
+            (false, policy) => Access::Denied(policy.map(|policy| &*policy.name)),
+        }
+    }
+}
+
+fn count(
+    shard: &Shard,
+    (allowed, policy): (bool, Option<&Policy>),
+    filter: (Counter, Counter),
+    of_policy: impl Fn(&PolicyStats) -> (Counter, Counter),
+) {
+    let choose = |(yes, no): (Counter, Counter)| if allowed { yes } else { no };
+    shard.inc(choose(filter));
+    if let Some(stats) = policy.and_then(|policy| policy.stats.as_ref()) {
+        shard.inc(choose(of_policy(stats)));
+    }
+}
+
+impl Rules {
+    /// Whether access is allowed, and the first policy that matched.
+    fn verdict(&self, facts: &impl Facts) -> (bool, Option<&Policy>) {
+        let matched = self.policies.iter().find(|policy| policy.matches(facts));
+        let allowed = match self.action {
+            Action::Allow => matched.is_some(),
+            Action::Deny => matched.is_none(),
+            Action::Log => true,
+        };
+        (allowed, matched)
+    }
+}
+
+impl Policy {
+    fn matches(&self, facts: &impl Facts) -> bool {
+        self.permissions.iter().any(|rule| rule.matches(facts))
+            && self.principals.iter().any(|rule| rule.matches(facts))
+    }
+}
+
+impl Rule {
+    /// Depth is bounded when rules are compiled.
+    fn matches(&self, facts: &impl Facts) -> bool {
+        match self {
+            Rule::All(rules) => rules.iter().all(|rule| rule.matches(facts)),
+            Rule::Any(rules) => rules.iter().any(|rule| rule.matches(facts)),
+            Rule::Not(rule) => !rule.matches(facts),
+            Rule::Always => true,
+            Rule::Header(matcher) => facts.header(matcher),
+            Rule::Path(matcher) => facts.path().is_some_and(|path| matcher.matches(path)),
+            Rule::DestinationIp(net) => net.contains(&facts.destination().ip()),
+            Rule::DestinationPort(start, end) => {
+                (*start..*end).contains(&u32::from(facts.destination().port()))
+            }
+            Rule::ServerName(matcher) => matcher.matches(facts.server_name().as_bytes()),
+            Rule::Authenticated(matcher) => facts.authenticated(matcher.as_ref()),
+            Rule::DirectRemoteIp(net) => net.contains(&facts.peer().ip()),
+            Rule::RemoteIp(net) => net.contains(&facts.client().ip()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

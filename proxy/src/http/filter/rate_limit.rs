@@ -1,0 +1,119 @@
+//! `envoy.filters.http.local_ratelimit`: a token per request, or 429.
+
+use std::time::Instant;
+
+use super::{Call, Running, State, Verdict};
+use crate::base::error::ResponseFlags;
+use crate::config::filter::rate_limit::{Limit, RateLimit};
+use crate::config::filter::{HttpFilter, RouteFilter};
+use crate::config::live::TokenBucket;
+use crate::http::edits;
+use crate::http::head::HeaderBlock;
+use crate::http::local_reply::LocalReply;
+
+/// gRPC's RESOURCE_EXHAUSTED.
+const RESOURCE_EXHAUSTED: u32 = 8;
+
+/// What the response tells about the bucket.
+#[derive(Debug)]
+pub(super) struct Told {
+    limit: u32,
+    remaining: u64,
+    /// Seconds until there is a token.
+    reset: u64,
+}
+
+impl Told {
+    fn about(bucket: &TokenBucket, now: Instant) -> Self {
+        let wait = bucket.next_token(now);
+        Self {
+            limit: bucket.size().max_tokens,
+            remaining: bucket.remaining(now),
+            reset: wait.as_secs() + u64::from(wait.subsec_nanos() > 0),
+        }
+    }
+
+    pub(super) fn write(&self, block: &mut HeaderBlock) {
+        let mut text = itoa::Buffer::new();
+        block.append(b"x-ratelimit-limit", text.format(self.limit).as_bytes());
+        block.append(b"x-ratelimit-remaining", text.format(self.remaining).as_bytes());
+        block.append(b"x-ratelimit-reset", text.format(self.reset).as_bytes());
+    }
+}
+
+pub(super) fn request<'r>(
+    running: &mut Running<'r>,
+    filter: &'r HttpFilter,
+    own: &'r RateLimit,
+    call: &mut Call<'_, 'r>,
+) -> Verdict {
+    let config = match running.levels.configs(filter.id).next() {
+        Some(RouteFilter::RateLimit(config)) => config,
+        _ => own,
+    };
+    if !call.draw(config.enabled_ppm) {
+        return Verdict::Pass;
+    }
+    let shard = &call.ctx.local.stats;
+    shard.inc(config.stats.enabled);
+    let now = call.now();
+    let bucket = match &config.limit {
+        None => None,
+        Some(Limit::Process(bucket)) => Some(bucket),
+        Some(Limit::Connection(size)) => Some(call.ctx.bucket.get_or_init(|| TokenBucket::new(*size, now))),
+    };
+    let allowed = bucket.is_none_or(|bucket| bucket.take(now));
+    let told = bucket.filter(|_| config.tell || (!allowed && config.retry_after));
+    let told = told.map(|bucket| Told::about(bucket, now));
+    let reset = told.as_ref().map(|told| told.reset);
+    if let Some(told) = told.filter(|_| config.tell) {
+        running.keep(State::Told(told));
+    }
+    if allowed {
+        shard.inc(config.stats.ok);
+        return Verdict::Pass;
+    }
+    shard.inc(config.stats.rate_limited);
+    if !call.draw(config.enforced_ppm) {
+        let values = edits::render(&config.request_add, &call.summary.record(Some(&*call.head)));
+        edits::add_to_request(&config.request_add, &values, &mut call.head.block);
+        return Verdict::Pass;
+    }
+    shard.inc(config.stats.enforced);
+    running.answer_add = &config.response_add;
+    Verdict::Answer(Box::new(refusal(config, reset.filter(|_| config.retry_after))))
+}
+
+fn refusal(config: &RateLimit, retry_after: Option<u64>) -> LocalReply {
+    const TEXT: &str = "local_rate_limited";
+    let mut reply = LocalReply::new(config.status, ResponseFlags::RATE_LIMITED, TEXT, TEXT);
+    reply.grpc_status = config.resource_exhausted.then_some(RESOURCE_EXHAUSTED);
+    if let Some(seconds) = retry_after {
+        reply.headers.push((b"retry-after", seconds.to_string().into_bytes()));
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::live::BucketSize;
+
+    #[test]
+    fn a_response_tells_the_size_what_is_left_and_the_seconds_to_the_next_token() {
+        let start = Instant::now();
+        let size = BucketSize { max_tokens: 2, tokens_per_fill: 1, fill_interval: Duration::from_secs(90) };
+        let bucket = TokenBucket::new(size, start);
+        let told = |bucket: &TokenBucket| {
+            let mut block = HeaderBlock::default();
+            Told::about(bucket, start).write(&mut block);
+            block.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+        };
+        assert!(bucket.take(start));
+        assert_eq!(told(&bucket), ["2", "1", "0"]);
+        assert!(bucket.take(start));
+        assert_eq!(told(&bucket), ["2", "0", "90"]);
+    }
+}

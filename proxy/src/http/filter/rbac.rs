@@ -1,0 +1,64 @@
+//! `envoy.filters.http.rbac`: who may do what.
+
+use std::net::SocketAddr;
+
+use super::{Call, Running, Verdict};
+use crate::base::error::ResponseFlags;
+use crate::base::matcher::{HeaderMatch, StringMatch};
+use crate::config::filter::{HttpFilter, RouteFilter};
+use crate::config::rbac::{Access, Facts, RbacFilter};
+use crate::http::local_reply::LocalReply;
+use crate::http::route::header_matches;
+
+impl Facts for Call<'_, '_> {
+    fn header(&self, matcher: &HeaderMatch) -> bool {
+        header_matches(matcher, self.head)
+    }
+
+    fn path(&self) -> Option<&[u8]> {
+        Some(self.head.path_only())
+    }
+
+    fn destination(&self) -> SocketAddr {
+        self.ctx.destination
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.ctx.peer
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.summary.client
+    }
+
+    fn server_name(&self) -> &str {
+        &self.ctx.server_name
+    }
+
+    fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
+        self.ctx.tls && matcher.is_none()
+    }
+}
+
+pub(super) fn request<'r>(
+    running: &Running<'r>,
+    filter: &'r HttpFilter,
+    own: &'r RbacFilter,
+    call: &Call<'_, 'r>,
+) -> Verdict {
+    let rules = match running.levels.configs(filter.id).next() {
+        Some(RouteFilter::Rbac(Some(rules))) => rules,
+        Some(RouteFilter::Rbac(None)) => return Verdict::Pass,
+        _ => &own.rules,
+    };
+    match rules.check(call, &own.stats, &call.ctx.local.stats) {
+        Access::Allowed => Verdict::Pass,
+        Access::Denied(policy) => {
+            let mut reply = LocalReply::new(403, ResponseFlags::NONE, "", "RBAC: access denied");
+            // Details are one word.
+            let policy = policy.unwrap_or("none").replace(char::is_whitespace, "_");
+            reply.details = format!("rbac_access_denied_matched_policy[{policy}]").into();
+            Verdict::Answer(Box::new(reply))
+        }
+    }
+}

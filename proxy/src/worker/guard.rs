@@ -1,0 +1,114 @@
+//! Network filters before the terminal one, at work on a new connection.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::base::matcher::{HeaderMatch, StringMatch};
+use crate::config::guard::{Guard, OpenConnection};
+use crate::config::listener::FilterChain;
+use crate::config::rbac::{Access, Facts};
+use crate::net::stream::Stream;
+use crate::stats::registry::Gauge;
+use crate::upstream::local::Local;
+
+/// What a connection holds while it is served.
+pub(super) struct Admission<'w> {
+    local: &'w Local,
+    /// Gauges that count it.
+    gauges: Vec<Gauge>,
+    _places: Vec<OpenConnection>,
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        for gauge in &self.gauges {
+            self.local.stats.gauge_add(*gauge, -1);
+        }
+    }
+}
+
+/// Asks the guards that need to know nothing of the connection. `None`: close it.
+pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<Admission<'w>> {
+    let mut admission = Admission { local, gauges: Vec::new(), _places: Vec::new() };
+    for guard in &chain.guards {
+        match guard {
+            Guard::Rate(stats, bucket) => {
+                if !bucket.take(Instant::now()) {
+                    local.stats.inc(stats.rate_limited);
+                    return None;
+                }
+            }
+            Guard::Count(limit) => {
+                local.stats.gauge_add(limit.stats.active_connections, 1);
+                admission.gauges.push(limit.stats.active_connections);
+                match limit.take() {
+                    Some(place) => admission._places.push(place),
+                    None => {
+                        local.stats.inc(limit.stats.limited_connections);
+                        wait(limit.delay).await;
+                        return None;
+                    }
+                }
+            }
+            Guard::Access(_) => {}
+        }
+    }
+    Some(admission)
+}
+
+/// Asks the guards that want to know who it is. False: close it.
+pub(super) async fn authorise(chain: &FilterChain, local: &Local, peer: &Peer<'_>) -> bool {
+    for guard in &chain.guards {
+        if let Guard::Access(access) = guard
+            && let Access::Denied(_) = access.rules.rules.check(peer, &access.rules.stats, &local.stats)
+        {
+            wait(access.delay).await;
+            return false;
+        }
+    }
+    true
+}
+
+async fn wait(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// A connection as access rules see it.
+pub(super) struct Peer<'c> {
+    pub(super) io: &'c Stream,
+    pub(super) peer: SocketAddr,
+    pub(super) destination: SocketAddr,
+    pub(super) server_name: &'c str,
+}
+
+impl Facts for Peer<'_> {
+    fn header(&self, matcher: &HeaderMatch) -> bool {
+        matcher.matches(None)
+    }
+
+    fn path(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn server_name(&self) -> &str {
+        self.server_name
+    }
+
+    fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
+        self.io.is_tls() && matcher.is_none()
+    }
+}

@@ -1,0 +1,254 @@
+//! HTTP filters: what is compiled, and what is refused by its path.
+
+use super::*;
+use crate::config::filter::FilterKind;
+
+/// A listener whose manager has these filters before the router.
+fn with_filters(filters: &str) -> String {
+    format!(
+        r#"
+name: l
+address: {{socket_address: {{address: 0.0.0.0, port_value: 80}}}}
+filter_chains: [{{filters: [{{name: http, typed_config: {{
+  "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+  stat_prefix: p, route_config: {{}},
+  http_filters: [{filters}, {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]}}}}]}}]
+"#
+    )
+}
+
+fn filter(kind: &str, fields: &str) -> String {
+    let kind = format!("type.googleapis.com/envoy.extensions.filters.http.{kind}");
+    format!(r#"{{name: f, typed_config: {{"@type": {kind}, {fields}}}}}"#)
+}
+
+/// The path below `typed_config` at which a filter is refused.
+fn refused(kind: &str, fields: &str) -> String {
+    let path = listener_of(&with_filters(&filter(kind, fields))).expect_err(fields).path;
+    let inside = path.strip_prefix("filter_chains[0].filters[0].typed_config.http_filters[0].typed_config");
+    inside.unwrap_or_else(|| panic!("{fields}: {path}")).trim_start_matches('.').to_owned()
+}
+
+#[test]
+fn a_chain_is_compiled_in_its_order() {
+    let mut sleeping = filter("cors.v3.Cors", "");
+    sleeping.insert_str(1, "disabled: true, ");
+    let filters = [
+        filter("fault.v3.HTTPFault", ""),
+        sleeping,
+        filter("buffer.v3.Buffer", "max_request_bytes: 5"),
+        filter("header_mutation.v3.HeaderMutation", ""),
+        filter("local_ratelimit.v3.LocalRateLimit", "stat_prefix: x"),
+    ];
+    let listener = listener_of(&with_filters(&filters.join(", "))).unwrap().config;
+    let compiled = &http(&listener, 0).filters;
+    assert!(matches!(compiled[0].kind, FilterKind::Fault(_)));
+    assert!(matches!(compiled[1].kind, FilterKind::Cors(_)));
+    assert!(matches!(compiled[2].kind, FilterKind::Buffer { max_request_bytes: 5 }));
+    assert!(matches!(compiled[3].kind, FilterKind::Headers(_)));
+    assert!(matches!(&compiled[4].kind, FilterKind::RateLimit(limit) if limit.limit.is_none()));
+    let disabled: Vec<_> = compiled.iter().map(|filter| filter.disabled).collect();
+    assert_eq!(disabled, [false, true, false, false, false]);
+}
+
+#[test]
+fn rate_limits() {
+    let kind = "local_ratelimit.v3.LocalRateLimit";
+    let with = |fields: &str| refused(kind, &format!("stat_prefix: x, {fields}"));
+    let bucket = |fields: &str| with(&format!("token_bucket: {{{fields}}}"));
+    assert_eq!(refused(kind, ""), "stat_prefix");
+    assert_eq!(bucket("fill_interval: 1s"), "token_bucket.max_tokens");
+    assert_eq!(bucket("max_tokens: 1"), "token_bucket.fill_interval");
+    assert_eq!(bucket("max_tokens: 1, fill_interval: 0s"), "token_bucket.fill_interval");
+    assert_eq!(bucket("max_tokens: 1, fill_interval: 0.049s"), "token_bucket.fill_interval");
+    let none = "max_tokens: 1, fill_interval: 1s, tokens_per_fill: 0";
+    assert_eq!(bucket(none), "token_bucket.tokens_per_fill");
+    assert_eq!(with("filter_enabled: {}"), "filter_enabled.default_value");
+    assert_eq!(with("descriptors: [{}]"), "descriptors");
+    assert_eq!(with("rate_limits: [{}]"), "rate_limits");
+    assert_eq!(with("local_cluster_rate_limit: {}"), "local_cluster_rate_limit");
+    assert_eq!(
+        with("response_headers_to_add: [{header: {key: ':status', value: x}}]"),
+        "response_headers_to_add[0].header.key"
+    );
+}
+
+#[test]
+fn faults() {
+    let kind = "fault.v3.HTTPFault";
+    for (fields, path) in [
+        ("delay: {}", "delay"),
+        ("delay: {fixed_delay: 0s}", "delay.fixed_delay"),
+        ("delay: {fixed_delay: 1s, percentage: {denominator: 9}}", "delay.percentage.denominator"),
+        ("abort: {}", "abort"),
+        ("abort: {http_status: 199}", "abort.http_status"),
+        ("abort: {http_status: 600}", "abort.http_status"),
+        ("response_rate_limit: {}", "response_rate_limit"),
+        ("response_rate_limit: {fixed_limit: {}}", "response_rate_limit.fixed_limit.limit_kbps"),
+        ("headers: [{}]", "headers[0].name"),
+        ("filter_metadata: {a: 1}", "filter_metadata"),
+    ] {
+        assert_eq!(refused(kind, fields), path, "{fields}");
+    }
+}
+
+#[test]
+fn adaptive_concurrency() {
+    let kind = "adaptive_concurrency.v3.AdaptiveConcurrency";
+    let controller = |limit: &str, rtt: &str| {
+        let fields = format!("concurrency_limit_params: {{{limit}}}, min_rtt_calc_params: {{{rtt}}}");
+        let path = refused(kind, &format!("gradient_controller_config: {{{fields}}}"));
+        path.strip_prefix("gradient_controller_config.").map(str::to_owned).unwrap_or(path)
+    };
+    let (update, interval) = ("concurrency_update_interval: 1s", "interval: 1s");
+    assert_eq!(refused(kind, ""), "gradient_controller_config");
+    assert_eq!(controller("", interval), "concurrency_limit_params.concurrency_update_interval");
+    assert_eq!(controller(update, ""), "min_rtt_calc_params");
+    assert_eq!(controller(update, "interval: 0.0009s"), "min_rtt_calc_params.interval");
+    assert_eq!(controller(update, "fixed_value: 0s"), "min_rtt_calc_params.fixed_value");
+    let jitter = "interval: 1s, jitter: {value: 101}";
+    assert_eq!(controller(update, jitter), "min_rtt_calc_params.jitter");
+    let none = "interval: 1s, request_count: 0";
+    assert_eq!(controller(update, none), "min_rtt_calc_params.request_count");
+}
+
+/// The path of a refusal below `rules.policies["p"]`.
+fn policy_refused(permission: &str, principal: &str) -> String {
+    let fields =
+        format!("rules: {{policies: {{p: {{permissions: [{permission}], principals: [{principal}]}}}}}}");
+    let path = refused("rbac.v3.RBAC", &fields);
+    path.strip_prefix("rules.policies[\"p\"].").map(str::to_owned).unwrap_or(path)
+}
+
+#[test]
+fn rbac() {
+    let any = "{any: true}";
+    assert_eq!(policy_refused("", any), "permissions");
+    assert_eq!(policy_refused(any, ""), "principals");
+    for (permission, path) in [
+        ("{}", ""),
+        ("{any: false}", ".any"),
+        ("{and_rules: {}}", ".and_rules.rules"),
+        ("{or_rules: {rules: [{}]}}", ".or_rules.rules[0]"),
+        ("{not_rule: {any: false}}", ".not_rule.any"),
+        ("{header: {}}", ".header.name"),
+        ("{url_path: {}}", ".url_path.path"),
+        ("{destination_ip: {address_prefix: x}}", ".destination_ip.address_prefix"),
+        ("{destination_port: 65536}", ".destination_port"),
+        ("{destination_port_range: {start: 5, end: 5}}", ".destination_port_range"),
+        ("{destination_port_range: {start: -1, end: 5}}", ".destination_port_range"),
+        ("{metadata: {}}", ".metadata"),
+        ("{sourced_metadata: {}}", ".sourced_metadata"),
+        ("{matcher: {}}", ".matcher"),
+        ("{uri_template: {}}", ".uri_template"),
+    ] {
+        assert_eq!(policy_refused(permission, any), format!("permissions[0]{path}"), "{permission}");
+    }
+    for (principal, path) in [
+        ("{}", ""),
+        ("{any: false}", ".any"),
+        ("{and_ids: {}}", ".and_ids.ids"),
+        ("{not_id: {}}", ".not_id"),
+        ("{remote_ip: {address_prefix: 10.0.0.0, prefix_len: 33}}", ".remote_ip.prefix_len"),
+        ("{metadata: {}}", ".metadata"),
+        ("{filter_state: {}}", ".filter_state"),
+        ("{custom: {}}", ".custom"),
+    ] {
+        assert_eq!(policy_refused(any, principal), format!("principals[0]{path}"), "{principal}");
+    }
+    let deep = format!("{}{any}{}", "{not_rule: ".repeat(40), "}".repeat(40));
+    assert!(policy_refused(&deep, any).ends_with("not_rule"));
+    assert_eq!(refused("rbac.v3.RBAC", "matcher: {}"), "matcher");
+    assert_eq!(refused("rbac.v3.RBAC", "shadow_matcher: {}"), "shadow_matcher");
+    assert_eq!(refused("rbac.v3.RBAC", "rules: {audit_logging_options: {}}"), "rules.audit_logging_options");
+    assert_eq!(refused("rbac.v3.RBAC", "rules: {action: 9}"), "rules.action");
+}
+
+/// The path below `typed_config` at which a network filter before a TCP proxy is refused.
+fn guard_refused(kind: &str, fields: &str) -> String {
+    let kind = format!("type.googleapis.com/envoy.extensions.filters.network.{kind}");
+    let proxy = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    let yaml = format!(
+        r#"
+name: l
+address: {{socket_address: {{address: 0.0.0.0, port_value: 80}}}}
+filter_chains: [{{filters: [
+  {{name: g, typed_config: {{"@type": {kind}, {fields}}}}},
+  {{name: tcp, typed_config: {{"@type": {proxy}, stat_prefix: p, cluster: c}}}}]}}]
+"#
+    );
+    let path = listener_of(&yaml).expect_err(fields).path;
+    let inside = path.strip_prefix("filter_chains[0].filters[0].typed_config");
+    inside.unwrap_or_else(|| panic!("{fields}: {path}")).trim_start_matches('.').to_owned()
+}
+
+#[test]
+fn guards() {
+    let rate = |fields: &str| guard_refused("local_ratelimit.v3.LocalRateLimit", fields);
+    let bucket = "token_bucket: {max_tokens: 1, fill_interval: 1s}";
+    assert_eq!(rate("stat_prefix: x"), "token_bucket");
+    assert_eq!(rate(bucket), "stat_prefix");
+    assert_eq!(rate(&format!("stat_prefix: x, {bucket}, share_key: k")), "share_key");
+    let off = format!("stat_prefix: x, {bucket}, runtime_enabled: {{default_value: false, runtime_key: k}}");
+    assert_eq!(rate(&off), "runtime_enabled.default_value");
+    let count = |fields: &str| guard_refused("connection_limit.v3.ConnectionLimit", fields);
+    assert_eq!(count("stat_prefix: x"), "max_connections");
+    assert_eq!(count("stat_prefix: x, max_connections: 0"), "max_connections");
+    assert_eq!(count("max_connections: 1"), "stat_prefix");
+    let access = |fields: &str| guard_refused("rbac.v3.RBAC", fields);
+    assert_eq!(access(""), "stat_prefix");
+    assert_eq!(access("stat_prefix: x, matcher: {}"), "matcher");
+    assert_eq!(access("stat_prefix: x, enforcement_type: 9"), "enforcement_type");
+    assert_eq!(access("stat_prefix: x, rules: {policies: {p: {}}}"), "rules.policies[\"p\"].permissions");
+}
+
+#[test]
+fn other_filters() {
+    assert_eq!(refused("buffer.v3.Buffer", ""), "max_request_bytes");
+    assert_eq!(refused("buffer.v3.Buffer", "max_request_bytes: 0"), "max_request_bytes");
+    let mutation =
+        |list: &str| refused("header_mutation.v3.HeaderMutation", &format!("mutations: {{{list}}}"));
+    for (list, path) in [
+        ("request_mutations: [{}]", "request_mutations[0]"),
+        ("request_mutations: [{remove: ':path'}]", "request_mutations[0].remove"),
+        ("response_mutations: [{remove: host}]", "response_mutations[0].remove"),
+        ("request_mutations: [{append: {}}]", "request_mutations[0].append.header"),
+        ("request_mutations: [{remove_on_match: {}}]", "request_mutations[0].remove_on_match.key_matcher"),
+        ("query_parameter_mutations: [{remove: x}]", "query_parameter_mutations"),
+        ("response_trailers_mutations: [{remove: x}]", "response_trailers_mutations"),
+        ("request_trailers_mutations: [{remove: x}]", "request_trailers_mutations"),
+    ] {
+        assert_eq!(mutation(list), format!("mutations.{path}"), "{list}");
+    }
+}
+
+/// The path at which the settings of filter `f` at a virtual host are refused, below its entry.
+fn override_refused(entry: &str) -> String {
+    let yaml = format!(
+        "name: t\nvirtual_hosts: [{{name: v, domains: ['*'], typed_per_filter_config: {{f: {entry}}}}}]"
+    );
+    let path = route_table_of(&yaml).expect_err(entry).path;
+    let inside = path.strip_prefix("virtual_hosts[0].typed_per_filter_config[\"f\"]");
+    inside.unwrap_or_else(|| panic!("{entry}: {path}")).trim_start_matches('.').to_owned()
+}
+
+#[test]
+fn settings_at_routes() {
+    let of = |kind: &str, fields: &str| {
+        format!(r#"{{"@type": type.googleapis.com/envoy.extensions.filters.http.{kind}, {fields}}}"#)
+    };
+    let wrapped = |fields: &str| {
+        format!(r#"{{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, {fields}}}"#)
+    };
+    let limit = "local_ratelimit.v3.LocalRateLimit";
+    assert_eq!(override_refused(&of(limit, "stat_prefix: x")), "token_bucket");
+    assert_eq!(override_refused(&of("buffer.v3.BufferPerRoute", "")), "");
+    assert_eq!(override_refused(&of("buffer.v3.BufferPerRoute", "disabled: false")), "disabled");
+    assert_eq!(override_refused(&of("buffer.v3.Buffer", "max_request_bytes: 1")), "");
+    assert_eq!(override_refused(&of("cors.v3.CorsPolicy", "max_age: \"1\\n\"")), "max_age");
+    let origins = "allow_origin_string_match: [{}]";
+    assert_eq!(override_refused(&of("cors.v3.CorsPolicy", origins)), "allow_origin_string_match[0]");
+    assert_eq!(override_refused(&wrapped("")), "config");
+    let lua = of("lua.v3.LuaPerRoute", "disabled: true");
+    assert_eq!(override_refused(&wrapped(&format!("config: {lua}"))), "config");
+}

@@ -1,0 +1,12 @@
+//! HTTP filters: what each does to requests and responses, and how routes override it, over both data planes.
+
+mod buffer;
+mod concurrency;
+mod cors;
+mod fault;
+mod guards;
+mod headers;
+mod overrides;
+mod rate_limit;
+mod rbac;
+mod scene;

@@ -1,0 +1,153 @@
+//! One sidecar with filters before its router, one echo behind it, and its access log.
+
+use outrigger_tests::Result;
+use outrigger_tests::access_log::AccessLog;
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, virtual_host,
+    with_static,
+};
+use outrigger_tests::client::h1::{Connection, Response};
+use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::ports::Port;
+use outrigger_tests::upstream::{Echo, Upstream};
+use serde_json::{Value, json};
+
+/// See the module.
+pub struct Scene {
+    pub port: Port,
+    pub log: AccessLog,
+    pub sidecar: Sidecar,
+    pub upstream: Upstream,
+}
+
+/// A filter of the chain.
+pub fn filter(name: &str, kind: &str, config: Value) -> Value {
+    json!({"name": name, "typed_config": typed(kind, config)})
+}
+
+/// A message inside an `Any`; `kind` follows `envoy.extensions.filters.http.`.
+pub fn typed(kind: &str, mut config: Value) -> Value {
+    config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.filters.http.{kind}"));
+    config
+}
+
+/// `typed_per_filter_config` with one entry.
+pub fn per_filter(name: &str, config: Value) -> Value {
+    json!({name: config})
+}
+
+/// The wrapper that switches a filter on or off.
+pub fn switched(disabled: bool, config: Option<Value>) -> Value {
+    let kind = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+    let mut wrapper = json!({"@type": kind, "disabled": disabled});
+    if let Some(config) = config {
+        wrapper["config"] = config;
+    }
+    wrapper
+}
+
+/// What every part of the scene is built from.
+pub struct Script {
+    /// Filters before the router.
+    pub filters: Vec<Value>,
+    /// Routes of the one virtual host.
+    pub routes: Vec<Value>,
+    /// Fields of the virtual host.
+    pub host: Value,
+    /// Worker threads.
+    pub workers: u32,
+}
+
+impl Script {
+    /// These filters, and everything to cluster `a`.
+    pub fn of(filters: &[Value]) -> Self {
+        Self { filters: filters.to_vec(), routes: vec![prefix_route("/", "a")], host: json!({}), workers: 1 }
+    }
+
+    /// These routes instead.
+    pub fn routes(mut self, routes: &[Value]) -> Self {
+        self.routes = routes.to_vec();
+        self
+    }
+
+    /// A field of the virtual host.
+    pub fn host(mut self, field: &str, value: Value) -> Self {
+        self.host[field] = value;
+        self
+    }
+
+    /// That many worker threads.
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Starts.
+    pub async fn start(self, plane: DataPlane) -> Result<Scene> {
+        let (port, log) =
+            (Port::lease()?, AccessLog::of(&["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"])?);
+        let upstream = Upstream::start(Echo::new("a"))?;
+        let mut host = virtual_host("host", &["*"], &self.routes);
+        for (field, value) in self.host.as_object().into_iter().flatten() {
+            host[field] = value.clone();
+        }
+        let mut listener = http_listener("ingress", port.address(), inline(route_config("routes", &[host])));
+        let manager = manager_of(&mut listener);
+        manager["access_log"] = log.config();
+        let mut chain = self.filters;
+        chain.extend(manager["http_filters"].as_array().cloned().unwrap_or_default());
+        manager["http_filters"] = Value::Array(chain);
+        let mut grpc = over_http2(cluster("grpc", &[upstream.address()]));
+        grpc["name"] = json!("grpc");
+        let clusters = [cluster("a", &[upstream.address()]), grpc];
+        let launch = plane.launch()?.concurrency(self.workers);
+        let sidecar = launch.start(&with_static(&[listener], &clusters)).await?;
+        Ok(Scene { port, log, sidecar, upstream })
+    }
+}
+
+impl Scene {
+    /// A `GET` on a connection of its own, with further header lines.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        self.send("GET", path, headers, "").await
+    }
+
+    /// Any request on a connection of its own.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Response> {
+        let mut connection = Connection::open(self.port.address()).await?;
+        connection.exchange(request(method, path, headers, body)).await
+    }
+
+    /// The last of `count` lines of the access log.
+    pub async fn logged(&self, count: usize) -> Result<String> {
+        Ok(self.log.lines(count).await?.swap_remove(count - 1))
+    }
+}
+
+/// The text of a request.
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: svc\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    text
+}
+
+/// The value of a header as the upstream got it.
+pub fn received(response: &Response, name: &str) -> Result<Vec<String>> {
+    let body = response.json()?;
+    let pairs = body["headers"].as_array().cloned().unwrap_or_default();
+    let named = pairs.iter().filter(|pair| pair[0] == name);
+    Ok(named.filter_map(|pair| pair[1].as_str().map(str::to_owned)).collect())
+}
