@@ -121,7 +121,8 @@ pub fn tcp_listener(name: &str, at: SocketAddr, cluster: &str) -> Value {
     filter_listener(name, at, json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}))
 }
 
-fn filter_listener(name: &str, at: SocketAddr, filter: Value) -> Value {
+/// A listener with one network filter.
+pub fn filter_listener(name: &str, at: SocketAddr, filter: Value) -> Value {
     json!({"name": name, "address": address(at), "filter_chains": [{"filters": [filter]}]})
 }
 

@@ -19,6 +19,7 @@ pub mod envoy;
 pub mod grpcio;
 pub mod load;
 pub mod mesh;
+pub mod name_server;
 pub mod netns;
 pub mod ports;
 pub mod process;

@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout)]
 
 mod collect;
+mod contrib;
 mod emit;
 mod locate;
 mod rules;
@@ -27,8 +28,9 @@ fn main() -> Result<()> {
     // For the tests, which compare with reflection over the same descriptors.
     println!("cargo:rustc-env=ENVOY_DESCRIPTORS={}", descriptors.display());
     let bytes = fs::read(&descriptors).map_err(|e| format!("{}: {e}", descriptors.display()))?;
-    let pool = DescriptorPool::decode(bytes.as_slice())
+    let mut pool = DescriptorPool::decode(bytes.as_slice())
         .map_err(|e| format!("{} is not a descriptor set: {e}", descriptors.display()))?;
+    contrib::add(&mut pool)?;
     let schema = collect::reachable(&pool, &fs::read_to_string("roots.txt")?)?;
     let source = emit::source(&schema)?;
     fs::write(Path::new(&env::var("OUT_DIR")?).join("schema_tables.rs"), source)?;

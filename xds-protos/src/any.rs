@@ -201,6 +201,10 @@ typed! {
     LB_MAGLEV v3::lb::maglev::v3::Maglev = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev";
     LB_WRR_LOCALITY v3::lb::wrr_locality::v3::WrrLocality
         = "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality";
+    LB_SUBSET v3::lb::subset::v3::Subset = "envoy.extensions.load_balancing_policies.subset.v3.Subset";
+    LB_PEAK_EWMA crate::contrib::PeakEwma
+        = "envoy.extensions.load_balancing_policies.peak_ewma.v3alpha.PeakEwma";
+    AGGREGATE_CLUSTER v3::aggregate_cluster::ClusterConfig = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
     DNS_CLUSTER v3::dns_cluster::DnsCluster = "envoy.extensions.clusters.dns.v3.DnsCluster";
     ORIGINAL_DST_CLUSTER v3::original_dst_cluster::OriginalDstCluster
         = "envoy.extensions.clusters.original_dst.v3.OriginalDstCluster";

@@ -8,6 +8,7 @@
 //! | [`v3`] | short names for the packages that a mesh uses |
 //! | [`canonical`] | one encoding per message, to hash and compare |
 //! | [`any`] | packing and unpacking, [`type_url`] constants |
+//! | [`contrib`] | messages of contrib extensions |
 //! | [`json`] | YAML and JSON to messages with exact error positions, and back |
 //! | [`validate`] | what Envoy refuses |
 //! | [`unknown`] | wire fields that nothing reads |
@@ -16,6 +17,7 @@ pub use envoy_types::pb;
 
 pub mod any;
 pub mod canonical;
+pub mod contrib;
 pub mod json;
 pub mod unknown;
 pub mod v3;

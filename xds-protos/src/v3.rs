@@ -21,6 +21,7 @@ pub use crate::pb::envoy::extensions::access_loggers::file::v3 as file_log;
 pub use crate::pb::envoy::extensions::access_loggers::grpc::v3 as grpc_log;
 pub use crate::pb::envoy::extensions::access_loggers::open_telemetry::v3 as otel_log;
 pub use crate::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
+pub use crate::pb::envoy::extensions::clusters::aggregate::v3 as aggregate_cluster;
 pub use crate::pb::envoy::extensions::clusters::dns::v3 as dns_cluster;
 pub use crate::pb::envoy::extensions::clusters::original_dst::v3 as original_dst_cluster;
 pub use crate::pb::envoy::extensions::filters::common::fault::v3 as fault_common;

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -138,9 +139,10 @@ fn head(host: &str, path: &str) -> RequestHead {
 
 fn pick(policy: &str, weight: fn(u16) -> u32, times: u64) -> Result<()> {
     let (mut rng, (cluster, hosts)) = (Rng::with_seed(1), balanced(policy, weight)?);
-    let mut balancer = Balancer::new(&cluster, hosts, &mut rng);
+    let now = Instant::now();
+    let mut balancer = Balancer::new(cluster.balancing.clone(), hosts, None, now, &mut rng);
     for _ in 0..times {
-        black_box(balancer.pick(black_box(PickContext::default()), &mut rng)).ok_or("no host")?;
+        black_box(balancer.pick(black_box(PickContext::default()), &|| now, &mut rng).0).ok_or("no host")?;
     }
     Ok(())
 }
@@ -161,6 +163,7 @@ fn balanced(policy: &str, weight: fn(u16) -> u32) -> Result<(Arc<Cluster>, Arc<H
             priority: spec.priority,
             locality: spec.locality,
             health: spec.health,
+            metadata: spec.metadata,
             check: spec.check,
             live: Arc::default(),
         })

@@ -139,6 +139,7 @@ fn health_flags(host: &Host) -> String {
         ("/pending_active_hc", found(Health::PENDING_ACTIVE_HC)),
         ("/excluded_via_immediate_hc_fail", found(Health::EXCLUDED_VIA_IMMEDIATE_HC_FAIL)),
         ("/active_hc_timeout", found(Health::ACTIVE_HC_TIMEOUT)),
+        ("/eds_status_draining", host.health == DiscoveryHealth::Draining),
     ];
     let set: String = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
     if set.is_empty() { "healthy".to_owned() } else { set }
@@ -240,6 +241,7 @@ fn health_json(host: &Host) -> Value {
         DiscoveryHealth::Healthy => "HEALTHY",
         DiscoveryHealth::Degraded => "DEGRADED",
         DiscoveryHealth::Unhealthy => "UNHEALTHY",
+        DiscoveryHealth::Draining => "DRAINING",
     };
     health.insert("eds_health_status".to_owned(), json!(told));
     health.into()

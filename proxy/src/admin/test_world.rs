@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::logging::{Level, LogLevels};
 use super::*;
+use crate::config::balance::{Balancing, LbPolicy};
 use crate::config::cluster::*;
 use crate::config::listener::{Direction, HeaderCase, Http2Settings, Inspect, Listener};
 use crate::config::live::{Breakers, Connections, HostLive, Limit, RetryLimit};
@@ -143,7 +144,7 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
     Cluster {
         name: name.into(),
         discovery: Discovery::Eds { service_name: name.into() },
-        lb: LbPolicy::RoundRobin,
+        balancing: Arc::new(Balancing::of(LbPolicy::RoundRobin)),
         connect_timeout: Duration::from_secs(1),
         protocol: UpstreamProtocol::Http1,
         header_case: HeaderCase::Lower,
@@ -169,7 +170,6 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         keepalive: None,
         health_check: None,
         ignore_new_hosts_until_first_hc: false,
-        panic_threshold: 50,
         outlier: None,
         close_connections_on_host_set_change: false,
         breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
@@ -192,6 +192,7 @@ fn host() -> Host {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        metadata: None,
         check: None,
         live: Arc::new(live),
     }

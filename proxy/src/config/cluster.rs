@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balance::Balancing;
 use super::health::{HealthCheck, HostCheck};
 use super::listener::{HeaderCase, Http2Settings};
-use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority};
+use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority, Shelf};
 use super::outlier::Outlier;
 use super::retry::RetryPolicy;
 use super::secret::ClientTls;
+use super::subset::Metadata;
+use crate::base::ids::ClusterId;
 use crate::stats::scope::{ClusterStats, RemainingStats};
 
 /// A cluster in a snapshot: settings and the hosts it has now.
@@ -31,7 +34,7 @@ pub struct Cluster {
     /// How hosts are found.
     pub discovery: Discovery,
     /// Load balancing.
-    pub lb: LbPolicy,
+    pub balancing: Arc<Balancing>,
     /// TCP connect plus TLS handshake.
     pub connect_timeout: Duration,
     /// Protocol towards the hosts.
@@ -60,8 +63,6 @@ pub struct Cluster {
     pub tls: Option<Arc<ClientTls>>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Share of healthy hosts (percent) below which all hosts are used; 0 never.
-    pub panic_threshold: u32,
     /// Close connections to a host that left the set.
     pub close_connections_on_host_set_change: bool,
     /// Active health check of the hosts.
@@ -110,6 +111,8 @@ pub enum Discovery {
         /// `service_name`, else the cluster's name.
         service_name: Box<str>,
     },
+    /// The hosts of these clusters, in their order.
+    Aggregate(Vec<ClusterId>),
     /// The connection's original destination.
     OriginalDst {
         /// Take the destination from this header (lower case) instead.
@@ -126,6 +129,8 @@ pub enum Discovery {
 pub struct DnsSettings {
     /// Names to resolve.
     pub names: Vec<DnsName>,
+    /// How their addresses share load.
+    pub policy: AssignmentPolicy,
     /// Between refreshes.
     pub refresh: Duration,
     /// After the first failure; jittered, and growing with every further one.
@@ -151,6 +156,10 @@ pub struct DnsName {
     pub weight: u32,
     /// Priority of every address.
     pub priority: u32,
+    /// Where every address is.
+    pub locality: Locality,
+    /// `envoy.lb` metadata of every address.
+    pub metadata: Option<Arc<Metadata>>,
     /// How every address is checked, when it says so.
     pub check: Option<Arc<HostCheck>>,
 }
@@ -168,22 +177,6 @@ pub enum LookupFamily {
     V6Only,
     /// Both.
     All,
-}
-
-/// Load-balancing policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LbPolicy {
-    /// Weighted round robin.
-    RoundRobin,
-    /// Fewest active requests among random choices.
-    LeastRequest {
-        /// Samples, at least 2.
-        choices: u32,
-    },
-    /// Uniform.
-    Random,
-    /// The cluster type decides (`ORIGINAL_DST`).
-    ClusterProvided,
 }
 
 /// Protocol towards a cluster's hosts.
@@ -226,8 +219,17 @@ pub enum DiscoveryHealth {
     Healthy,
     /// DEGRADED.
     Degraded,
-    /// UNHEALTHY, DRAINING or TIMEOUT.
+    /// UNHEALTHY or TIMEOUT.
     Unhealthy,
+    /// DRAINING: like unhealthy, but it is on its way out and counts in no percentage.
+    Draining,
+}
+
+impl DiscoveryHealth {
+    /// Not to be used outside panic.
+    fn is_bad(self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Draining)
+    }
 }
 
 /// One host of a cluster.
@@ -249,6 +251,8 @@ pub struct Host {
     pub locality: u32,
     /// As told by discovery.
     pub health: DiscoveryHealth,
+    /// `envoy.lb` metadata, when there is any.
+    pub metadata: Option<Arc<Metadata>>,
     /// How it is checked, when discovery says so.
     pub check: Option<Arc<HostCheck>>,
     /// Counters and health bits that survive updates.
@@ -270,7 +274,7 @@ impl Host {
     /// Unhealthy when anyone says so, else degraded when anyone says so. Source: `HostImpl::coarseHealth`.
     pub fn coarse_health(&self) -> CoarseHealth {
         let flags = self.live.health.flags();
-        if self.health == DiscoveryHealth::Unhealthy || flags & Health::FAILED != 0 {
+        if self.health.is_bad() || flags & Health::FAILED != 0 {
             CoarseHealth::Unhealthy
         } else if self.health == DiscoveryHealth::Degraded || flags & Health::DEGRADED_ACTIVE_HC != 0 {
             CoarseHealth::Degraded
@@ -281,7 +285,7 @@ impl Host {
 
     /// Whether it is left out of the number that availability is a share of.
     pub fn is_excluded(&self) -> bool {
-        self.live.health.has(Health::EXCLUDED)
+        self.live.health.has(Health::EXCLUDED) || self.health == DiscoveryHealth::Draining
     }
 }
 
@@ -296,6 +300,43 @@ pub struct Locality {
     pub sub_zone: Box<str>,
 }
 
+/// What an assignment says about sharing load. Source: `ClusterLoadAssignment.Policy`, `LocalityLbEndpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignmentPolicy {
+    /// Percent of its share of healthy hosts for which a priority or a locality counts as available.
+    pub overprovisioning: u32,
+    /// Availability is by the weight of hosts, not by their number.
+    pub weighted_health: bool,
+    /// Of localities that have a weight, each once per priority.
+    pub locality_weights: Vec<LocalityWeight>,
+}
+
+impl Default for AssignmentPolicy {
+    /// Envoy's defaults.
+    fn default() -> Self {
+        Self { overprovisioning: 140, weighted_health: false, locality_weights: Vec::new() }
+    }
+}
+
+impl AssignmentPolicy {
+    /// The weight of a locality within a priority; 0 when it has none.
+    pub fn locality_weight(&self, priority: u32, locality: u32) -> u32 {
+        let is_it = |entry: &&LocalityWeight| entry.priority == priority && entry.locality == locality;
+        self.locality_weights.iter().find(is_it).map_or(0, |entry| entry.weight)
+    }
+}
+
+/// The weight of one locality within one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalityWeight {
+    /// Priority.
+    pub priority: u32,
+    /// Index into the localities.
+    pub locality: u32,
+    /// At least 1.
+    pub weight: u32,
+}
+
 /// All hosts of a cluster at one moment.
 #[derive(Debug, Default)]
 pub struct HostSet {
@@ -303,6 +344,10 @@ pub struct HostSet {
     pub hosts: Vec<Arc<Host>>,
     /// Localities hosts refer to.
     pub localities: Vec<Locality>,
+    /// How they share load.
+    pub policy: AssignmentPolicy,
+    /// Tables that balancers of all workers pick from.
+    pub tables: Shelf,
     /// Counts changes of the hosts' health flags; the same for all sets of a cluster.
     pub epoch: Arc<HealthEpoch>,
 }

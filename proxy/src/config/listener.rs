@@ -12,6 +12,7 @@ use super::guard::Guard;
 use super::live::ListenerSockets;
 use super::route::ClusterChoice;
 use super::secret::ServerTls;
+use super::subset::Criteria;
 use crate::base::ids::RouteTableId;
 use crate::observe::access_log::AccessLog;
 use crate::observe::trace::tracer::HttpTracing;
@@ -370,6 +371,10 @@ pub struct TcpSettings {
     pub idle_timeout: Duration,
     /// Connection attempts before giving up, at least 1.
     pub max_connect_attempts: u32,
+    /// Connections are hashed by the client's address, in clusters that hash.
+    pub hash_source_ip: bool,
+    /// Metadata that hosts must have, in clusters with subsets.
+    pub metadata_match: Option<Criteria>,
     /// Access loggers.
     pub access_logs: Vec<Arc<AccessLog>>,
     /// Handles of `tcp.<stat_prefix>.*`.

@@ -6,9 +6,11 @@ mod bucket;
 mod connections;
 mod gradient;
 mod health;
+mod latency;
 mod limit;
 mod outlier;
 mod retries;
+mod table;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -18,9 +20,11 @@ pub use bucket::{BucketSize, TokenBucket};
 pub use connections::{Connections, Waiting};
 pub use gradient::Gradient;
 pub use health::{Health, HealthEpoch};
+pub use latency::Latency;
 pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};
 pub use retries::{RetryBudget, RetryLimit};
+pub use table::{HashTable, Shelf, TableInput};
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and
 /// `/clusters` must see the host as the whole process uses it.
@@ -42,6 +46,8 @@ pub struct HostLive {
     pub rq_error: AtomicU64,
     /// Requests that timed out.
     pub rq_timeout: AtomicU64,
+    /// How fast it answers; measured where balancing reads it.
+    pub latency: Latency,
     /// What outlier detection counts.
     pub outlier: OutlierCells,
     /// What checks and outlier detection say.

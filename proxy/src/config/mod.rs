@@ -4,6 +4,7 @@
 //! and requests only read. Nothing here does I/O or knows protobuf. The only cells that change
 //! after publishing are those in [`live`].
 
+pub mod balance;
 pub mod cluster;
 pub mod filter;
 pub mod guard;
@@ -17,12 +18,13 @@ pub mod rbac;
 pub mod retry;
 pub mod route;
 pub mod secret;
+pub mod subset;
 
 use std::sync::Arc;
 
 use crate::base::ids::{ClusterId, ListenerId, RouteTableId};
 
-pub use cluster::{Cluster, ClusterSlot, Host, HostSet};
+pub use cluster::{Cluster, ClusterSlot, Host, HostSet, Locality};
 pub use listener::{Listener, ListenerSlot};
 pub use route::RouteTable;
 
@@ -43,6 +45,17 @@ pub struct Snapshot {
     pub warming: Vec<Arc<ClusterSlot>>,
     /// Cluster names for routes that name their cluster per request (`cluster_header`).
     pub cluster_names: Arc<foldhash::HashMap<Box<str>, ClusterId>>,
+    /// Where this proxy runs.
+    pub place: Arc<Place>,
+}
+
+/// Where this proxy runs, for zone-aware routing. Source: `node.locality`, `cluster_manager.local_cluster_name`.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Its locality.
+    pub locality: Locality,
+    /// The cluster that it and its like are the hosts of; `None` switches zone-aware routing off.
+    pub cluster: Option<ClusterId>,
 }
 
 impl Snapshot {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use super::balance::HashPolicy;
 use super::filter::Overrides;
 use super::live::Priority;
 use super::retry::RetryPolicy;
+use super::subset::Criteria;
 use crate::base::ids::ClusterId;
 use crate::base::matcher::{HeaderMatch, QueryMatch};
 use crate::observe::access_log::LogFormat;
@@ -215,6 +217,8 @@ pub struct WeightedCluster {
     pub host_rewrite: Option<Box<str>>,
     /// What this entry says about filters.
     pub filters: Overrides,
+    /// Metadata that hosts must have, those of the route included; `None`: as the route says.
+    pub metadata_match: Option<Criteria>,
 }
 
 /// The cluster of a weighted entry.
@@ -248,12 +252,15 @@ impl WeightedClusters {
     }
 }
 
-/// The cluster for a connection that has no headers.
-pub fn choose_cluster(choice: &ClusterChoice, random: u64) -> Option<ClusterId> {
+/// The cluster for a connection that has no headers, and the weighted entry when there is one.
+pub fn choose_cluster(choice: &ClusterChoice, random: u64) -> (Option<ClusterId>, Option<&WeightedCluster>) {
     match choice {
-        ClusterChoice::One(cluster) => Some(*cluster),
-        ClusterChoice::Weighted(weighted) => weighted.choose(random)?.cluster.named(),
-        ClusterChoice::Header { .. } => None,
+        ClusterChoice::One(cluster) => (Some(*cluster), None),
+        ClusterChoice::Weighted(weighted) => {
+            let entry = weighted.choose(random);
+            (entry.and_then(|entry| entry.cluster.named()), entry)
+        }
+        ClusterChoice::Header { .. } => (None, None),
     }
 }
 
@@ -288,6 +295,10 @@ pub struct Forward {
     pub upgrades: Vec<(Box<str>, bool)>,
     /// CONNECT is terminated here: the payload goes upstream as raw TCP.
     pub connect_terminate: bool,
+    /// What of a request decides on the host, in clusters that hash.
+    pub hash_policy: Option<Arc<[HashPolicy]>>,
+    /// Metadata that hosts must have, in clusters with subsets.
+    pub metadata_match: Option<Criteria>,
 }
 
 /// `RouteAction.max_stream_duration`.

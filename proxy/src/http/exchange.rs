@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::codec::Downstream;
 use super::context::ConnContext;
 use super::filter::{Running, Verdict};
+use super::hash_policy::Affinity;
 use super::head::RequestHead;
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
@@ -46,6 +47,8 @@ pub struct Exchange<'r> {
     pub(super) no_content_on_timeout: bool,
     /// The filters, once they run.
     pub(super) filters: Option<Running<'r>>,
+    /// What binds the request to a host.
+    pub(super) affinity: Affinity<'r>,
 }
 
 /// How serving ended when nothing failed.
@@ -77,6 +80,7 @@ pub async fn run(
         upgraded: false,
         no_content_on_timeout: false,
         filters: None,
+        affinity: Affinity::default(),
     };
     let reply = match exchange.serve(down, deadline).await {
         Ok(Served::Relayed) => None,
@@ -217,6 +221,8 @@ impl<'r> Exchange<'r> {
             return Err(ProxyError::NoCluster { status: forward.cluster_not_found_status });
         };
         self.ctx.local.stats.inc(self.ctx.settings.stats.rq_total);
+        let (cluster, part) = self.view.resolve(&cluster, &self.ctx.local);
+        self.affinity.part = part;
         self.summary.cluster = Some(cluster.clone());
         Ok((cluster, entry))
     }

@@ -11,6 +11,7 @@ use super::attempt::{self, Attempt};
 use super::codec::Downstream;
 use super::edits;
 use super::exchange::Exchange;
+use super::hash_policy::{Affinity, Ends};
 use super::head::{BodyLength, ResponseHead};
 use super::header_id::HeaderId;
 use super::relay;
@@ -24,7 +25,7 @@ use crate::config::route::{Forward, HostRewrite, WeightedCluster};
 use crate::net::deadline::Deadline;
 use crate::upstream::breaker::RetryPermit;
 use crate::upstream::connect::millis;
-use crate::upstream::lb::PickContext;
+use crate::upstream::lb::{PickContext, peak_ewma};
 use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::ClusterState;
@@ -64,6 +65,9 @@ impl<'r> Exchange<'r> {
         self.edit_request(found, forward, entry);
         self.summary.inject_span(&mut self.head);
         let asked = self.asked_retries(found, entry);
+        let ends = Ends { client: self.summary.client, destination: self.ctx.destination };
+        let affinity = std::mem::take(&mut self.affinity);
+        self.affinity = affinity.with(cluster.config(), forward, entry, &self.head, ends);
         self.answer_expectation(down)?;
         let retries = Retries::new(policy, asked, &self.head);
         let mut tries = Tries {
@@ -84,6 +88,7 @@ impl<'r> Exchange<'r> {
         let abandoned = self.count_abandoned(&tries, false);
         self.note_times(&tries.timers);
         let (mut attempt, mut response) = outcome?;
+        self.affinity.set_cookies(&mut response.block);
         self.edit_response(&mut response, found, entry);
         let Tries { replay, timers, .. } = &mut tries;
         let tunnelled = relay::run(self, &mut attempt, response, down, replay, timers).await;
@@ -253,6 +258,9 @@ impl<'r> Exchange<'r> {
         let now = Instant::now();
         self.summary.end_attempt(&pool.host, Ok(response.status));
         self.report_response(tries.cluster, pool, response);
+        if let Some(sent) = tries.timers.sent_at() {
+            peak_ewma::observe(tries.cluster.config(), &pool.host, now.duration_since(sent), now);
+        }
         self.summary.timing.upstream_first_byte = Some(now);
         tries.timers.touch(now);
     }
@@ -287,12 +295,9 @@ impl<'r> Exchange<'r> {
         let cluster = tries.cluster;
         let (avoid, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
-        let pool = cluster.pick(
-            &self.ctx.local,
-            PickContext { avoid, attempts },
-            destination,
-            tries.forward.priority,
-        );
+        let Affinity { hash, criteria, part, .. } = self.affinity;
+        let context = PickContext { avoid, attempts, hash, criteria, part };
+        let pool = cluster.pick(&self.ctx.local, context, destination, tries.forward.priority);
         let Some(pool) = pool else {
             self.ctx.local.stats.inc(cluster.config().stats.upstream_cx_none_healthy);
             return Err(ProxyError::NoHealthyUpstream);

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod filter;
 mod forward;
 pub mod grpc;
+pub mod hash_policy;
 pub mod head;
 pub mod header_id;
 pub mod local_reply;

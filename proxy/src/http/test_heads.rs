@@ -109,6 +109,8 @@ pub fn forward() -> Forward {
         replay_limit: None,
         upgrades: Vec::new(),
         connect_terminate: false,
+        hash_policy: None,
+        metadata_match: None,
         priority: Default::default(),
     }
 }

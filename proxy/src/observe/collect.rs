@@ -116,6 +116,7 @@ impl Collector {
         for cluster in self.snapshots.current().clusters.iter().flatten() {
             cluster_gauges(shard, &cluster.config);
             health_gauges(shard, &cluster.config, &cluster.hosts);
+            table_gauges(shard, &cluster.config, &cluster.hosts);
         }
     }
 
@@ -191,6 +192,12 @@ fn health_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
     ] {
         shard.gauge_set(gauge, count as i64);
     }
+}
+
+fn table_gauges(shard: &SharedShard, cluster: &Cluster, hosts: &HostSet) {
+    let Some(stats) = &cluster.balancing.hashing.stats else { return };
+    let (entries, spread) = hosts.tables.latest().unwrap_or_default();
+    stats.set(shard, entries, spread);
 }
 
 fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 5]) {

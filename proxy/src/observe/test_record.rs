@@ -73,6 +73,7 @@ impl Exchange {
                 priority: 0,
                 locality: 0,
                 health: DiscoveryHealth::Healthy,
+                metadata: None,
                 check: None,
                 live: Arc::default(),
             },

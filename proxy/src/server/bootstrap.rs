@@ -39,6 +39,8 @@ pub struct Settings {
     pub static_resources: StaticResources,
     /// The control plane.
     pub dynamic_resources: Option<DynamicResources>,
+    /// The cluster this proxy is a host of, for zone-aware routing.
+    pub local_cluster: Option<String>,
     /// Where admin listens; `None` is no admin endpoint.
     pub admin: Option<AdminBind>,
     /// Tags, filters and buckets of the statistics.

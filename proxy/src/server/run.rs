@@ -119,6 +119,7 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
     let parts = Parts {
         dynamic,
         node: settings.node,
+        local_cluster: settings.local_cluster,
         ports: Box::new(DryRun),
         publisher,
         stats: Registry::new(),
@@ -190,6 +191,7 @@ impl Server {
         let parts = Parts {
             dynamic,
             node: settings.node.clone(),
+            local_cluster: settings.local_cluster.clone(),
             ports: Box::new(ReusePort::new(count)),
             publisher,
             stats: registry.clone(),

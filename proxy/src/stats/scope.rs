@@ -10,7 +10,7 @@ mod tracing;
 
 use std::net::SocketAddr;
 
-use super::registry::{Counter, Gauge, Histogram, Registry, Shard, StatusCodes};
+use super::registry::{Counter, Gauge, Histogram, Registry, Shard, SharedShard, StatusCodes};
 
 pub use filter::{
     ConnectionLimitStats, CorsStats, FaultStats, GradientStats, LocalRateLimitStats, NetworkRateLimitStats,
@@ -263,6 +263,20 @@ bundle! {
             external_upstream_rq as "external.upstream_rq": StatusCodes,
             retry_upstream_rq as "retry.upstream_rq": StatusCodes,
             lb_healthy_panic: Counter,
+            lb_local_cluster_not_ok: Counter,
+            lb_recalculate_zone_structures: Counter,
+            lb_zone_cluster_too_small: Counter,
+            lb_zone_no_capacity_left: Counter,
+            lb_zone_routing_all_directly: Counter,
+            lb_zone_routing_sampled: Counter,
+            lb_zone_routing_cross_zone: Counter,
+            lb_subsets_active: Gauge,
+            lb_subsets_created: Counter,
+            lb_subsets_removed: Counter,
+            lb_subsets_selected: Counter,
+            lb_subsets_fallback: Counter,
+            lb_subsets_fallback_panic: Counter,
+            lb_subsets_single_host_duplicate: Gauge,
             bind_errors: Counter,
             original_dst_host_invalid: Counter,
         }
@@ -348,6 +362,63 @@ impl RemainingStats {
     /// Of the cluster called `name` (its `alt_stat_name` when it has one); `priority` is `default` or `high`.
     pub fn for_cluster(registry: &Registry, name: &str, priority: &str) -> Self {
         Self::new(registry, &format!("cluster.{}.circuit_breakers.{priority}.", sanitize(name)))
+    }
+}
+
+bundle! {
+    /// `cluster.<name>.ring_hash_lb.*`
+    RingHashStats(prefix) {
+        table: main(prefix) {
+            size: Gauge,
+            min_hashes_per_host: Gauge,
+            max_hashes_per_host: Gauge,
+        }
+    }
+}
+
+bundle! {
+    /// `cluster.<name>.maglev_lb.*`
+    MaglevStats(prefix) {
+        table: main(prefix) {
+            min_entries_per_host: Gauge,
+            max_entries_per_host: Gauge,
+        }
+    }
+}
+
+/// The gauges about a cluster's table of consistent hashing.
+#[derive(Clone, Debug)]
+pub enum TableStats {
+    /// A ring's.
+    Ring(RingHashStats),
+    /// A Maglev table's.
+    Maglev(MaglevStats),
+}
+
+impl TableStats {
+    /// Of the ring of the cluster called `name` (its `alt_stat_name` when it has one).
+    pub fn of_ring(registry: &Registry, name: &str) -> Self {
+        Self::Ring(RingHashStats::new(registry, &format!("cluster.{}.ring_hash_lb.", sanitize(name))))
+    }
+
+    /// Of its Maglev table.
+    pub fn of_maglev(registry: &Registry, name: &str) -> Self {
+        Self::Maglev(MaglevStats::new(registry, &format!("cluster.{}.maglev_lb.", sanitize(name))))
+    }
+
+    /// Sets them: number of entries, fewest and most of one host.
+    pub fn set(&self, shard: &SharedShard, entries: u64, (fewest, most): (u64, u64)) {
+        match self {
+            Self::Ring(stats) => {
+                shard.gauge_set(stats.size, entries as i64);
+                shard.gauge_set(stats.min_hashes_per_host, fewest as i64);
+                shard.gauge_set(stats.max_hashes_per_host, most as i64);
+            }
+            Self::Maglev(stats) => {
+                shard.gauge_set(stats.min_entries_per_host, fewest as i64);
+                shard.gauge_set(stats.max_entries_per_host, most as i64);
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Instant, SystemTime};
 
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::error::{ConnectFailure, ResponseFlags};
+use crate::base::hash::xxhash64;
+use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
 use crate::net::copy::{CopyEnd, copy_both};
@@ -105,17 +107,26 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
 async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, ConnectionGuard)> {
     let view = conn.local.view();
     let random = conn.local.random(|rng| rng.u64(..));
-    let target = crate::config::route::choose_cluster(&conn.settings.clusters, random);
+    let (target, entry) = crate::config::route::choose_cluster(&conn.settings.clusters, random);
     let Some(cluster) = target.and_then(|id| view.cluster(id)) else {
         conn.local.stats.inc(conn.settings.stats.downstream_cx_no_route);
         story.end(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found");
         return None;
     };
+    let (cluster, part) = view.resolve(cluster, &conn.local);
     story.cluster = Some(cluster.clone());
     let settings = cluster.config();
+    let context = PickContext {
+        hash: affinity(conn, settings),
+        criteria: entry
+            .and_then(|entry| entry.metadata_match.as_deref())
+            .or(conn.settings.metadata_match.as_deref()),
+        part,
+        ..PickContext::default()
+    };
     for _ in 0..conn.settings.max_connect_attempts.max(1) {
         let destination = conn.original_destination.filter(|to| !view.is_own_listener(*to));
-        let pool = cluster.pick(&conn.local, PickContext::default(), destination, Priority::Default);
+        let pool = cluster.pick(&conn.local, context, destination, Priority::Default);
         let Some(pool) = pool else {
             conn.local.stats.inc(settings.stats.upstream_cx_none_healthy);
             story.end(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
@@ -146,6 +157,12 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
     }
     conn.local.stats.inc(settings.stats.upstream_cx_connect_attempts_exceeded);
     None
+}
+
+/// The hash of the client's address, where the proxy and the cluster hash.
+fn affinity(conn: &TcpConn, cluster: &Cluster) -> Option<u64> {
+    let hashes = conn.settings.hash_source_ip && cluster.balancing.policy.is_hash();
+    hashes.then(|| xxhash64(conn.peer.ip().to_canonical().to_string().as_bytes(), 0))
 }
 
 impl Story {

@@ -1,6 +1,7 @@
 //! Getting a request to a host: balancers, circuit breakers, connections and their pools, all owned by
 //! one worker, and the view a request holds while it runs.
 
+pub mod aggregate;
 pub mod breaker;
 pub mod connect;
 pub mod dns;

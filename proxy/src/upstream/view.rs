@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lb::{Balancer, PickContext};
+use super::aggregate::Aggregate;
+use super::lb::{Availability, Balancer, Origin, PickContext};
 use super::local::Local;
 use super::pool::{HostPool, PoolPlace};
 use crate::base::ids::ClusterId;
@@ -24,6 +25,8 @@ pub struct View {
     /// The published world.
     pub snapshot: Arc<Snapshot>,
     clusters: Vec<Option<Rc<ClusterState>>>,
+    /// Where requests start, when the bootstrap names a local cluster.
+    origin: Option<Rc<Origin>>,
 }
 
 /// This worker's state of one cluster.
@@ -34,6 +37,8 @@ pub struct ClusterState {
     /// By host index: of default and of high priority.
     pools: Vec<[RefCell<Option<Rc<HostPool>>>; 2]>,
     original: RefCell<HashMap<(SocketAddr, Priority), OriginalHost>>,
+    /// Members, of a cluster made of clusters.
+    pub(super) aggregate: Option<Aggregate>,
     /// Client codec options of HTTP/1 connections.
     pub h1_options: Rc<h1::ClientOptions>,
 }
@@ -51,13 +56,18 @@ impl View {
     pub fn next(previous: &View, snapshot: Arc<Snapshot>, local: &Local) -> (Self, Vec<Rc<ClusterState>>) {
         let mut retired = Vec::new();
         let mut clusters = Vec::with_capacity(snapshot.clusters.len());
+        let origin = next_origin(previous.origin.as_ref(), &snapshot);
+        let moved = origin.as_ref().map(Rc::as_ptr) != previous.origin.as_ref().map(Rc::as_ptr);
         for (index, slot) in snapshot.clusters.iter().enumerate() {
             let old = previous.clusters.get(index).and_then(Option::as_ref);
-            let (state, gone) = next_state(old, slot.as_ref(), local);
+            let (state, gone) = next_state(old, slot.as_ref(), origin.as_ref(), local);
+            if let (true, None, Some(kept)) = (moved, &gone, &state) {
+                kept.move_to(origin.as_ref(), local);
+            }
             retired.extend(gone);
             clusters.push(state);
         }
-        (Self { snapshot, clusters }, retired)
+        (Self { snapshot, clusters, origin }, retired)
     }
 
     /// The cluster, when it is there and warm.
@@ -81,26 +91,44 @@ impl View {
     }
 }
 
+/// Where requests start from now on; what it was when nothing changed.
+fn next_origin(previous: Option<&Rc<Origin>>, snapshot: &Snapshot) -> Option<Rc<Origin>> {
+    let hosts = &snapshot.cluster(snapshot.place.cluster?)?.hosts;
+    match previous {
+        Some(origin) if Arc::ptr_eq(&origin.hosts, hosts) => Some(origin.clone()),
+        _ => Some(Rc::new(Origin { locality: snapshot.place.locality.clone(), hosts: hosts.clone() })),
+    }
+}
+
 /// The state for a slot, and the old state when it was replaced or removed.
 fn next_state(
     old: Option<&Rc<ClusterState>>,
     slot: Option<&Arc<ClusterSlot>>,
+    origin: Option<&Rc<Origin>>,
     local: &Local,
 ) -> (Option<Rc<ClusterState>>, Option<Rc<ClusterState>>) {
     match (old, slot) {
         (old, None) => (None, old.cloned()),
         (Some(old), Some(slot)) if Arc::ptr_eq(&old.slot, slot) => (Some(old.clone()), None),
         (Some(old), Some(slot)) if Arc::ptr_eq(&old.slot.config, &slot.config) => {
-            (Some(Rc::new(ClusterState::with_hosts(old, slot.clone(), local))), Some(old.clone()))
+            (Some(Rc::new(ClusterState::with_hosts(old, slot.clone(), origin, local))), Some(old.clone()))
         }
-        (old, Some(slot)) => (Some(Rc::new(ClusterState::new(slot.clone(), local))), old.cloned()),
+        (old, Some(slot)) => (Some(Rc::new(ClusterState::new(slot.clone(), origin, local))), old.cloned()),
     }
 }
 
 impl ClusterState {
     /// State of a new or changed cluster, without connections.
-    pub fn new(slot: Arc<ClusterSlot>, local: &Local) -> Self {
-        let balancer = local.random(|rng| Balancer::new(&slot.config, slot.hosts.clone(), rng));
+    pub fn new(slot: Arc<ClusterSlot>, origin: Option<&Rc<Origin>>, local: &Local) -> Self {
+        let state = Self::without_history(slot, origin, local);
+        state.count_subsets(None, local);
+        state
+    }
+
+    fn without_history(slot: Arc<ClusterSlot>, origin: Option<&Rc<Origin>>, local: &Local) -> Self {
+        let (settings, hosts) = (slot.config.balancing.clone(), slot.hosts.clone());
+        let balancer =
+            local.random(|rng| Balancer::new(settings, hosts, origin.cloned(), Instant::now(), rng));
         let pools = slot.hosts.hosts.iter().map(|_| Default::default()).collect();
         let options = h1::ClientOptions {
             max_head_bytes: slot.config.max_head_bytes,
@@ -108,18 +136,27 @@ impl ClusterState {
             trailers: slot.config.http1_trailers,
             header_case: slot.config.header_case,
         };
+        let is_aggregate = matches!(slot.config.discovery, Discovery::Aggregate(_));
+        let aggregate = is_aggregate.then(Aggregate::default);
         Self {
             slot,
             balancer: RefCell::new(balancer),
             pools,
             original: RefCell::default(),
+            aggregate,
             h1_options: Rc::new(options),
         }
     }
 
     /// State after a host update: pools of hosts that are still there move over.
-    fn with_hosts(old: &ClusterState, slot: Arc<ClusterSlot>, local: &Local) -> Self {
-        let mut next = Self::new(slot, local);
+    fn with_hosts(
+        old: &ClusterState,
+        slot: Arc<ClusterSlot>,
+        origin: Option<&Rc<Origin>>,
+        local: &Local,
+    ) -> Self {
+        let mut next = Self::without_history(slot, origin, local);
+        next.count_subsets(Some(old), local);
         if !old.keeps_connections(&next) {
             return next;
         }
@@ -134,6 +171,40 @@ impl ClusterState {
         }
         next.original = RefCell::new(old.original.take());
         next
+    }
+
+    /// Counts the subsets that came and went since `old`.
+    fn count_subsets(&self, old: Option<&ClusterState>, local: &Local) {
+        let balancer = self.balancer.borrow();
+        let Some(now) = balancer.subsets() else { return };
+        let old = old.map(|old| old.balancer.borrow());
+        let before = old.as_ref().and_then(|old| old.subsets());
+        let kept = before.map_or(0, |before| now.shared_with(before));
+        let (created, removed) = (now.len() - kept, before.map_or(0, |before| before.len() - kept));
+        let stats = &self.config().stats;
+        local.stats.add(stats.lb_subsets_created, created as u64);
+        local.stats.add(stats.lb_subsets_removed, removed as u64);
+        local.stats.gauge_add(stats.lb_subsets_active, created as i64 - removed as i64);
+        let duplicates = now.duplicates() as i64 - before.map_or(0, |before| before.duplicates() as i64);
+        local.stats.gauge_add(stats.lb_subsets_single_host_duplicate, duplicates);
+    }
+
+    /// The subsets end with this state.
+    fn forget_subsets(&self, local: &Local) {
+        let balancer = self.balancer.borrow();
+        let Some(now) = balancer.subsets() else { return };
+        let stats = &self.config().stats;
+        local.stats.add(stats.lb_subsets_removed, now.len() as u64);
+        local.stats.gauge_add(stats.lb_subsets_active, -(now.len() as i64));
+        local.stats.gauge_add(stats.lb_subsets_single_host_duplicate, -(now.duplicates() as i64));
+    }
+
+    /// Requests start elsewhere from now on.
+    fn move_to(&self, origin: Option<&Rc<Origin>>, local: &Local) {
+        let mut balancer = self.balancer.borrow_mut();
+        if balancer.has_zones() {
+            local.random(|rng| balancer.move_to(origin.cloned(), Instant::now(), rng));
+        }
     }
 
     /// Whether connections outlive the step to `next`: with `close_connections_on_host_set_change` only when no host
@@ -170,10 +241,9 @@ impl ClusterState {
         }
         let mut balancer = self.balancer.borrow_mut();
         self.follow_health(&mut balancer, local);
-        if balancer.in_panic() {
-            local.stats.inc(self.config().stats.lb_healthy_panic);
-        }
-        let index = local.random(|rng| balancer.pick(context, rng))?;
+        let (choice, notes) = local.random(|rng| balancer.pick(context, &Instant::now, rng));
+        notes.count(&self.config().stats, &local.stats);
+        let index = choice?;
         let host = self.slot.hosts.hosts.get(index)?;
         let cell = &self.pools.get(index)?[priority as usize];
         if let Some(pool) = &*cell.borrow() {
@@ -215,10 +285,23 @@ impl ClusterState {
     /// Lists follow the hosts' health, and connections to hosts that failed take no new requests.
     #[inline]
     fn follow_health(&self, balancer: &mut Balancer, local: &Local) {
-        let Some(failed) = local.random(|rng| balancer.refresh(rng)) else { return };
+        let Some(failed) = local.random(|rng| balancer.refresh(Instant::now, rng)) else { return };
         for pools in failed.into_iter().filter_map(|index| self.pools.get(index)) {
             pools.iter().filter_map(RefCell::take).for_each(|pool| pool.drain());
         }
+    }
+
+    /// The health changes that are taken into account, with those that happened since.
+    pub(super) fn epoch(&self, local: &Local) -> u64 {
+        let mut balancer = self.balancer.borrow_mut();
+        self.follow_health(&mut balancer, local);
+        balancer.epoch()
+    }
+
+    /// The same, and the hosts of each priority.
+    pub(super) fn levels(&self, local: &Local) -> (u64, Vec<Availability>) {
+        let epoch = self.epoch(local);
+        (epoch, self.balancer.borrow().levels().to_vec())
     }
 
     /// The host for an original destination, created at first sight.
@@ -256,8 +339,11 @@ impl ClusterState {
 
     /// This state left the view: idle connections to hosts that are not in `successor` close, busy ones
     /// finish and are not pooled again.
-    pub fn retire(&self, successor: Option<&ClusterState>) {
+    pub fn retire(&self, successor: Option<&ClusterState>, local: &Local) {
         let kept = successor.filter(|next| Arc::ptr_eq(&next.slot.config, &self.slot.config));
+        if kept.is_none() {
+            self.forget_subsets(local);
+        }
         let kept = kept.filter(|next| self.keeps_connections(next));
         let staying: HashSet<u64> =
             kept.iter().flat_map(|next| &next.slot.hosts.hosts).map(|host| host.uid).collect();
@@ -284,6 +370,7 @@ fn original_dst_host(destination: SocketAddr) -> Host {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        metadata: None,
         check: None,
         live: Arc::default(),
     }

@@ -12,7 +12,7 @@ use super::translate::TranslateContext;
 use crate::base::ids::{ClusterId, Interner, ListenerId};
 use crate::config::cluster::Discovery;
 use crate::config::live::Health;
-use crate::config::{Cluster, ClusterSlot, Host, HostSet, ListenerSlot, RouteTable, Snapshot};
+use crate::config::{Cluster, ClusterSlot, Host, HostSet, ListenerSlot, Place, RouteTable, Snapshot};
 
 mod hosts;
 
@@ -55,6 +55,11 @@ pub struct Compiled {
 }
 
 impl Compiler {
+    /// Says where this proxy runs, for every snapshot from now on.
+    pub fn locate(&mut self, place: Place) {
+        self.tables.place = Arc::new(place);
+    }
+
     /// Brings the tables up to date with `changes`. `None` when nothing is different in the end.
     pub fn compile(
         &mut self,
@@ -150,6 +155,7 @@ impl Compiler {
             clusters: self.tables.clusters.clone(),
             warming: self.nursery.values().cloned().collect(),
             cluster_names: self.tables.cluster_names.clone(),
+            place: self.tables.place.clone(),
         }
     }
 }

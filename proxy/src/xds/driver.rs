@@ -22,7 +22,7 @@ use super::protocol::{Protocol, Request};
 use super::resource::{Fault, ResourceType};
 use super::settings::{DynamicSettings, Target};
 use super::store::Now;
-use super::translate::TracingContext;
+use super::translate::{self, TracingContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::publish::Publisher;
 use crate::observe::access_log::sink::Sinks;
@@ -47,6 +47,8 @@ pub struct Parts {
     pub dynamic: DynamicSettings,
     /// Who we are.
     pub node: Node,
+    /// The cluster we are a host of (`cluster_manager.local_cluster_name`).
+    pub local_cluster: Option<String>,
     /// Binds listeners.
     pub ports: Box<dyn Ports>,
     /// Where snapshots go.
@@ -147,12 +149,25 @@ impl Driver {
         parts: Parts,
         resources: &StaticResources,
     ) -> Result<(Self, Handle), Vec<(ResourceType, Fault)>> {
-        let Parts { dynamic, node, ports, publisher, stats, sinks, tracing, resolve, resolutions, checked } =
-            parts;
+        let Parts {
+            dynamic,
+            node,
+            local_cluster,
+            ports,
+            publisher,
+            stats,
+            sinks,
+            tracing,
+            resolve,
+            resolutions,
+            checked,
+        } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
+        let locality = translate::locality(&node.locality);
         let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node::complete(node)));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
         engine.trace(tracing);
+        engine.locate(locality, local_cluster.as_deref());
         engine.load_static(resources, now())?;
         engine.start(Instant::now());
         let (asking, questions) = mpsc::channel(QUESTIONS);

@@ -18,8 +18,8 @@ use super::protocol::{Protocol, Request, Response};
 use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
 use super::store::{Now, Origin, Refused, Store};
 use super::translate::{TracingContext, TranslateContext};
-use crate::config::Snapshot;
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
+use crate::config::{Locality, Place, Snapshot};
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
@@ -97,6 +97,12 @@ impl Engine {
     /// Traces with these. Comes before any resource.
     pub fn trace(&mut self, tracing: TracingContext) {
         self.context.tracing = tracing;
+    }
+
+    /// Says where this proxy runs: its locality, and the name of the cluster it is a host of.
+    pub fn locate(&mut self, locality: Locality, cluster: Option<&str>) {
+        let cluster = cluster.map(|name| self.context.clusters.intern(name));
+        self.compiler.locate(Place { locality, cluster });
     }
 
     /// Takes the resources of the bootstrap. Any fault is a start failure.

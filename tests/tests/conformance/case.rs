@@ -116,7 +116,6 @@ impl Group {
     }
 
     /// Adds a cluster; its name must not occur elsewhere in the section.
-    #[expect(dead_code, reason = "for sections whose clusters differ: circuit breakers, outlier detection")]
     pub fn cluster(mut self, cluster: Value) -> Self {
         self.clusters.push(cluster);
         self

@@ -37,6 +37,7 @@ macro_rules! section_tests {
 
 section_tests!(
     actions,
+    balancing,
     clusters,
     header_edits,
     header_matches,

@@ -2,25 +2,41 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Grows whenever the flags of any host of one cluster change. Balancers compare it on every pick.
-#[derive(Debug, Default)]
-pub struct HealthEpoch(AtomicU64);
+#[derive(Debug)]
+pub struct HealthEpoch {
+    changes: AtomicU64,
+    /// Where times of the cluster's hosts are counted from.
+    origin: Instant,
+}
+
+impl Default for HealthEpoch {
+    fn default() -> Self {
+        Self { changes: AtomicU64::new(0), origin: Instant::now() }
+    }
+}
 
 impl HealthEpoch {
     /// The number now, without ordering: enough to see that something changed.
     #[inline]
     pub fn peek(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The number now; every change it counts is visible to what the caller reads next.
     pub fn read(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Where times of the cluster's hosts are counted from.
+    pub fn origin(&self) -> Instant {
+        self.origin
     }
 
     fn advance(&self) {
-        self.0.fetch_add(1, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -28,6 +44,9 @@ impl HealthEpoch {
 #[derive(Debug, Default)]
 pub struct Health {
     flags: AtomicU32,
+    /// When the host came, or passed checks after it had failed them: milliseconds of the epoch. Slow start
+    /// reads it.
+    since: AtomicU64,
     epoch: Arc<HealthEpoch>,
 }
 
@@ -54,7 +73,25 @@ impl Health {
 
     /// No flags; changes advance `epoch`.
     pub fn new(epoch: Arc<HealthEpoch>) -> Self {
-        Self { flags: AtomicU32::new(0), epoch }
+        let health = Self { flags: AtomicU32::new(0), since: AtomicU64::new(0), epoch };
+        health.set_healthy_since(Instant::now());
+        health
+    }
+
+    /// Time since the cluster came.
+    pub fn time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch.origin)
+    }
+
+    /// Since when checks do not object.
+    pub fn healthy_since(&self) -> Instant {
+        self.epoch.origin + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Sets what [`Health::healthy_since`] returns, to the millisecond.
+    pub fn set_healthy_since(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.epoch.origin).as_millis();
+        self.since.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// All flags.
@@ -83,8 +120,13 @@ impl Health {
     pub fn change(&self, set: u32, clear: u32) -> bool {
         let next = |flags: u32| Some((flags & !clear) | set);
         let before = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        let changed = before.is_ok_and(|before| (before & !clear) | set != before);
+        let before = before.unwrap_or_default();
+        let after = (before & !clear) | set;
+        let changed = before != after;
         if changed {
+            if before & !after & Self::FAILED_ACTIVE_HC != 0 {
+                self.set_healthy_since(Instant::now());
+            }
             self.epoch.advance();
         }
         changed

@@ -134,6 +134,7 @@ fn weights_are_exact_over_the_whole_range() {
         headers: HeaderEdits::default(),
         host_rewrite: None,
         filters: Default::default(),
+        metadata_match: None,
     };
     let choice = ClusterChoice::Weighted(WeightedClusters {
         entries: vec![entry(0, 0), entry(1, 30), entry(2, 70)],

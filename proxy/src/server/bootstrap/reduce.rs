@@ -52,6 +52,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         stats_flush: fields.stats_flush,
         stats_sinks: fields.stats_sinks,
         dns_servers: fields.dns_servers,
+        local_cluster: fields.local_cluster,
         source,
         warnings: notes.warnings,
         bootstrap,
@@ -66,6 +67,7 @@ struct Honoured {
     stats_flush: Duration,
     stats_sinks: Vec<crate::observe::statsd::Sink>,
     dns_servers: Vec<SocketAddr>,
+    local_cluster: Option<String>,
 }
 
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -137,7 +139,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
     if !default_socket_interface.is_empty() && default_socket_interface != DEFAULT_SOCKET_INTERFACE {
         return Err(path.field("default_socket_interface").unsupported());
     }
-    check_cluster_manager(cluster_manager, &path.field("cluster_manager"), notes)?;
+    let local_cluster = local_cluster(cluster_manager, &path.field("cluster_manager"), notes)?;
     Ok(Honoured {
         static_resources: named(
             static_resources.clone().unwrap_or_default(),
@@ -148,6 +150,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
         stats_sinks: sinks::compile(stats_sinks, &path.field("stats_sinks"), notes)?,
         stats_flush: flush_interval(stats_flush_interval, &path.field("stats_flush_interval"))?,
         dns_servers: dns::servers(dns_resolution_config, typed_dns_resolver_config, path, notes)?,
+        local_cluster,
     })
 }
 
@@ -167,12 +170,13 @@ fn only(extension: &Option<TypedExtensionConfig>, name: &str, path: &Path<'_>) -
     }
 }
 
-fn check_cluster_manager(
+/// Checks the message; the cluster it names.
+fn local_cluster(
     message: &Option<ClusterManager>,
     path: &Path<'_>,
     notes: &mut Notes,
-) -> Result<(), Rejection> {
-    let Some(message) = message else { return Ok(()) };
+) -> Result<Option<String>, Rejection> {
+    let Some(message) = message else { return Ok(None) };
     let ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -181,9 +185,8 @@ fn check_cluster_manager(
         enable_deferred_cluster_creation: _, // Saves memory in Envoy; ours are small from the start.
     } = message;
     refuse!(path; upstream_bind_config);
-    warn_set!(notes, path, "is not in effect: all zones are used alike"; local_cluster_name);
     warn_set!(notes, path, "is not in effect: ejections are told in the log, not as events"; outlier_detection);
-    Ok(())
+    Ok((!local_cluster_name.is_empty()).then(|| local_cluster_name.clone()))
 }
 
 /// Gives every listener a name and refuses names that occur twice.

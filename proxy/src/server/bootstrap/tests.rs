@@ -157,7 +157,6 @@ fn what_has_no_effect_is_named() {
         ("layered_runtime: {layers: [{name: a, static_layer: {x: 1}}]}", "bootstrap: layered_runtime: "),
         ("overload_manager: {resource_monitors: [{name: x}]}", "bootstrap: overload_manager: "),
         ("watchdogs: {}", "bootstrap: watchdogs: "),
-        ("cluster_manager: {local_cluster_name: x}", "bootstrap: cluster_manager.local_cluster_name: "),
         (
             "cluster_manager: {outlier_detection: {event_log_path: /dev/stdout}}",
             "bootstrap: cluster_manager.outlier_detection: ",

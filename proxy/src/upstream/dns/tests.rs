@@ -8,7 +8,7 @@ use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::config::cluster::{DnsName, LookupFamily};
+use crate::config::cluster::{AssignmentPolicy, DnsName, Locality, LookupFamily};
 
 /// What the scripted name server says.
 #[derive(Clone)]
@@ -94,10 +94,13 @@ fn settings(names: &[&str]) -> DnsSettings {
         port: 80,
         weight: 1,
         priority: 0,
+        locality: Locality::default(),
+        metadata: None,
         check: None,
     };
     DnsSettings {
         names: names.iter().map(name).collect(),
+        policy: AssignmentPolicy::default(),
         refresh: Duration::from_millis(20),
         failure_refresh: Duration::from_millis(20),
         failure_refresh_max: Duration::from_millis(40),

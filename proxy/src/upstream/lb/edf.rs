@@ -10,7 +10,6 @@ use fastrand::Rng;
 #[derive(Debug)]
 pub struct Edf {
     queue: BinaryHeap<Entry>,
-    now: f64,
     sequence: u64,
 }
 
@@ -23,12 +22,12 @@ struct Entry {
 }
 
 impl Edf {
-    /// A schedule over `(host index, weight)`, advanced by a random number of picks so that workers and
+    /// A schedule over `(index, weight)`, advanced by a random number of picks so that workers and
     /// proxies that start together do not all begin with the same host.
-    pub fn new(entries: impl Iterator<Item = (u32, u32)>, rng: &mut Rng) -> Self {
-        let mut edf = Self { queue: BinaryHeap::new(), now: 0.0, sequence: 0 };
+    pub fn new(entries: impl Iterator<Item = (u32, f64)>, rng: &mut Rng) -> Self {
+        let mut edf = Self { queue: BinaryHeap::new(), sequence: 0 };
         for (index, weight) in entries {
-            edf.insert(index, f64::from(weight.max(1)), 0.0);
+            edf.insert_at(index, weight, 1.0 / weight.max(f64::MIN_POSITIVE));
         }
         for _ in 0..rng.usize(0..edf.queue.len().max(1)) {
             edf.pick(|_, weight| weight);
@@ -38,15 +37,12 @@ impl Edf {
 
     /// Takes the next entry and schedules it again with the weight that `weigh(index, weight)` says.
     pub fn pick(&mut self, weigh: impl Fn(u32, f64) -> f64) -> Option<usize> {
-        let entry = self.queue.pop()?;
-        self.now = entry.deadline;
-        let effective = weigh(entry.index, entry.weight).max(f64::MIN_POSITIVE);
-        self.insert_at(entry.index, entry.weight, self.now + 1.0 / effective);
-        Some(entry.index as usize)
-    }
-
-    fn insert(&mut self, index: u32, weight: f64, now: f64) {
-        self.insert_at(index, weight, now + 1.0 / weight);
+        // In place: the entry sinks to where its new deadline belongs when it is let go.
+        let mut next = self.queue.peek_mut()?;
+        self.sequence += 1;
+        next.deadline += 1.0 / weigh(next.index, next.weight).max(f64::MIN_POSITIVE);
+        next.sequence = self.sequence;
+        Some(next.index as usize)
     }
 
     fn insert_at(&mut self, index: u32, weight: f64, deadline: f64) {

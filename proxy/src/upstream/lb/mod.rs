@@ -1,18 +1,42 @@
 //! Load balancing: which host takes the next request. One balancer per cluster and worker.
 //!
-//! Pipeline as in Envoy: priority, then its healthy, degraded or (in panic) all hosts, then the policy.
-//! Lists and shares are computed when the host set or the health of a host changes, so a pick is a few array reads.
+//! Pipeline as in Envoy: subset, then priority with its healthy, degraded or (in panic) all hosts, then locality, then
+//! the policy. Lists and shares are computed when the host set or the health of a host changes, so a pick is a few
+//! array reads.
 
 mod edf;
+mod hash;
+mod lists;
+mod maglev;
+mod mersenne;
+mod notes;
+pub mod peak_ewma;
+mod picker;
 mod priority;
+mod ring;
+mod source;
+mod subset;
+mod world;
+mod zone;
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fastrand::Rng;
 
-use crate::config::cluster::{Cluster, CoarseHealth, Host, HostSet, LbPolicy};
-use edf::Edf;
-use priority::{Availability, Share, Tier};
+use crate::config::HostSet;
+use crate::config::balance::{Balancing, LocalityRouting};
+use crate::config::cluster::CoarseHealth;
+use crate::config::subset::Metadata;
+use lists::Lists;
+use source::Sources;
+use subset::SubsetIndex;
+use world::World;
+
+pub use notes::Notes;
+pub use priority::{Availability, Split, Tier, split};
+pub use zone::Origin;
 
 /// What a pick may depend on.
 #[derive(Debug, Default, Clone, Copy)]
@@ -21,75 +45,142 @@ pub struct PickContext<'a> {
     pub avoid: &'a [u64],
     /// Re-picks while the choice is one to avoid.
     pub attempts: u32,
+    /// Hash of the request; without one hash policies draw one.
+    pub hash: Option<u64>,
+    /// Metadata that hosts must have, in clusters with subsets.
+    pub criteria: Option<&'a Metadata>,
+    /// What an aggregate chose of its member.
+    pub part: Option<Part>,
+}
+
+/// Hosts of one priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The priority.
+    pub priority: usize,
+    /// Which of its hosts.
+    pub tier: Tier,
 }
 
 /// The balancer of one cluster.
 #[derive(Debug)]
 pub struct Balancer {
     hosts: Arc<HostSet>,
-    policy: LbPolicy,
-    panic_threshold: u32,
-    lists: Lists,
+    settings: Arc<Balancing>,
+    origin: Option<Rc<Origin>>,
+    state: State,
+    all: Lists,
+    subsets: Option<SubsetIndex>,
 }
 
-/// What is computed from the hosts' health.
+/// What the lists were built from.
 #[derive(Debug)]
-struct Lists {
+struct State {
     /// The health changes that are taken into account.
     epoch: u64,
+    /// The same of the origin's hosts.
+    origin_epoch: u64,
     /// By host index.
     health: Vec<CoarseHealth>,
-    shares: Vec<Share>,
-    levels: Vec<Level>,
+    /// When the last host leaves its slow start.
+    settled: Option<Instant>,
+    notes: Notes,
 }
 
-/// Host lists of one priority.
-#[derive(Debug)]
-struct Level {
-    healthy: Picker,
-    degraded: Picker,
-    all: Picker,
+/// What one pick draws on.
+struct Draw<'a> {
+    hosts: &'a HostSet,
+    rng: &'a mut Rng,
+    now: &'a dyn Fn() -> Instant,
+    /// A time of the past for those who do not need to know better.
+    started: Instant,
+    /// Of the request, or drawn.
+    hash: u64,
+    /// The hash decides on the priority too.
+    by_hash: bool,
+    part: Option<Part>,
+    attempt: u32,
+    notes: Notes,
+}
+
+impl Draw<'_> {
+    /// What decides on the priority.
+    fn point(&mut self) -> u64 {
+        if self.by_hash { self.hash } else { self.rng.u64(..) }
+    }
 }
 
 impl Balancer {
-    /// Builds the lists for `hosts` under the cluster's policy.
-    pub fn new(cluster: &Cluster, hosts: Arc<HostSet>, rng: &mut Rng) -> Self {
-        let (policy, panic_threshold) = (cluster.lb, cluster.panic_threshold);
-        let lists = Lists::new(&hosts, policy, panic_threshold, rng);
-        Self { hosts, policy, panic_threshold, lists }
+    /// Builds the lists for `hosts`. `origin` is where requests start, where that matters.
+    pub fn new(
+        settings: Arc<Balancing>,
+        hosts: Arc<HostSet>,
+        origin: Option<Rc<Origin>>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Self {
+        let subsets = settings.subsets.as_deref().map(|subsets| SubsetIndex::new(subsets, &hosts));
+        let (state, all) = State::build(&settings, &hosts, origin.as_deref(), now, rng);
+        Self { hosts, settings, origin, state, all, subsets }
     }
 
     /// Takes changes of the hosts' health into account; to be called before a pick. When there was one: the
     /// indexes of the hosts that became unhealthy by it.
     #[inline]
-    pub fn refresh(&mut self, rng: &mut Rng) -> Option<Vec<usize>> {
-        (self.hosts.epoch.peek() != self.lists.epoch).then(|| self.rebuild(rng))
+    pub fn refresh(&mut self, now: impl Fn() -> Instant, rng: &mut Rng) -> Option<Vec<usize>> {
+        let changed = self.hosts.epoch.peek() != self.state.epoch
+            || self.origin.as_ref().is_some_and(|it| it.hosts.epoch.peek() != self.state.origin_epoch)
+            || self.state.settled.is_some_and(|settled| now() >= settled);
+        changed.then(|| self.rebuild(now(), rng))
+    }
+
+    /// Requests start elsewhere from now on.
+    pub fn move_to(&mut self, origin: Option<Rc<Origin>>, now: Instant, rng: &mut Rng) {
+        self.origin = origin;
+        self.rebuild(now, rng);
     }
 
     #[cold]
-    fn rebuild(&mut self, rng: &mut Rng) -> Vec<usize> {
-        let next = Lists::new(&self.hosts, self.policy, self.panic_threshold, rng);
-        let before = std::mem::replace(&mut self.lists, next).health;
-        let pairs = before.iter().zip(&self.lists.health).enumerate();
+    fn rebuild(&mut self, now: Instant, rng: &mut Rng) -> Vec<usize> {
+        let (state, all) = State::build(&self.settings, &self.hosts, self.origin.as_deref(), now, rng);
+        self.all = all;
+        self.subsets.iter_mut().for_each(SubsetIndex::invalidate);
+        let before = std::mem::replace(&mut self.state, state).health;
+        let pairs = before.iter().zip(&self.state.health).enumerate();
         let failed = |old, new| old != CoarseHealth::Unhealthy && new == CoarseHealth::Unhealthy;
         pairs.filter(|(_, (old, new))| failed(**old, **new)).map(|(index, _)| index).collect()
     }
 
     /// Picks a host: its index in the set. `None`: there is none to pick.
-    pub fn pick(&mut self, context: PickContext<'_>, rng: &mut Rng) -> Option<usize> {
-        let mut choice = self.pick_once(rng)?;
-        for _ in 0..context.attempts {
-            if !self.is_avoided(choice, context.avoid) {
-                break;
-            }
-            choice = self.pick_once(rng)?;
+    pub fn pick(
+        &mut self,
+        context: PickContext<'_>,
+        now: &dyn Fn() -> Instant,
+        rng: &mut Rng,
+    ) -> (Option<usize>, Notes) {
+        let Self { hosts, settings, origin, state, all, subsets } = self;
+        let by_hash = settings.policy.is_hash();
+        let hash = match context.hash {
+            _ if !by_hash => 0,
+            Some(hash) => hash,
+            None => rng.u64(..),
+        };
+        let notes = std::mem::take(&mut state.notes);
+        let started = hosts.epoch.origin();
+        let part = context.part;
+        let mut draw = Draw { hosts, rng, now, started, hash, by_hash, part, attempt: 0, notes };
+        let world = World::new(settings, hosts, &state.health, origin.as_deref(), started);
+        let mut sources = Sources { world, all, subsets: subsets.as_mut() };
+        let is_avoided = |index: usize| {
+            !context.avoid.is_empty()
+                && hosts.hosts.get(index).is_some_and(|host| context.avoid.contains(&host.uid))
+        };
+        let mut choice = sources.pick(&context, &mut draw);
+        while draw.attempt < context.attempts && choice.is_some_and(is_avoided) {
+            draw.attempt += 1;
+            choice = sources.pick(&context, &mut draw);
         }
-        Some(choice)
-    }
-
-    /// Whether the last resort of panic mode is in use for some priority.
-    pub fn in_panic(&self) -> bool {
-        self.lists.shares.iter().any(|share| share.tier == Tier::All)
+        (choice, draw.notes)
     }
 
     /// The hosts indexes refer to.
@@ -97,147 +188,46 @@ impl Balancer {
         &self.hosts
     }
 
-    fn is_avoided(&self, index: usize, avoid: &[u64]) -> bool {
-        self.hosts.hosts.get(index).is_some_and(|host| avoid.contains(&host.uid))
+    /// The health changes that are taken into account.
+    pub fn epoch(&self) -> u64 {
+        self.state.epoch
     }
 
-    fn pick_once(&mut self, rng: &mut Rng) -> Option<usize> {
-        let share = match self.lists.shares.as_slice() {
-            [] => return None,
-            [only] => *only,
-            shares => *choose_share(shares, rng.u32(0..100))?,
-        };
-        let level = self.lists.levels.get_mut(share.priority)?;
-        let picker = match share.tier {
-            Tier::Healthy => &mut level.healthy,
-            Tier::Degraded => &mut level.degraded,
-            Tier::All => &mut level.all,
-        };
-        picker.pick(&self.hosts, rng)
+    /// The hosts of each priority.
+    pub fn levels(&self) -> &[Availability] {
+        self.all.levels()
+    }
+
+    /// The subsets, for statistics.
+    pub fn subsets(&self) -> Option<&SubsetIndex> {
+        self.subsets.as_ref()
+    }
+
+    /// Whether it matters where requests start.
+    pub fn has_zones(&self) -> bool {
+        matches!(self.settings.locality, LocalityRouting::ZoneAware(_)) && !self.settings.policy.is_hash()
     }
 }
 
-impl Lists {
-    fn new(hosts: &HostSet, policy: LbPolicy, panic_threshold: u32, rng: &mut Rng) -> Self {
+impl State {
+    /// Reads the hosts' health and builds the lists over all hosts.
+    fn build(
+        settings: &Balancing,
+        hosts: &HostSet,
+        origin: Option<&Origin>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> (Self, Lists) {
         // Before the flags: a change after this is seen as one by the next pick.
         let epoch = hosts.epoch.read();
+        let origin_epoch = origin.map_or(0, |origin| origin.hosts.epoch.read());
         let health: Vec<CoarseHealth> = hosts.hosts.iter().map(|host| host.coarse_health()).collect();
-        let count = hosts.hosts.iter().map(|host| host.priority + 1).max().unwrap_or(0);
-        let mut availability = Vec::with_capacity(count as usize);
-        let mut levels = Vec::with_capacity(count as usize);
-        for level in 0..count {
-            let members = |want: Option<CoarseHealth>| -> Vec<u32> {
-                let is_member = |host: &Host, health: CoarseHealth| {
-                    host.priority == level && want.is_none_or(|want| health == want)
-                };
-                let all = hosts.hosts.iter().zip(&health).enumerate();
-                let chosen = all.filter(|(_, (host, health))| is_member(host, **health));
-                chosen.map(|(index, _)| index as u32).collect()
-            };
-            let (healthy, degraded, all) =
-                (members(Some(CoarseHealth::Healthy)), members(Some(CoarseHealth::Degraded)), members(None));
-            let excluded = hosts.hosts.iter().filter(|host| host.priority == level && host.is_excluded());
-            availability.push(Availability {
-                healthy: healthy.len(),
-                degraded: degraded.len(),
-                total: all.len() - excluded.count(),
-                all: all.len(),
-            });
-            let mut picker = |list| Picker::new(policy, list, hosts, rng);
-            levels.push(Level { healthy: picker(healthy), degraded: picker(degraded), all: picker(all) });
-        }
-        let shares = priority::shares(&availability, panic_threshold);
-        Self { epoch, health, shares, levels }
+        let world = World::new(settings, hosts, &health, origin, now);
+        let members: Vec<u32> = (0..hosts.hosts.len() as u32).collect();
+        let lists = Lists::new(&world, &members, rng);
+        let (settled, notes) = (world.settled(), world.notes());
+        (Self { epoch, origin_epoch, health, settled, notes }, lists)
     }
-}
-
-/// The share that covers `point` of 0..100.
-fn choose_share(shares: &[Share], point: u32) -> Option<&Share> {
-    let mut end = 0;
-    shares.iter().find(|share| {
-        end += share.percent;
-        point < end
-    })
-}
-
-/// The policy over one list of host indexes.
-#[derive(Debug)]
-enum Picker {
-    /// No host.
-    Empty,
-    /// Equal weights: an index that starts at random.
-    RoundRobin { list: Vec<u32>, next: usize },
-    /// Unequal weights: earliest deadline first; `least_request` divides weights by load when picked.
-    Weighted { edf: Edf, least_request: bool },
-    /// Fewest active requests among `choices` samples with replacement.
-    LeastRequest { list: Vec<u32>, choices: u32 },
-    /// Uniform.
-    Random { list: Vec<u32> },
-}
-
-impl Picker {
-    fn new(policy: LbPolicy, list: Vec<u32>, hosts: &HostSet, rng: &mut Rng) -> Self {
-        if list.is_empty() {
-            return Picker::Empty;
-        }
-        let weight = |index: u32| hosts.hosts.get(index as usize).map_or(1, |host| host.weight);
-        let unequal = list.windows(2).any(|pair| weight(pair[0]) != weight(pair[1]));
-        match policy {
-            LbPolicy::Random => Picker::Random { list },
-            LbPolicy::LeastRequest { .. } | LbPolicy::RoundRobin | LbPolicy::ClusterProvided if unequal => {
-                let least_request = matches!(policy, LbPolicy::LeastRequest { .. });
-                Picker::Weighted {
-                    edf: Edf::new(list.iter().map(|index| (*index, weight(*index))), rng),
-                    least_request,
-                }
-            }
-            LbPolicy::LeastRequest { choices } => Picker::LeastRequest { list, choices },
-            LbPolicy::RoundRobin | LbPolicy::ClusterProvided => {
-                let next = rng.usize(0..list.len());
-                Picker::RoundRobin { list, next }
-            }
-        }
-    }
-
-    #[inline]
-    fn pick(&mut self, hosts: &HostSet, rng: &mut Rng) -> Option<usize> {
-        match self {
-            Picker::Empty => None,
-            Picker::RoundRobin { list, next } => {
-                let index = *list.get(*next)?;
-                *next = if *next + 1 == list.len() { 0 } else { *next + 1 };
-                Some(index as usize)
-            }
-            Picker::Weighted { edf, least_request } => {
-                let least_request = *least_request;
-                edf.pick(
-                    |index, weight| {
-                        if least_request { weight / (active(hosts, index) + 1.0) } else { weight }
-                    },
-                )
-            }
-            Picker::LeastRequest { list, choices } => least_loaded(list, *choices, hosts, rng),
-            Picker::Random { list } => list.get(rng.usize(0..list.len())).map(|index| *index as usize),
-        }
-    }
-}
-
-fn active(hosts: &HostSet, index: u32) -> f64 {
-    let live = hosts.hosts.get(index as usize).map(|host| &host.live);
-    live.map_or(0.0, |live| live.rq_active.load(std::sync::atomic::Ordering::Relaxed).max(0) as f64)
-}
-
-/// First sample wins ties, as in Envoy.
-fn least_loaded(list: &[u32], choices: u32, hosts: &HostSet, rng: &mut Rng) -> Option<usize> {
-    let mut best: Option<(u32, f64)> = None;
-    for _ in 0..choices.max(1) {
-        let index = *list.get(rng.usize(0..list.len()))?;
-        let load = active(hosts, index);
-        if best.is_none_or(|(_, least)| load < least) {
-            best = Some((index, load));
-        }
-    }
-    best.map(|(index, _)| index as usize)
 }
 
 #[cfg(test)]

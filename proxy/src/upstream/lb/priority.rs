@@ -1,20 +1,28 @@
-//! How load splits over priorities and health tiers. Integer percentages with an overprovisioning factor
-//! of 1.4, as Envoy computes them.
+//! How load splits over priorities and health tiers. Integer percentages with an overprovisioning factor, as Envoy
+//! computes them (`LoadBalancerBase::recalculatePerPriorityState` and `recalculatePerPriorityPanic`).
 
-/// Overprovisioning factor, percent.
-const OVERPROVISIONING: usize = 140;
-
-/// Host counts of one priority.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Availability {
+/// How many, or how heavy, the hosts of one priority are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
     /// Healthy hosts.
-    pub healthy: usize,
+    pub healthy: u64,
     /// Degraded hosts.
-    pub degraded: usize,
-    /// Hosts that availability is a share of.
-    pub total: usize,
-    /// Those and the excluded ones.
-    pub all: usize,
+    pub degraded: u64,
+    /// Hosts that availability is a share of: all but the excluded ones.
+    pub total: u64,
+}
+
+/// The hosts of one priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Availability {
+    /// Number of hosts: decides on panic.
+    pub hosts: Amount,
+    /// What load follows: the same, or the hosts' weight (`weighted_priority_health`).
+    pub measure: Amount,
+    /// Number of hosts with the excluded ones.
+    pub all: u64,
+    /// How much more than its share of healthy hosts it can bear, percent.
+    pub overprovisioning: u32,
 }
 
 /// Which list of a priority is used.
@@ -30,68 +38,64 @@ pub enum Tier {
 
 /// A part of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Priority level.
-    pub priority: usize,
+pub struct Split {
+    /// Index of the level.
+    pub level: usize,
     /// List within it.
     pub tier: Tier,
     /// Percent of all requests.
     pub percent: u32,
 }
 
-/// The split for these levels; empty when there is no host, or none is well and panic (threshold 0) is off. `panic_threshold` in percent.
-pub fn shares(levels: &[Availability], panic_threshold: u32) -> Vec<Share> {
-    let health: Vec<u32> = levels.iter().map(|level| availability(level.healthy, level.total)).collect();
-    let degraded: Vec<u32> = levels.iter().map(|level| availability(level.degraded, level.total)).collect();
-    let normalized: u32 = health.iter().chain(&degraded).sum::<u32>().min(100);
-    if normalized == 0 {
-        // Without panic nobody is used who is not well.
-        return if panic_threshold == 0 { Vec::new() } else { by_host_count(levels) };
+/// The split for these levels; empty when there is no host, or none is well and panic is off. `panic_threshold` is the
+/// share of usable hosts, percent, below which all are used; 0 never.
+pub fn split(levels: &[Availability], panic_threshold: u32) -> Vec<Split> {
+    let available = |usable: fn(&Amount) -> u64| -> Vec<u32> {
+        let percent = |level: &Availability| {
+            let scaled = u64::from(level.overprovisioning).saturating_mul(usable(&level.measure));
+            scaled.checked_div(level.measure.total).unwrap_or(0).min(100) as u32
+        };
+        levels.iter().map(percent).collect()
+    };
+    let (healthy, degraded) = (available(|amount| amount.healthy), available(|amount| amount.degraded));
+    let normalized = healthy.iter().chain(&degraded).sum::<u32>().min(100);
+    let panics = |level: &Availability| normalized < 100 && is_in_panic(&level.hosts, panic_threshold);
+    if levels.iter().all(panics) {
+        return by_host_count(levels);
     }
     let mut left = 100;
     let mut out = Vec::new();
-    for (tier, available) in [(Tier::Healthy, &health), (Tier::Degraded, &degraded)] {
-        for (priority, percent) in available.iter().enumerate() {
-            let percent = (percent * 100 / normalized).min(left);
+    for (tier, available) in [(Tier::Healthy, &healthy), (Tier::Degraded, &degraded)] {
+        for (level, percent) in available.iter().enumerate() {
+            let percent = (percent * 100).checked_div(normalized).unwrap_or(0).min(left);
             left -= percent;
             if percent > 0 {
-                out.push(Share { priority, tier, percent });
+                let tier = if panics(&levels[level]) { Tier::All } else { tier };
+                out.push(Split { level, tier, percent });
             }
         }
     }
     if let Some(first) = out.first_mut() {
         first.percent += left;
     }
-    if normalized < 100 {
-        apply_panic(&mut out, levels, panic_threshold);
-    }
     out
 }
 
-fn availability(usable: usize, total: usize) -> u32 {
-    (OVERPROVISIONING * usable).checked_div(total).unwrap_or(0).min(100) as u32
+/// Whether less than `threshold` percent of these hosts are usable.
+pub fn is_in_panic(hosts: &Amount, threshold: u32) -> bool {
+    let usable = 100 * (hosts.healthy + hosts.degraded);
+    if hosts.total == 0 { threshold > 0 } else { usable < u64::from(threshold) * hosts.total }
 }
 
-/// Priorities whose usable share is below the threshold use all their hosts.
-fn apply_panic(shares: &mut [Share], levels: &[Availability], threshold: u32) {
-    for share in shares {
-        let Some(level) = levels.get(share.priority) else { continue };
-        let usable = 100 * (level.healthy + level.degraded);
-        if usable < threshold as usize * level.total {
-            share.tier = Tier::All;
-        }
-    }
-}
-
-/// Nothing is healthy anywhere: every priority panics and takes load by its host count.
-fn by_host_count(levels: &[Availability]) -> Vec<Share> {
-    let total: usize = levels.iter().map(|level| level.all).sum();
-    let mut out: Vec<Share> = Vec::new();
+/// Every priority is in panic: load follows the number of hosts.
+fn by_host_count(levels: &[Availability]) -> Vec<Split> {
+    let total: u64 = levels.iter().map(|level| level.all).sum();
+    let mut out: Vec<Split> = Vec::new();
     let mut left = 100;
-    for (priority, level) in levels.iter().enumerate().filter(|(_, level)| level.all > 0) {
-        let percent = ((level.all * 100 / total) as u32).min(left);
-        left -= percent;
-        out.push(Share { priority, tier: Tier::All, percent });
+    for (index, level) in levels.iter().enumerate().filter(|(_, level)| level.all > 0) {
+        let percent = (level.all * 100 / total) as u32;
+        left -= percent.min(left);
+        out.push(Split { level: index, tier: Tier::All, percent });
     }
     if let Some(first) = out.first_mut() {
         first.percent += left;

@@ -111,11 +111,12 @@ fn hosts_of(count: u64) -> HostSet {
             priority: 0,
             locality: 0,
             health: DiscoveryHealth::Healthy,
+            metadata: None,
             check: None,
             live: Arc::new(HostLive::new(&epoch)),
         })
     };
-    HostSet { hosts: (1..=count).map(host).collect(), localities: Vec::new(), epoch }
+    HostSet { hosts: (1..=count).map(host).collect(), epoch, ..HostSet::default() }
 }
 
 #[test]

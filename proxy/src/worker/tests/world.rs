@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::base::drain::DrainPhase;
 use crate::base::ids::ClusterId;
+use crate::config::balance::{Balancing, LbPolicy};
 use crate::config::cluster::{
-    Cluster, ClusterSlot, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, LbPolicy, UpstreamProtocol,
+    Cluster, ClusterSlot, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, UpstreamProtocol,
 };
 use crate::config::listener::{
     ChainMatch, Direction, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter, RouteSource,
@@ -138,7 +139,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
     let config = Cluster {
         name: "up".into(),
         discovery: Discovery::Static,
-        lb: LbPolicy::RoundRobin,
+        balancing: Arc::new(Balancing::of(LbPolicy::RoundRobin)),
         connect_timeout: Duration::from_secs(1),
         protocol: UpstreamProtocol::Http1,
         header_case: settings().http1.header_case,
@@ -156,7 +157,6 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         keepalive: None,
         health_check: None,
         ignore_new_hosts_until_first_hc: false,
-        panic_threshold: 50,
         outlier: None,
         close_connections_on_host_set_change: false,
         breakers: [unlimited(), unlimited()],
@@ -171,6 +171,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         priority: 0,
         locality: 0,
         health: DiscoveryHealth::Healthy,
+        metadata: None,
         check: None,
         live: Arc::default(),
     };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::cluster::HostAddress;
-use crate::config::live::{Health, HealthEpoch, HostLive};
+use crate::config::live::{Health, HealthEpoch, HostLive, Shelf};
 use crate::config::{Host, HostSet};
 use crate::xds::translate::{Assignment, HostSpec};
 
@@ -49,6 +49,7 @@ impl Identities {
             .map(|host| (key(&host.address, &host.hostname, logical), host))
             .collect();
         let mut seen = HashSet::with_capacity(specs.len());
+        let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
         let epoch = old.map(|set| set.epoch.clone()).unwrap_or_default();
         let fresh = specs.iter().filter(|spec| seen.insert(key(&spec.address, &spec.hostname, logical)));
         let hosts: Vec<Arc<Host>> = fresh
@@ -62,11 +63,15 @@ impl Identities {
             Some(old)
                 if hosts.len() == old.hosts.len()
                     && old.localities == localities
+                    && old.policy == policy
                     && kept(&known, &hosts, logical) =>
             {
                 old.clone()
             }
-            _ => Arc::new(HostSet { hosts, localities: localities.to_vec(), epoch }),
+            _ => {
+                let localities = localities.to_vec();
+                Arc::new(HostSet { hosts, localities, policy, tables: Shelf::default(), epoch })
+            }
         }
     }
 
@@ -95,6 +100,7 @@ impl Identities {
             priority: spec.priority,
             locality: spec.locality,
             health: spec.health,
+            metadata: spec.metadata.clone(),
             check: spec.check.clone(),
             live,
         })
@@ -123,7 +129,7 @@ fn key<'a>(address: &'a HostAddress, hostname: &'a str, logical: bool) -> Key<'a
 fn is_as_told(host: &Host, spec: &HostSpec) -> bool {
     let told = (spec.weight, spec.priority, spec.locality, spec.health);
     let as_told = (host.weight, host.priority, host.locality, host.health) == told;
-    as_told && host.address == spec.address && host.check == spec.check
+    as_told && host.address == spec.address && host.check == spec.check && host.metadata == spec.metadata
 }
 
 fn kept(known: &HashMap<Key<'_>, &Arc<Host>>, hosts: &[Arc<Host>], logical: bool) -> bool {

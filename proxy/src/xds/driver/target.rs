@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::{Ads, Driver, EVENTS};
-use crate::config::cluster::{DnsName, DnsSettings, HostAddress, LookupFamily};
+use crate::config::cluster::{AssignmentPolicy, DnsName, DnsSettings, HostAddress, Locality, LookupFamily};
 use crate::config::outside::{QueryId, Resolution, ResolveCommand};
 use crate::config::{ClusterSlot, Snapshot};
 use crate::xds::client::{Client, Reach};
@@ -45,10 +45,13 @@ impl Driver {
             port: *port,
             weight: 1,
             priority: 0,
+            locality: Locality::default(),
+            metadata: None,
             check: None,
         };
         let settings = DnsSettings {
             names: vec![name],
+            policy: AssignmentPolicy::default(),
             refresh: REFRESH,
             failure_refresh: REFRESH,
             failure_refresh_max: REFRESH_MAX,

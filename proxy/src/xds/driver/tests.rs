@@ -60,6 +60,7 @@ fn rig(ads: AdsSettings, resources: &StaticResources) -> Rig {
     let parts = Parts {
         dynamic,
         node: Node { id: "node-1".into(), cluster: "test".into(), ..Default::default() },
+        local_cluster: None,
         ports: Box::new(PaperPorts::default()),
         publisher,
         stats: stats.clone(),
@@ -310,6 +311,7 @@ async fn an_unknown_control_plane_cluster_is_a_start_failure() {
             warnings: Vec::new(),
         },
         node: Node::default(),
+        local_cluster: None,
         ports: Box::new(PaperPorts::default()),
         publisher,
         stats: Registry::new(),

@@ -72,6 +72,7 @@ fn endpoint(host: &HostSpec) -> LbEndpoint {
         DiscoveryHealth::Healthy => HealthStatus::Healthy,
         DiscoveryHealth::Degraded => HealthStatus::Degraded,
         DiscoveryHealth::Unhealthy => HealthStatus::Unhealthy,
+        DiscoveryHealth::Draining => HealthStatus::Draining,
     };
     let endpoint = Endpoint {
         address: Some(Address { address: Some(address(&host.address)) }),

@@ -106,6 +106,7 @@ impl Names {
 fn assignment(wanted: &Wanted, addresses: &[Option<Vec<IpAddr>>]) -> Assignment {
     let mut seen = HashSet::new();
     let mut hosts = Vec::new();
+    let mut localities: Vec<Locality> = Vec::new();
     for (name, found) in wanted.settings.names.iter().zip(addresses) {
         let mut found: Vec<IpAddr> = found.iter().flatten().copied().collect();
         if wanted.logical {
@@ -113,20 +114,28 @@ fn assignment(wanted: &Wanted, addresses: &[Option<Vec<IpAddr>>]) -> Assignment 
         } else {
             found.sort_unstable();
         }
+        // In the order of the names: the policy's weights refer to it.
+        let known = localities.iter().position(|known| *known == name.locality);
+        let locality = known.unwrap_or_else(|| {
+            localities.push(name.locality.clone());
+            localities.len() - 1
+        });
         let fresh = found.into_iter().filter(|ip| seen.insert((*ip, name.port)));
-        hosts.extend(fresh.map(|ip| host(name, ip)));
+        hosts.extend(fresh.map(|ip| host(name, ip, locality as u32)));
     }
-    Assignment { name: wanted.cluster.to_string(), hosts, localities: vec![Locality::default()] }
+    let policy = wanted.settings.policy.clone();
+    Assignment { name: wanted.cluster.to_string(), hosts, localities, policy }
 }
 
-fn host(name: &DnsName, ip: IpAddr) -> HostSpec {
+fn host(name: &DnsName, ip: IpAddr, locality: u32) -> HostSpec {
     HostSpec {
         address: HostAddress::Ip(SocketAddr::new(ip, name.port)),
         hostname: name.authority.clone(),
         weight: name.weight,
         priority: name.priority,
-        locality: 0,
+        locality,
         health: DiscoveryHealth::Healthy,
+        metadata: name.metadata.clone(),
         check: name.check.clone(),
     }
 }

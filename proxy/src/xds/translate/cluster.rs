@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_xds_protos::v3::cluster::circuit_breakers::{Thresholds, thresholds};
-use outrigger_xds_protos::v3::cluster::cluster::{CommonLbConfig, LbSubsetConfig, common_lb_config};
+use outrigger_xds_protos::v3::cluster::cluster::CommonLbConfig;
 use outrigger_xds_protos::v3::cluster::{
     CircuitBreakers, Cluster as ClusterMessage, UpstreamConnectionOptions,
 };
@@ -18,15 +18,14 @@ use super::path::{Path, Rejection};
 use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
 use super::{TranslatedCluster, health, lb, outlier, route_action, tls};
+use crate::config::balance::LbPolicy;
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Connections, Limit, Priority, RetryBudget, RetryLimit};
 use crate::stats::registry::Registry;
-use crate::stats::scope::{ClusterStats, RemainingStats};
+use crate::stats::scope::{ClusterStats, RemainingStats, TableStats};
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Share of healthy hosts below which Envoy stops trusting health.
-const PANIC_THRESHOLD: u32 = 50;
 
 /// Compiles a cluster.
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -68,7 +67,7 @@ pub(super) fn compile(
         outlier_detection,
         cleanup_interval: _,
         upstream_bind_config,
-        lb_subset_config,
+        lb_subset_config: _, // `lb`
         common_lb_config,
         transport_socket,
         metadata: _, // Only filters and access-log operators that we refuse read it.
@@ -98,7 +97,6 @@ pub(super) fn compile(
     warn_set!(scope, path, "is not in effect: these statistics do not exist";
         track_timeout_budgets, track_cluster_stats, stats_matcher);
     warn_set!(scope, path, "is not in effect: connections are opened when needed"; preconnect_policy);
-    check_subsets(lb_subset_config, &path.field("lb_subset_config"))?;
     let protocol = protocol::compile(
         ProtocolFields {
             extensions: typed_extension_protocol_options,
@@ -113,7 +111,7 @@ pub(super) fn compile(
         &mut scope,
     )?;
     let Found { discovery, static_hosts, eds } = discovery::compile(message, path, &mut scope)?;
-    let common_lb = common_lb(common_lb_config, &path.field("common_lb_config"), &mut scope)?;
+    let common_lb = common_lb(common_lb_config);
     let name = fields::required(name, &path.field("name"))?;
     let stat_name = if alt_stat_name.is_empty() { name } else { alt_stat_name };
     let tls = tls::upstream(transport_socket, stat_name, protocol.protocol, path, &mut scope)?;
@@ -126,9 +124,16 @@ pub(super) fn compile(
     let checked = Checked { name, stat_name, tls: &tls };
     let breaking = breakers(circuit_breakers, &path.field("circuit_breakers"))?;
     let health_check = health::check(health_checks, &checked, &path.field("health_checks"), &mut scope)?;
+    let mut balancing = lb::compile(message, &discovery, path, &mut scope)?;
+    balancing.hashing.policies = balancing.hashing.policies.or(protocol.hash_policy);
+    balancing.hashing.stats = match balancing.policy {
+        LbPolicy::RingHash { .. } => Some(TableStats::of_ring(&scope.context.stats, stat_name)),
+        LbPolicy::Maglev(_) => Some(TableStats::of_maglev(&scope.context.stats, stat_name)),
+        _ => None,
+    };
     let config = Cluster {
         name: name.into(),
-        lb: lb::compile(message, &discovery, path, &mut scope)?,
+        balancing: Arc::new(balancing),
         discovery,
         connect_timeout: fields::positive_duration(connect_timeout, &connect_path)?
             .unwrap_or(CONNECT_TIMEOUT),
@@ -151,7 +156,6 @@ pub(super) fn compile(
         )?,
         health_check,
         ignore_new_hosts_until_first_hc: common_lb.ignore_unchecked,
-        panic_threshold: common_lb.panic_threshold,
         close_connections_on_host_set_change: common_lb.close_on_change,
         remaining: breaking.remaining(&scope.context.stats, stat_name),
         breakers: breaking.breakers,
@@ -161,59 +165,28 @@ pub(super) fn compile(
     Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })
 }
 
-/// Subsets change which hosts a route may use, so an active configuration cannot be left out.
-fn check_subsets(config: &Option<LbSubsetConfig>, path: &Path<'_>) -> Result<(), Rejection> {
-    match config {
-        Some(config) if !config.subset_selectors.is_empty() => {
-            Err(path.field("subset_selectors").unsupported())
-        }
-        _ => Ok(()),
-    }
-}
-
 struct CommonLb {
-    panic_threshold: u32,
     close_on_change: bool,
     ignore_unchecked: bool,
 }
 
-fn common_lb(
-    message: &Option<CommonLbConfig>,
-    path: &Path<'_>,
-    scope: &mut Scope<'_>,
-) -> Result<CommonLb, Rejection> {
+fn common_lb(message: &Option<CommonLbConfig>) -> CommonLb {
     let Some(message) = message else {
-        return Ok(CommonLb {
-            panic_threshold: PANIC_THRESHOLD,
-            close_on_change: false,
-            ignore_unchecked: false,
-        });
+        return CommonLb { close_on_change: false, ignore_unchecked: false };
     };
     let CommonLbConfig {
-        healthy_panic_threshold,
-        update_merge_window: _, // Merges bursts of updates in Envoy; ours are merged before compiling.
+        healthy_panic_threshold: _, // `lb`
+        update_merge_window: _,     // Merges bursts of updates in Envoy; ours are merged before compiling.
         ignore_new_hosts_until_first_hc,
         close_connections_on_host_set_change,
-        consistent_hashing_lb_config: _, // Read by hash policies only, which are refused.
+        consistent_hashing_lb_config: _, // `lb`
         override_host_status: _,         // Read by stateful sessions only, which are refused.
-        locality_config_specifier,
+        locality_config_specifier: _,    // `lb`
     } = message;
-    match locality_config_specifier {
-        Some(common_lb_config::LocalityConfigSpecifier::LocalityWeightedLbConfig(_)) => {
-            return Err(path.field("locality_weighted_lb_config").unsupported());
-        }
-        Some(common_lb_config::LocalityConfigSpecifier::ZoneAwareLbConfig(_)) => {
-            scope.warn(&path.field("zone_aware_lb_config"), "is not in effect: all zones are used alike");
-        }
-        None => {}
-    }
-    let threshold_path = path.field("healthy_panic_threshold");
-    let threshold = healthy_panic_threshold.as_ref().map(|p| fields::whole_percent(p, &threshold_path));
-    Ok(CommonLb {
-        panic_threshold: threshold.transpose()?.unwrap_or(PANIC_THRESHOLD),
+    CommonLb {
         close_on_change: *close_connections_on_host_set_change,
         ignore_unchecked: *ignore_new_hosts_until_first_hc,
-    })
+    }
 }
 
 fn keepalive(

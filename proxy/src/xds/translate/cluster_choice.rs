@@ -1,6 +1,9 @@
 //! Which cluster takes a request or a connection: one, by weight, or by header.
 //! Source: `RouteAction.cluster_specifier`, `envoy.config.route.v3.WeightedCluster`, `TcpProxy.WeightedCluster`.
 
+use std::sync::Arc;
+
+use outrigger_xds_protos::v3::core::Metadata;
 use outrigger_xds_protos::v3::route::WeightedCluster as WeightedMessage;
 use outrigger_xds_protos::v3::route::route_action::ClusterSpecifier;
 use outrigger_xds_protos::v3::route::weighted_cluster::ClusterWeight;
@@ -12,13 +15,15 @@ use super::headers::{self, Lists};
 use super::path::{Path, Rejection};
 use super::route::{Inherited, require_cluster};
 use super::scope::Scope;
-use super::{filter, matchers};
+use super::{filter, matchers, metadata};
 use crate::config::filter::Overrides;
 use crate::config::route::{ClusterChoice, EntryCluster, HeaderEdits, WeightedCluster, WeightedClusters};
+use crate::config::subset::Criteria;
 
 /// The choice of a route; `path` is the route action.
 pub(super) fn for_route(
     specifier: &Option<ClusterSpecifier>,
+    metadata_match: &Option<Metadata>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -37,7 +42,8 @@ pub(super) fn for_route(
             Ok(ClusterChoice::Header { name })
         }
         ClusterSpecifier::WeightedClusters(message) => {
-            weighted(message, inherited, &path.field("weighted_clusters"), scope).map(ClusterChoice::Weighted)
+            let path = path.field("weighted_clusters");
+            weighted(message, metadata_match, inherited, &path, scope).map(ClusterChoice::Weighted)
         }
         ClusterSpecifier::ClusterSpecifierPlugin(_) => {
             Err(path.field("cluster_specifier_plugin").unsupported())
@@ -51,6 +57,7 @@ pub(super) fn for_route(
 #[allow(deprecated, reason = "total_weight is still sent; the sum of the weights has replaced it")]
 fn weighted(
     message: &WeightedMessage,
+    metadata_match: &Option<Metadata>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -67,12 +74,13 @@ fn weighted(
         );
     }
     let list_path = path.field("clusters");
-    let entry = |(i, message)| weighted_entry(message, inherited, &list_path.index(i), scope);
+    let entry = |(i, message)| weighted_entry(message, metadata_match, inherited, &list_path.index(i), scope);
     summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)
 }
 
 fn weighted_entry(
     message: &ClusterWeight,
+    of_route: &Option<Metadata>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -81,7 +89,7 @@ fn weighted_entry(
         name,
         cluster_header,
         weight,
-        metadata_match: _, // Selects subsets; no cluster has any (`lb_subset_config` is refused).
+        metadata_match,
         request_headers_to_add,
         request_headers_to_remove,
         response_headers_to_add,
@@ -115,12 +123,23 @@ fn weighted_entry(
             .as_ref()
             .map(|HostRewriteSpecifier::HostRewriteLiteral(host)| host.as_str().into()),
         filters,
+        metadata_match: criteria(of_route, metadata_match),
+    })
+}
+
+/// What an entry asks of hosts over what all entries do; `None` when it asks nothing of its own.
+fn criteria(of_all: &Option<Metadata>, of_entry: &Option<Metadata>) -> Option<Criteria> {
+    let own = metadata::of_balancing(of_entry)?;
+    Some(match metadata::of_balancing(of_all) {
+        Some(shared) => Arc::new(shared.overridden_by(&own)),
+        None => own,
     })
 }
 
 /// The choice of a `tcp_proxy`; `path` is its message.
 pub(super) fn for_tcp(
     specifier: &Option<tcp_proxy::ClusterSpecifier>,
+    of_all: &Option<Metadata>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<ClusterChoice, Rejection> {
@@ -138,7 +157,7 @@ pub(super) fn for_tcp(
     let mut entries = Vec::with_capacity(clusters.len());
     for (i, message) in clusters.iter().enumerate() {
         let path = path.index(i);
-        let tcp_proxy::weighted_cluster::ClusterWeight { name, weight, metadata_match: _ } = message;
+        let tcp_proxy::weighted_cluster::ClusterWeight { name, weight, metadata_match } = message;
         if *weight == 0 {
             return Err(path.field("weight").reject("must be at least 1"));
         }
@@ -148,6 +167,7 @@ pub(super) fn for_tcp(
             headers: HeaderEdits::default(),
             host_rewrite: None,
             filters: Overrides::default(),
+            metadata_match: criteria(of_all, metadata_match),
         });
     }
     summed(entries, &path).map(ClusterChoice::Weighted)

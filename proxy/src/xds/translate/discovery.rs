@@ -6,6 +6,7 @@ use std::time::Duration;
 use outrigger_xds_protos::any;
 use outrigger_xds_protos::pb::envoy::extensions::clusters::common::dns::v3::DnsLookupFamily as ExtensionFamily;
 use outrigger_xds_protos::pb::google::protobuf::{Any, Duration as DurationMessage, UInt32Value};
+use outrigger_xds_protos::v3::aggregate_cluster::ClusterConfig as AggregateConfig;
 use outrigger_xds_protos::v3::cluster::Cluster as ClusterMessage;
 use outrigger_xds_protos::v3::cluster::cluster::{
     ClusterDiscoveryType, CustomClusterType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbConfig,
@@ -21,7 +22,7 @@ use super::fields::refuse;
 use super::path::{Path, Rejection};
 use super::scope::{Scope, ads_reference};
 use super::{Assignment, ResourceRef, matchers};
-use crate::config::cluster::{Discovery, DnsSettings, LookupFamily};
+use crate::config::cluster::{AssignmentPolicy, Discovery, DnsSettings, LookupFamily};
 
 /// Envoy's default `dns_refresh_rate`.
 const DNS_REFRESH: Duration = Duration::from_secs(5);
@@ -186,6 +187,7 @@ fn dns_timing(
     };
     Ok(DnsSettings {
         names: Vec::new(),
+        policy: AssignmentPolicy::default(),
         refresh,
         failure_refresh,
         failure_refresh_max,
@@ -203,9 +205,9 @@ fn with_names(
 ) -> Result<Found, Rejection> {
     refuse_for(path, "DNS", &message.eds_cluster_config, "eds_cluster_config")?;
     let names_path = path.field("load_assignment");
-    let names = endpoint::names(assignment(message, path)?, &names_path, scope)?;
+    let (names, policy) = endpoint::names(assignment(message, path)?, &names_path, scope)?;
     let count = names.len();
-    let settings = DnsSettings { names, ..settings };
+    let settings = DnsSettings { names, policy, ..settings };
     match kind {
         DnsKind::Strict => Ok(Found::of(Discovery::StrictDns(settings))),
         DnsKind::Logical if count == 1 => Ok(Found::of(Discovery::LogicalDns(settings))),
@@ -281,6 +283,9 @@ fn extension(
         (_, Some(config)) if any::is::<OriginalDstCluster>(config) => {
             original_dst_with(unpack(config, &config_path)?, message, path, &config_path)
         }
+        (_, Some(config)) if any::is::<AggregateConfig>(config) => {
+            aggregate(&unpack(config, &config_path)?, message, path, &config_path, scope)
+        }
         ("envoy.cluster.static", None) => fixed(message, path, scope),
         ("envoy.cluster.strict_dns", None) => dns(message, DnsKind::Strict, path, scope),
         ("envoy.cluster.logical_dns", None) => dns(message, DnsKind::Logical, path, scope),
@@ -291,6 +296,26 @@ fn extension(
             Err(path_of_type.reject(format_args!("{name:?} ({url}) is not supported")))
         }
     }
+}
+
+/// A cluster made of clusters. They need not exist: those that do not have no hosts.
+fn aggregate(
+    config: &AggregateConfig,
+    message: &ClusterMessage,
+    path: &Path<'_>,
+    config_path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Found, Rejection> {
+    refuse_for(path, "aggregate", &message.load_assignment, "load_assignment")?;
+    refuse_for(path, "aggregate", &message.eds_cluster_config, "eds_cluster_config")?;
+    let AggregateConfig { clusters } = config;
+    let list_path = config_path.field("clusters");
+    if clusters.is_empty() {
+        return Err(list_path.missing());
+    }
+    let member = |(i, name): (usize, &String)| scope.cluster(name, &list_path.index(i));
+    let members = clusters.iter().enumerate().map(member).collect::<Result<_, _>>()?;
+    Ok(Found::of(Discovery::Aggregate(members)))
 }
 
 fn unpack<M: any::Typed>(config: &Any, path: &Path<'_>) -> Result<M, Rejection> {

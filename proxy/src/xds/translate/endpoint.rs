@@ -13,14 +13,15 @@ use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{Assignment, HostSpec, health as checks};
-use crate::config::cluster::{DiscoveryHealth, DnsName, HostAddress, Locality};
+use super::{Assignment, HostSpec, health as checks, metadata};
+use crate::config::cluster::{
+    AssignmentPolicy, DiscoveryHealth, DnsName, HostAddress, Locality, LocalityWeight,
+};
 use crate::config::health::HostCheck;
+use crate::config::subset::Metadata;
 
 /// Highest `priority` that Envoy accepts.
 const MAX_PRIORITY: u32 = 128;
-/// Overprovisioning factor the balancer uses, percent.
-const OVERPROVISIONING: u32 = 140;
 
 /// An endpoint with what its locality says about it.
 struct Entry<'m> {
@@ -29,7 +30,19 @@ struct Entry<'m> {
     priority: u32,
     locality: &'m Option<LocalityMessage>,
     health: DiscoveryHealth,
+    metadata: Option<Arc<Metadata>>,
     check: Option<Arc<HostCheck>>,
+}
+
+/// Localities in the order in which they are met, with their indexes.
+#[derive(Default)]
+struct Localities(HashMap<Locality, u32>);
+
+impl Localities {
+    fn index(&mut self, message: &Option<LocalityMessage>) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(locality(message)).or_insert(next)
+    }
 }
 
 /// The hosts of a STATIC or EDS assignment. Of hosts with the same address the first one counts.
@@ -39,15 +52,14 @@ pub(super) fn hosts(
     scope: &mut Scope<'_>,
 ) -> Result<Assignment, Rejection> {
     let mut assignment = Assignment { name: message.cluster_name.clone(), ..Assignment::default() };
-    let mut localities = HashMap::new();
+    let mut localities = Localities::default();
     let mut seen = HashSet::new();
     visit(message, path, scope, |entry, path| {
         let address = host_address(&entry.endpoint.address, &path.field("address"))?;
         if !seen.insert(address.clone()) {
             return Ok(());
         }
-        let next = localities.len() as u32;
-        let locality = *localities.entry(locality(entry.locality)).or_insert(next);
+        let locality = localities.index(entry.locality);
         assignment.hosts.push(HostSpec {
             address,
             hostname: entry.endpoint.hostname.as_str().into(),
@@ -55,11 +67,13 @@ pub(super) fn hosts(
             priority: entry.priority,
             locality,
             health: entry.health,
+            metadata: entry.metadata,
             check: entry.check,
         });
         Ok(())
     })?;
-    assignment.localities = in_index_order(localities);
+    assignment.policy = policy(message, &mut localities);
+    assignment.localities = in_index_order(localities.0);
     Ok(assignment)
 }
 
@@ -69,13 +83,41 @@ fn in_index_order(localities: HashMap<Locality, u32>) -> Vec<Locality> {
     indexed.into_iter().map(|(locality, _)| locality).collect()
 }
 
-/// The names of a DNS cluster. Host rewrites send the endpoint's `hostname`, else the name itself.
+/// How hosts share load: overprovisioning and the weights of localities.
+fn policy(message: &ClusterLoadAssignment, localities: &mut Localities) -> AssignmentPolicy {
+    let default = AssignmentPolicy::default();
+    let mut weights: Vec<LocalityWeight> = Vec::new();
+    for group in &message.endpoints {
+        let Some(weight) = fields::count(&group.load_balancing_weight).filter(|weight| *weight > 0) else {
+            continue;
+        };
+        let next =
+            LocalityWeight { priority: group.priority, locality: localities.index(&group.locality), weight };
+        // A locality can be split over several groups; the last one that says a weight decides, as in Envoy.
+        let key = |entry: &LocalityWeight| (entry.priority, entry.locality);
+        match weights.iter_mut().find(|known| key(known) == key(&next)) {
+            Some(known) => *known = next,
+            None => weights.push(next),
+        }
+    }
+    let policy = message.policy.as_ref();
+    AssignmentPolicy {
+        overprovisioning: policy
+            .and_then(|policy| fields::count(&policy.overprovisioning_factor))
+            .unwrap_or(default.overprovisioning),
+        weighted_health: policy.is_some_and(|policy| policy.weighted_priority_health),
+        locality_weights: weights,
+    }
+}
+
+/// The names of a DNS cluster, and how their addresses share load. Localities are those of the names, in order. Host rewrites send the endpoint's `hostname`, else the name itself.
 pub(super) fn names(
     message: &ClusterLoadAssignment,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<Vec<DnsName>, Rejection> {
+) -> Result<(Vec<DnsName>, AssignmentPolicy), Rejection> {
     let mut names = Vec::new();
+    let mut localities = Localities::default();
     visit(message, path, scope, |entry, path| {
         let path = path.field("address");
         let socket = fields::socket_address(&entry.endpoint.address, &path)?;
@@ -92,11 +134,14 @@ pub(super) fn names(
             port,
             weight: entry.weight,
             priority: entry.priority,
+            locality: locality(entry.locality),
+            metadata: entry.metadata,
             check: entry.check,
         });
+        localities.index(entry.locality);
         Ok(())
     })?;
-    Ok(names)
+    Ok((names, policy(message, &mut localities)))
 }
 
 /// Walks the endpoints in order. `each` gets the place of the endpoint message.
@@ -114,9 +159,9 @@ fn visit<'m>(
         let path = list_path.index(i);
         let LocalityLbEndpoints {
             locality,
-            metadata: _, // Only subsets and filters that we refuse read it.
+            metadata: _, // Only filters that we refuse read it.
             lb_endpoints,
-            load_balancing_weight: _, // Read by locality-weighted balancing only, which is refused.
+            load_balancing_weight: _, // Read by `policy`, with `locality` and `priority`.
             priority,
             proximity: _, // Never used by Envoy.
             lb_config,
@@ -151,16 +196,14 @@ fn check_policy(policy: &Option<Policy>, path: &Path<'_>, scope: &mut Scope<'_>)
         drop_overloads,
         overprovisioning_factor,
         endpoint_stale_after,
-        weighted_priority_health,
+        weighted_priority_health: _, // `policy`
     }) = policy
     else {
         return Ok(());
     };
     refuse!(path; drop_overloads);
-    warn_set!(scope, path, "is not in effect"; endpoint_stale_after, weighted_priority_health);
-    if fields::count(overprovisioning_factor).is_some_and(|factor| factor != OVERPROVISIONING) {
-        scope.warn(&path.field("overprovisioning_factor"), "is not in effect: 140 is used");
-    }
+    warn_set!(scope, path, "is not in effect"; endpoint_stale_after);
+    fields::count_in(overprovisioning_factor, 1..=u32::MAX, &path.field("overprovisioning_factor"))?;
     Ok(())
 }
 
@@ -171,12 +214,7 @@ fn entry<'m>(
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<Entry<'m>, Rejection> {
-    let LbEndpoint {
-        health_status,
-        metadata: _, // Only subsets, hash policies and filters that we refuse read it.
-        load_balancing_weight,
-        host_identifier,
-    } = message;
+    let LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier } = message;
     let endpoint = match host_identifier {
         Some(HostIdentifier::Endpoint(endpoint)) => endpoint,
         Some(HostIdentifier::EndpointName(_)) => return Err(path.field("endpoint_name").unsupported()),
@@ -195,21 +233,22 @@ fn entry<'m>(
     let weight = fields::count_in(load_balancing_weight, 1..=u32::MAX, &weight_path)?.unwrap_or(1);
     let health = health(*health_status, &path.field("health_status"))?;
     let check = checks::host(health_check_config, &path.field("endpoint").field("health_check_config"))?;
-    Ok(Entry { endpoint, weight, priority, locality, health, check })
+    let metadata = metadata::of_balancing(metadata);
+    Ok(Entry { endpoint, weight, priority, locality, health, metadata, check })
 }
 
 fn health(number: i32, path: &Path<'_>) -> Result<DiscoveryHealth, Rejection> {
     Ok(match HealthStatus::try_from(number) {
         Ok(HealthStatus::Unknown | HealthStatus::Healthy) => DiscoveryHealth::Healthy,
         Ok(HealthStatus::Degraded) => DiscoveryHealth::Degraded,
-        Ok(HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout) => {
-            DiscoveryHealth::Unhealthy
-        }
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => DiscoveryHealth::Unhealthy,
+        Ok(HealthStatus::Draining) => DiscoveryHealth::Draining,
         Err(_) => return Err(path.reject(fields::unknown_enum(number))),
     })
 }
 
-fn locality(message: &Option<LocalityMessage>) -> Locality {
+/// Where something is; nowhere in particular without a message.
+pub(super) fn locality(message: &Option<LocalityMessage>) -> Locality {
     message.as_ref().map_or_else(Locality::default, |LocalityMessage { region, zone, sub_zone }| Locality {
         region: region.as_str().into(),
         zone: zone.as_str().into(),

@@ -16,6 +16,7 @@ pub(crate) mod fields;
 mod filter;
 mod filter_chain;
 mod guard;
+mod hash_policy;
 mod hcm;
 mod headers;
 mod health;
@@ -24,6 +25,7 @@ mod http_options;
 mod lb;
 mod listener;
 pub(crate) mod matchers;
+mod metadata;
 mod outlier;
 mod path;
 mod protocol;
@@ -48,10 +50,13 @@ use outrigger_xds_protos::v3;
 use rustls::crypto::CryptoProvider;
 
 use crate::base::ids::{ClusterId, FilterId, Interner, RouteTableId};
-use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, DnsSettings, HostAddress, Locality};
+use crate::config::cluster::{
+    AssignmentPolicy, Cluster, Discovery, DiscoveryHealth, DnsSettings, HostAddress, Locality,
+};
 use crate::config::health::HostCheck;
 use crate::config::listener::Listener;
 use crate::config::route::RouteTable;
+use crate::config::subset::Metadata;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
@@ -184,6 +189,8 @@ pub struct Assignment {
     pub hosts: Vec<HostSpec>,
     /// Localities that hosts refer to.
     pub localities: Vec<Locality>,
+    /// How they share load.
+    pub policy: AssignmentPolicy,
 }
 
 /// One configured host.
@@ -201,6 +208,8 @@ pub struct HostSpec {
     pub locality: u32,
     /// As told by discovery.
     pub health: DiscoveryHealth,
+    /// `envoy.lb` metadata, when there is any.
+    pub metadata: Option<Arc<Metadata>>,
     /// How it is checked, when discovery says so.
     pub check: Option<Arc<HostCheck>>,
 }
@@ -249,6 +258,11 @@ pub fn load_assignment(
     let mut scope = Scope::new(context, "endpoints", &message.cluster_name);
     fields::required(&message.cluster_name, &Path::ROOT.field("cluster_name"))?;
     endpoint::hosts(message, &Path::ROOT, &mut scope)
+}
+
+/// Compiles a locality.
+pub fn locality(message: &Option<v3::core::Locality>) -> Locality {
+    endpoint::locality(message)
 }
 
 /// Validates a Secret.

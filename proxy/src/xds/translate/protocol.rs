@@ -21,7 +21,8 @@ use super::fields;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{http_filter, http_options, retry};
+use super::{hash_policy, http_filter, http_options, retry};
+use crate::config::balance::HashPolicy;
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::listener::{HeaderCase, Http2Settings};
 use crate::config::retry::RetryPolicy;
@@ -53,6 +54,8 @@ pub(super) struct Protocol {
     pub(super) max_requests_per_connection: u32,
     pub(super) max_head_bytes: usize,
     pub(super) max_fields: usize,
+    /// Instead of the routes' policies.
+    pub(super) hash_policy: Option<Arc<[HashPolicy]>>,
 }
 
 /// Compiles the protocol. The extension replaces the deprecated fields as a whole.
@@ -119,7 +122,6 @@ fn extension(
     } = options;
     refuse!(path; header_validation_config, request_mirror_policies);
     warn_set!(scope, path, "is not in effect: outliers are found by status alone"; outlier_detection);
-    warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     http_filter::upstream(http_filters, &path.field("http_filters"))?;
     check_upstream(upstream_http_protocol_options, &path.field("upstream_http_protocol_options"))?;
     let chosen = upstream_protocol_options.as_ref().ok_or_else(|| {
@@ -134,7 +136,9 @@ fn extension(
     let common_path = path.field("common_http_protocol_options");
     let retry_path = path.field("retry_policy");
     let retry = retry_policy.as_ref().map(|policy| retry::compile(policy, &retry_path, scope)).transpose()?;
-    Ok(Protocol { retry, ..assemble(versions, common_http_protocol_options.as_ref(), &common_path, scope)? })
+    let protocol = assemble(versions, common_http_protocol_options.as_ref(), &common_path, scope)?;
+    let hash_policy = hash_policy::compile(hash_policy, &path.field("hash_policy"))?;
+    Ok(Protocol { retry, hash_policy, ..protocol })
 }
 
 /// The chosen protocol with its options; `path` is the message that holds them.
@@ -215,5 +219,6 @@ fn assemble(
         max_requests_per_connection: common.max_requests_per_connection,
         max_head_bytes: common.max_response_head_bytes,
         max_fields: common.max_fields,
+        hash_policy: None,
     })
 }

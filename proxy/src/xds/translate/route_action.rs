@@ -16,7 +16,7 @@ use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::route::Inherited;
 use super::scope::Scope;
-use super::{access_log, cluster_choice, data_source, retry, rewrite};
+use super::{access_log, cluster_choice, data_source, hash_policy, metadata, retry, rewrite};
 use crate::config::live::Priority;
 use crate::config::route::{BodyFormat, DirectResponse, Forward, MaxStreamDuration, RouteAction};
 use crate::observe::access_log::LogFormat;
@@ -54,7 +54,7 @@ fn forward(
 ) -> Result<Forward, Rejection> {
     let ActionMessage {
         cluster_not_found_response_code,
-        metadata_match: _, // Selects subsets; no cluster has any (`lb_subset_config` is refused).
+        metadata_match,
         prefix_rewrite,
         regex_rewrite,
         path_rewrite_policy,
@@ -86,7 +86,6 @@ fn forward(
     refuse!(path; path_rewrite_policy, flush_timeout, retry_policy_typed_config,
         request_mirror_policies, internal_redirect_policy, internal_redirect_action);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
-    warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
     warn_set!(scope, path, "is not in effect; use max_stream_duration.grpc_timeout_header_max";
         max_grpc_timeout, grpc_timeout_offset);
@@ -98,7 +97,7 @@ fn forward(
     };
     let (upgrades, connect_terminate) = upgrades(upgrade_configs, &path.field("upgrade_configs"))?;
     Ok(Forward {
-        clusters: cluster_choice::for_route(cluster_specifier, inherited, path, scope)?,
+        clusters: cluster_choice::for_route(cluster_specifier, metadata_match, inherited, path, scope)?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code, path)?,
         path_rewrite: rewrite::of_path(prefix_rewrite, regex_rewrite, path_rewrite, path)?,
         host_rewrite: rewrite::of_host(host_rewrite_specifier, path)?,
@@ -112,6 +111,8 @@ fn forward(
         priority: priority_of(*priority, &path.field("priority"))?,
         upgrades,
         connect_terminate,
+        hash_policy: hash_policy::compile(hash_policy, &path.field("hash_policy"))?,
+        metadata_match: metadata::of_balancing(metadata_match),
     })
 }
 

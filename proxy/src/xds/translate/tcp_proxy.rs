@@ -6,10 +6,10 @@ use outrigger_xds_protos::v3::tcp_proxy::tcp_proxy::TcpAccessLogOptions;
 use outrigger_xds_protos::v3::tcp_proxy::{TcpProxy, UpstreamConnectMode};
 
 use super::fields;
-use super::fields::{refuse, refuse_true, warn_set};
+use super::fields::{refuse, refuse_true};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{access_log, cluster_choice};
+use super::{access_log, cluster_choice, hash_policy, metadata};
 use crate::config::listener::TcpSettings;
 use crate::stats::scope::TcpStats;
 
@@ -26,7 +26,7 @@ pub(super) fn compile(
     let TcpProxy {
         stat_prefix,
         on_demand,
-        metadata_match: _, // Selects subsets; no cluster has any (`lb_subset_config` is refused).
+        metadata_match,
         idle_timeout,
         downstream_idle_timeout,
         upstream_idle_timeout,
@@ -64,15 +64,16 @@ pub(super) fn compile(
     if *upstream_connect_mode != UpstreamConnectMode::Immediate as i32 {
         return Err(path.field("upstream_connect_mode").reject("only IMMEDIATE is supported"));
     }
-    warn_set!(scope, path, "has no effect: no hash-based load balancing is supported"; hash_policy);
     let stat_prefix = fields::required(stat_prefix, &path.field("stat_prefix"))?;
     let attempts_path = path.field("max_connect_attempts");
     Ok(TcpSettings {
         stat_prefix: stat_prefix.into(),
-        clusters: cluster_choice::for_tcp(cluster_specifier, path, scope)?,
+        clusters: cluster_choice::for_tcp(cluster_specifier, metadata_match, path, scope)?,
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?.unwrap_or(IDLE_TIMEOUT),
         max_connect_attempts: fields::count_in(max_connect_attempts, 1..=u32::MAX, &attempts_path)?
             .unwrap_or(1),
+        hash_source_ip: hash_policy::of_connections(hash_policy, &path.field("hash_policy"))?,
+        metadata_match: metadata::of_balancing(metadata_match),
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
         stats: TcpStats::for_proxy(&scope.context.stats, stat_prefix),
     })

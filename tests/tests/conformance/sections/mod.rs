@@ -1,6 +1,7 @@
 //! The sections: tables of configurations and requests, written by hand or as products of their parts.
 
 mod actions;
+mod balancing;
 mod clusters;
 mod header_edits;
 mod header_matches;
@@ -22,6 +23,7 @@ pub type Groups = fn(&World) -> Vec<Group>;
 /// Every section by the name of its test.
 pub const SECTIONS: &[(&str, Groups)] = &[
     ("actions", actions::groups),
+    ("balancing", balancing::groups),
     ("clusters", clusters::groups),
     ("header_edits", header_edits::groups),
     ("header_matches", header_matches::groups),

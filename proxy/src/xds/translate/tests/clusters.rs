@@ -1,8 +1,12 @@
 //! Clusters and their hosts.
 
 use super::*;
-use crate::config::cluster::{HostAddress, LbPolicy, LookupFamily, UpstreamProtocol};
+use crate::config::balance::{
+    Among, Balancing, HashFunction, LbPolicy, LocalityRouting, PeakEwma, SlowStart, ZoneAware,
+};
+use crate::config::cluster::{HostAddress, LocalityWeight, LookupFamily, UpstreamProtocol};
 use crate::config::listener::HeaderCase;
+use crate::config::subset::{Fallback, SelectorFallback};
 
 #[test]
 fn absent_fields_take_envoys_defaults() {
@@ -10,12 +14,13 @@ fn absent_fields_take_envoys_defaults() {
     let config = &translated.config;
     assert_eq!(config.discovery, Discovery::Static);
     assert_eq!(translated.static_hosts, Some(Assignment::default()));
-    assert_eq!(config.lb, LbPolicy::RoundRobin);
+    assert_eq!(config.balancing.policy, LbPolicy::RoundRobin);
     assert_eq!(config.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.protocol, UpstreamProtocol::Http1);
     assert_eq!(config.idle_timeout, Duration::from_secs(3600));
     assert_eq!((config.max_head_bytes, config.max_fields), (60 * 1024, 100));
-    assert_eq!(config.panic_threshold, 50);
+    assert_eq!(config.balancing.panic_threshold, 50);
+    assert_eq!(config.balancing.locality, LocalityRouting::ZoneAware(ZoneAware::default()));
     assert!(config.tls.is_none() && config.keepalive.is_none());
     let limits = &config.breakers[0];
     let retries = limits.retries.max_and_remaining(&limits.requests).0;
@@ -181,7 +186,7 @@ typed_extension_protocol_options:
     .unwrap();
     let config = &translated.config;
     assert_eq!(config.connect_timeout, Duration::from_millis(250));
-    assert_eq!(config.panic_threshold, 12);
+    assert_eq!(config.balancing.panic_threshold, 12);
     assert!(config.close_connections_on_host_set_change);
     let keepalive = config.keepalive.unwrap();
     assert_eq!((keepalive.probes, keepalive.time), (Some(3), Some(Duration::from_secs(10))));
@@ -234,11 +239,11 @@ typed_extension_protocol_options:
     assert_eq!((config.max_requests_per_connection, config.idle_timeout.as_secs()), (3, 2));
 }
 
-#[test]
-fn balancing_policies_in_old_and_new_form() {
-    let listed = |name: &str, fields: &str| {
-        format!(
-            r#"
+/// A cluster with one policy of `load_balancing_policy`, behind one that is not known.
+fn with_extension(name: &str, fields: &str) -> String {
+    format!(
+        r#"
+name: c
 load_balancing_policy:
   policies:
   - typed_extension_config: {{name: other, typed_config: {{"@type": type.googleapis.com/google.protobuf.Struct, value: {{}}}}}}
@@ -246,22 +251,168 @@ load_balancing_policy:
       name: x
       typed_config: {{"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.{name}, {fields}}}
 "#
-        )
-    };
+    )
+}
+
+fn balancing_of(yaml: &str) -> Arc<Balancing> {
+    cluster_of(yaml).unwrap().config.balancing.clone()
+}
+
+#[test]
+fn balancing_policies_in_old_and_new_form() {
+    let old = |fields: &str| format!("name: c\n{fields}");
+    let least = |among, bias| LbPolicy::LeastRequest { among, bias };
+    let ring = |function, size| LbPolicy::RingHash { function, size };
+    let sizes = (1024, 8 << 20);
     let cases = [
-        ("lb_policy: LEAST_REQUEST".to_owned(), LbPolicy::LeastRequest { choices: 2 }),
+        (old("lb_policy: LEAST_REQUEST"), least(Among::Choices(2), 1.0)),
         (
-            "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 5}".to_owned(),
-            LbPolicy::LeastRequest { choices: 5 },
+            old(
+                "lb_policy: LEAST_REQUEST\nleast_request_lb_config: {choice_count: 5, active_request_bias: {default_value: 0.5}}",
+            ),
+            least(Among::Choices(5), 0.5),
         ),
-        ("lb_policy: RANDOM".to_owned(), LbPolicy::Random),
-        (listed("round_robin.v3.RoundRobin", ""), LbPolicy::RoundRobin),
-        (listed("random.v3.Random", ""), LbPolicy::Random),
-        (listed("least_request.v3.LeastRequest", "choice_count: 3"), LbPolicy::LeastRequest { choices: 3 }),
+        (old("lb_policy: RANDOM"), LbPolicy::Random),
+        (old("lb_policy: RING_HASH"), ring(HashFunction::Xx, sizes)),
+        (
+            old(
+                "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: 2, maximum_ring_size: 9, hash_function: MURMUR_HASH_2}",
+            ),
+            ring(HashFunction::Murmur2, (2, 9)),
+        ),
+        (old("lb_policy: MAGLEV"), LbPolicy::Maglev(65_537)),
+        (old("lb_policy: MAGLEV\nmaglev_lb_config: {table_size: 101}"), LbPolicy::Maglev(101)),
+        (with_extension("round_robin.v3.RoundRobin", ""), LbPolicy::RoundRobin),
+        (with_extension("random.v3.Random", ""), LbPolicy::Random),
+        (with_extension("least_request.v3.LeastRequest", "choice_count: 3"), least(Among::Choices(3), 1.0)),
+        (
+            with_extension("least_request.v3.LeastRequest", "selection_method: FULL_SCAN"),
+            least(Among::All, 1.0),
+        ),
+        (with_extension("least_request.v3.LeastRequest", "enable_full_scan: true"), least(Among::All, 1.0)),
+        (
+            with_extension("ring_hash.v3.RingHash", "minimum_ring_size: 7"),
+            ring(HashFunction::Xx, (7, 8 << 20)),
+        ),
+        (with_extension("maglev.v3.Maglev", "table_size: 5"), LbPolicy::Maglev(5)),
+        (
+            with_extension("peak_ewma.v3alpha.PeakEwma", "decay_time: 3s, max_samples_per_host: 5"),
+            LbPolicy::PeakEwma(PeakEwma {
+                decay: Duration::from_secs(3),
+                default_latency: Duration::from_millis(10),
+                penalty: 1e6,
+            }),
+        ),
     ];
     for (yaml, want) in cases {
-        assert_eq!(cluster_of(&format!("name: c\n{yaml}")).unwrap().config.lb, want, "{yaml}");
+        assert_eq!(balancing_of(&yaml).policy, want, "{yaml}");
     }
+}
+
+#[test]
+fn what_hashing_policies_share() {
+    let old = "name: c\nlb_policy: MAGLEV\ncommon_lb_config: {consistent_hashing_lb_config: {use_hostname_for_hashing: true, hash_balance_factor: 150}}";
+    let deprecated =
+        with_extension("ring_hash.v3.RingHash", "use_hostname_for_hashing: true, hash_balance_factor: 150");
+    let new = with_extension(
+        "maglev.v3.Maglev",
+        "consistent_hashing_lb_config: {use_hostname_for_hashing: true, hash_balance_factor: 150, hash_policy: [{header: {header_name: X}}]}",
+    );
+    for (yaml, policies) in [(old, 0), (deprecated.as_str(), 0), (new.as_str(), 1)] {
+        let hashing = &balancing_of(yaml).hashing;
+        assert_eq!((hashing.use_hostname, hashing.balance_factor), (true, Some(150)), "{yaml}");
+        assert_eq!(hashing.policies.as_ref().map_or(0, |list| list.len()), policies, "{yaml}");
+    }
+    let options = r#"
+name: c
+lb_policy: RING_HASH
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: {http_protocol_options: {}}
+    hash_policy: [{connection_properties: {source_ip: true}}]
+"#;
+    assert_eq!(balancing_of(options).hashing.policies.as_ref().map(|list| list.len()), Some(1));
+}
+
+#[test]
+fn localities_and_slow_start() {
+    let old = |fields: &str| balancing_of(&format!("name: c\ncommon_lb_config: {{{fields}}}")).locality;
+    assert_eq!(old("locality_weighted_lb_config: {}"), LocalityRouting::Weighted);
+    let zone =
+        ZoneAware { routing_enabled: 40, min_cluster_size: 3, fail_on_panic: true, ..ZoneAware::default() };
+    let fields = "zone_aware_lb_config: {routing_enabled: {value: 40}, min_cluster_size: 3, fail_traffic_on_panic: true";
+    assert_eq!(old(&format!("{fields}}}")), LocalityRouting::ZoneAware(zone));
+    let forced = format!(
+        "locality_lb_config: {{{fields}, force_local_zone: {{min_size: 2}}, locality_basis: HEALTHY_HOSTS_WEIGHT}}}}"
+    );
+    let want = ZoneAware { force_local: Some(2), by_weight: true, ..zone };
+    for name in ["round_robin.v3.RoundRobin", "random.v3.Random", "least_request.v3.LeastRequest"] {
+        assert_eq!(balancing_of(&with_extension(name, &forced)).locality, LocalityRouting::ZoneAware(want));
+    }
+    let inner = r#"endpoint_picking_policy: {policies: [{typed_extension_config: {name: inner, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}"#;
+    let wrapped = balancing_of(&with_extension("wrr_locality.v3.WrrLocality", inner));
+    assert_eq!((wrapped.policy, wrapped.locality), (LbPolicy::Random, LocalityRouting::Weighted));
+    let slow = SlowStart { window: Duration::from_secs(9), aggression: 2.0, min_weight: 0.25 };
+    let fields = "slow_start_config: {slow_start_window: 9s, aggression: {default_value: 2}, min_weight_percent: {value: 25}}";
+    let yamls = [
+        format!("name: c\nround_robin_lb_config: {{{fields}}}"),
+        format!("name: c\nlb_policy: LEAST_REQUEST\nleast_request_lb_config: {{{fields}}}"),
+        with_extension("round_robin.v3.RoundRobin", fields),
+        with_extension("least_request.v3.LeastRequest", fields),
+    ];
+    for yaml in yamls {
+        assert_eq!(balancing_of(&yaml).slow_start, Some(slow), "{yaml}");
+    }
+    assert_eq!(balancing_of("name: c\nround_robin_lb_config: {slow_start_config: {}}").slow_start, None);
+}
+
+#[test]
+fn subsets_in_old_and_new_form() {
+    let fields = "fallback_policy: DEFAULT_SUBSET, default_subset: {a: x}, panic_mode_any: true, list_as_any: true, \
+                  subset_selectors: [{keys: [b, a], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [a]}, {keys: [a], single_host_per_subset: true, fallback_policy: ANY_ENDPOINT}]";
+    let inner = r#"subset_lb_policy: {policies: [{typed_extension_config: {name: inner, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.random.v3.Random}}}]}"#;
+    let yamls = [
+        format!("name: c\nlb_policy: RANDOM\nlb_subset_config: {{{fields}}}"),
+        with_extension("subset.v3.Subset", &format!("{fields}, {inner}")),
+    ];
+    for yaml in yamls {
+        let balancing = balancing_of(&yaml);
+        assert_eq!(balancing.policy, LbPolicy::Random);
+        let subsets = balancing.subsets.as_ref().unwrap();
+        assert_eq!((subsets.fallback, subsets.default.0.len()), (Fallback::Default, 1));
+        assert!(subsets.panic_mode_any && subsets.list_as_any);
+        assert_eq!(subsets.selectors[0].keys, ["a".into(), "b".into()]);
+        assert_eq!(subsets.selectors[0].fallback, Some(SelectorFallback::Keys(vec!["a".into()])));
+        assert!(subsets.selectors[1].single_host);
+        assert_eq!(subsets.selectors[1].fallback, Some(SelectorFallback::Common(Fallback::Any)));
+    }
+    assert!(balancing_of("name: c\nlb_subset_config: {fallback_policy: ANY_ENDPOINT}").subsets.is_none());
+}
+
+#[test]
+fn assignments_say_how_load_is_shared() {
+    let assignment = load_assignment(
+        &message(
+            r#"
+cluster_name: c
+policy: {overprovisioning_factor: 200, weighted_priority_health: true}
+endpoints:
+- {locality: {zone: a}, load_balancing_weight: 3, lb_endpoints: [{metadata: {filter_metadata: {envoy.lb: {hash_key: k}, other: {x: y}}}, endpoint: {address: {socket_address: {address: 10.0.0.1, port_value: 80}}}}]}
+- {locality: {zone: b}, priority: 1, lb_endpoints: [{metadata: {filter_metadata: {other: {x: y}}}, endpoint: {address: {socket_address: {address: 10.0.0.2, port_value: 80}}}}]}
+- {locality: {zone: a}, priority: 1, load_balancing_weight: 4}
+"#,
+        ),
+        &mut context(),
+    )
+    .unwrap();
+    let weight = |priority, locality, weight| LocalityWeight { priority, locality, weight };
+    assert_eq!(assignment.policy.locality_weights, [weight(0, 0, 3), weight(1, 0, 4)]);
+    assert_eq!((assignment.policy.overprovisioning, assignment.policy.weighted_health), (200, true));
+    let keys: Vec<_> =
+        assignment.hosts.iter().map(|host| host.metadata.as_ref().and_then(|it| it.hash_key())).collect();
+    assert_eq!(keys, [Some("k"), None]);
+    assert_eq!((assignment.policy.locality_weight(1, 0), assignment.policy.locality_weight(1, 1)), (4, 0));
 }
 
 #[test]
@@ -295,14 +446,14 @@ endpoints:
         .iter()
         .map(|host| (host.address.clone(), host.weight, host.priority, host.locality, host.health))
         .collect();
-    use DiscoveryHealth::{Degraded, Healthy, Unhealthy};
+    use DiscoveryHealth::{Degraded, Draining, Healthy, Unhealthy};
     let ip = |text: &str| HostAddress::Ip(text.parse().unwrap());
     assert_eq!(
         hosts,
         [
             (ip("10.0.0.1:80"), 7, 0, 0, Healthy),
             (HostAddress::Pipe("/run/a.sock".into()), 1, 0, 0, Degraded),
-            (ip("[::1]:81"), 1, 1, 1, Unhealthy),
+            (ip("[::1]:81"), 1, 1, 1, Draining),
             (ip("10.0.0.3:80"), 1, 2, 0, Unhealthy),
         ]
     );

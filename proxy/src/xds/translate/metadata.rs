@@ -1,0 +1,41 @@
+//! The part of metadata that load balancing reads: `filter_metadata["envoy.lb"]`.
+//! Source: `envoy.config.core.v3.Metadata`, `google.protobuf.Struct`.
+
+use std::sync::Arc;
+
+use outrigger_xds_protos::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+use outrigger_xds_protos::v3::core::Metadata as Message;
+
+use crate::config::subset::{Criterion, Metadata, MetadataValue};
+
+const NAMESPACE: &str = "envoy.lb";
+
+/// What balancing reads of a message; `None` when there is nothing.
+pub(super) fn of_balancing(message: &Option<Message>) -> Option<Arc<Metadata>> {
+    let fields = message.as_ref()?.filter_metadata.get(NAMESPACE)?;
+    (!fields.fields.is_empty()).then(|| Arc::new(of_struct(fields)))
+}
+
+/// The fields of a struct.
+pub(super) fn of_struct(message: &Struct) -> Metadata {
+    Metadata::new(message.fields.iter().map(|(key, field)| Criterion::new(key, value(field))))
+}
+
+fn value(message: &Value) -> MetadataValue {
+    match &message.kind {
+        None | Some(Kind::NullValue(_)) => MetadataValue::Null,
+        // Both zeros are the same number.
+        Some(Kind::NumberValue(number)) => MetadataValue::Number((number + 0.0).to_bits()),
+        Some(Kind::StringValue(text)) => MetadataValue::Text(text.as_str().into()),
+        Some(Kind::BoolValue(flag)) => MetadataValue::Bool(*flag),
+        Some(Kind::StructValue(message)) => {
+            let mut fields: Vec<(Box<str>, MetadataValue)> =
+                message.fields.iter().map(|(key, field)| (key.as_str().into(), value(field))).collect();
+            fields.sort_by(|one, other| one.0.cmp(&other.0));
+            MetadataValue::Struct(fields)
+        }
+        Some(Kind::ListValue(ListValue { values })) => {
+            MetadataValue::List(values.iter().map(value).collect())
+        }
+    }
+}
