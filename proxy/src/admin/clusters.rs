@@ -128,7 +128,7 @@ fn locality<'a>(host: &Host, hosts: &'a HostSet) -> &'a Locality {
     hosts.localities.get(host.locality as usize).unwrap_or(&NOWHERE)
 }
 
-fn health_flags(host: &Host) -> String {
+pub(super) fn health_flags(host: &Host) -> String {
     let found = |flag| host.live.health.has(flag);
     let flags = [
         ("/failed_active_hc", found(Health::FAILED_ACTIVE_HC)),

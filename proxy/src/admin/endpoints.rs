@@ -5,7 +5,7 @@ use hyper::{Method, StatusCode};
 use super::logging::LogLevelError;
 use super::query::Query;
 use super::reply::Reply;
-use super::{AdminState, DrainRequest, clusters, dump, home, info, listeners, stats};
+use super::{AdminState, DrainRequest, clusters, dump, explain, home, info, listeners, stats, tap};
 use crate::base::drain::DrainScope;
 
 /// One endpoint.
@@ -89,6 +89,19 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
             ("inboundonly", "Drains all inbound listeners, by their traffic_direction"),
         ],
         Handler::Now(drain_listeners)
+    ),
+    endpoint!(
+        "/explain",
+        GET,
+        "why requests fail: from a response flag or an access-log line to the cause and the next step",
+        [
+            ("flag", "Response flags, as in the access log"),
+            ("line", "A line of the access log"),
+            ("cluster", "The cluster that was chosen"),
+            ("authority", "The host that was asked for"),
+            FORMAT,
+        ],
+        Handler::Now(explain::explain)
     ),
     endpoint!(
         "/healthcheck/fail",
@@ -180,6 +193,20 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
             ("histogram_buckets", "Histogram bucket display mode; One of (cumulative, summary)"),
         ],
         Handler::Now(stats::prometheus)
+    ),
+    endpoint!(
+        "/tap",
+        GET,
+        "requests as they end, one JSON object per line",
+        [
+            (
+                "match",
+                "Conditions like path:/cart,status:5xx,flag:UF; keys are path, method, authority, cluster, status, flag"
+            ),
+            ("count", "Show so many, 100 unless set"),
+            ("seconds", "Watch so long, 60 unless set"),
+        ],
+        Handler::Now(tap::tap)
     ),
 ];
 

@@ -8,6 +8,7 @@
 mod clusters;
 mod dump;
 mod endpoints;
+mod explain;
 mod guard;
 mod home;
 mod info;
@@ -17,6 +18,7 @@ mod query;
 mod reply;
 pub mod server;
 mod stats;
+mod tap;
 #[cfg(test)]
 pub(crate) mod test_world;
 

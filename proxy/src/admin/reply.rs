@@ -1,7 +1,9 @@
 //! What an endpoint answers, before it becomes HTTP.
 
 use std::fmt;
+use std::pin::Pin;
 
+use futures_util::Stream;
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
@@ -18,6 +20,8 @@ pub(super) struct Reply {
 pub(super) enum Body {
     Whole(String),
     Pieces(Box<dyn Iterator<Item = String> + Send>),
+    /// Sent as it comes to be.
+    Live(Pin<Box<dyn Stream<Item = String> + Send>>),
 }
 
 impl fmt::Debug for Body {
@@ -25,6 +29,7 @@ impl fmt::Debug for Body {
         match self {
             Body::Whole(text) => f.debug_tuple("Whole").field(text).finish(),
             Body::Pieces(_) => f.write_str("Pieces"),
+            Body::Live(_) => f.write_str("Live"),
         }
     }
 }
@@ -54,6 +59,14 @@ impl Reply {
         pieces: impl Iterator<Item = String> + Send + 'static,
     ) -> Self {
         Self { status: StatusCode::OK, content_type, body: Body::Pieces(Box::new(pieces)) }
+    }
+
+    /// 200 with text that is sent as it comes to be.
+    pub(super) fn live(
+        content_type: &'static str,
+        lines: impl Stream<Item = String> + Send + 'static,
+    ) -> Self {
+        Self { status: StatusCode::OK, content_type, body: Body::Live(Box::pin(lines)) }
     }
 
     /// 200 with text pieces of plain text.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -211,6 +212,9 @@ fn respond(reply: Reply) -> Response<ReplyBody> {
         Body::Pieces(pieces) => {
             let frames = pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))));
             StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        }
+        Body::Live(lines) => {
+            StreamBody::new(lines.map(|line| Ok(Frame::data(Bytes::from(line))))).boxed_unsync()
         }
     };
     let mut response = Response::new(body);

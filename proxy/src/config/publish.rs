@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::Snapshot;
+use crate::observe::tap::Tap;
 
 /// The writing side, owned by the compiler on the main runtime.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Subscriber {
     current: Arc<ArcSwap<Snapshot>>,
     generation: watch::Receiver<u64>,
     attention: Arc<Notify>,
+    tap: Arc<Tap>,
 }
 
 /// A connected pair that starts with an empty world of generation 0.
@@ -27,7 +29,7 @@ pub fn channel() -> (Publisher, Subscriber) {
     let current = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let (sender, receiver) = watch::channel(0);
     let publisher = Publisher { current: current.clone(), generation: sender };
-    (publisher, Subscriber { current, generation: receiver, attention: Arc::default() })
+    (publisher, Subscriber { current, generation: receiver, attention: Arc::default(), tap: Arc::default() })
 }
 
 impl Publisher {
@@ -67,5 +69,10 @@ impl Subscriber {
     /// How workers call the main runtime: some host's live cells ask for a decision. Shared by all clones.
     pub fn attention(&self) -> &Arc<Notify> {
         &self.attention
+    }
+
+    /// Where workers show finished requests to who watches. Shared by all clones.
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 }

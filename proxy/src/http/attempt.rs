@@ -45,7 +45,7 @@ pub async fn begin(
     let is_raw = forward.connect_terminate && head.method == Method::Connect;
     let lease = if is_raw {
         in_time(Box::pin(connect_raw(&ctx.local, cluster, pool)), timers).await?
-    } else if let Some(lease) = pool.checkout(&ctx.local, cluster.config(), head.version) {
+    } else if let Some(lease) = pool.checkout(cluster.config(), head.version) {
         lease
     } else {
         let connecting = connect(&ctx.local, cluster, pool, head.version);
@@ -67,7 +67,7 @@ pub fn begin_apart(
     let (local, cluster, pool) = (ctx.local.clone(), cluster.clone(), pool.clone());
     let version = head.version;
     Ok(async move {
-        let lease = match pool.checkout(&local, cluster.config(), version) {
+        let lease = match pool.checkout(cluster.config(), version) {
             Some(lease) => lease,
             None => connect(&local, &cluster, &pool, version).await?,
         };
@@ -101,7 +101,8 @@ async fn in_time(
 }
 
 impl Attempt {
-    fn over(lease: Lease, active: ActiveRequest) -> Self {
+    fn over(lease: Lease, mut active: ActiveRequest) -> Self {
+        active.sent();
         Self { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active }
     }
 

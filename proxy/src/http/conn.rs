@@ -39,17 +39,44 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
         ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, 1);
     }
     let protocol = choose(&ctx, &mut io, opened).await;
-    match protocol {
+    let ending = match protocol {
         Some((Version::Http2, preread)) => Box::pin(serve_h2(&ctx, io, preread, opened)).await,
         Some((_, preread)) => serve_h1(&ctx, io, preread, opened).await,
-        None => {}
-    }
+        None => Ending::BY_CLIENT,
+    };
+    ending.count(&ctx);
     ctx.local.stats.gauge_add(stats.downstream_cx_active, -1);
     if ctx.tls {
         ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, -1);
     }
     ctx.local.stats.inc(stats.downstream_cx_destroy);
     ctx.local.stats.record(stats.downstream_cx_length_ms, millis(opened.elapsed()));
+}
+
+/// Who closed a connection, and whether with requests on it.
+#[derive(Clone, Copy)]
+struct Ending {
+    by_client: bool,
+    active_requests: bool,
+}
+
+impl Ending {
+    const BY_CLIENT: Ending = Ending { by_client: true, active_requests: false };
+    const BY_US: Ending = Ending { by_client: false, active_requests: false };
+
+    fn count(self, ctx: &ConnContext) {
+        let stats = &ctx.settings.stats;
+        let (of_kind, of_kind_active) = if self.by_client {
+            (stats.downstream_cx_destroy_remote, stats.downstream_cx_destroy_remote_active_rq)
+        } else {
+            (stats.downstream_cx_destroy_local, stats.downstream_cx_destroy_local_active_rq)
+        };
+        ctx.local.stats.inc(of_kind);
+        if self.active_requests {
+            ctx.local.stats.inc(of_kind_active);
+            ctx.local.stats.inc(stats.downstream_cx_destroy_active_rq);
+        }
+    }
 }
 
 /// The protocol of the connection and bytes read to find out. `None`: it closed or stayed silent.
@@ -110,7 +137,7 @@ fn poll_preface(
     }
 }
 
-async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) {
+async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) -> Ending {
     let stats = &ctx.settings.stats;
     ctx.local.stats.inc(stats.downstream_cx_http1_total);
     ctx.local.stats.gauge_add(stats.downstream_cx_http1_active, 1);
@@ -122,9 +149,12 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
     let mut drain = DrainWatch::new(&ctx.drain, DrainPhase::Closing, closing);
     let mut end = DrainWatch::new(&ctx.drain, DrainPhase::Terminating, terminating);
     let (mut served, mut since) = (0, opened);
-    loop {
+    let ending = loop {
         let waiting = Waiting { since, head_since: None, opened, closing: false };
-        let Some(head) = next_h1(ctx, &mut conn, &mut deadline, &mut drain, waiting).await else { break };
+        let head = match next_h1(ctx, &mut conn, &mut deadline, &mut drain, waiting).await {
+            Ok(head) => head,
+            Err(ending) => break ending,
+        };
         served += 1;
         let last = is_last(ctx, served);
         // Boxed: an idle connection must not carry the size of a request in flight.
@@ -137,11 +167,12 @@ async fn serve_h1(ctx: &ConnContext, io: Stream, preread: Buf, opened: Instant) 
         count_bytes(ctx, conn.take_wire_bytes());
         if !conn.finish_exchange(outcome.head) || outcome.close {
             linger(ctx, &mut conn, &mut deadline).await;
-            break;
+            break Ending { by_client: outcome.client_gone, active_requests: outcome.client_gone };
         }
-    }
+    };
     count_bytes(ctx, conn.take_wire_bytes());
     ctx.local.stats.gauge_add(stats.downstream_cx_http1_active, -1);
+    ending
 }
 
 /// Runs an exchange. When the drain time is over it finds that out at once, and ends.
@@ -200,31 +231,31 @@ enum IdleEnd {
     Drain,
 }
 
-/// The next request head, or `None` when the connection is over (an error was answered already).
+/// The next request head, or how the connection ends (an error was answered already).
 async fn next_h1(
     ctx: &ConnContext,
     conn: &mut h1::ServerConn,
     deadline: &mut Deadline,
     drain: &mut DrainWatch<'_, impl Future<Output = ()>>,
     mut waiting: Waiting,
-) -> Option<RequestHead> {
+) -> Result<RequestHead, Ending> {
     let next = poll_fn(|cx| match conn.poll_request(cx) {
         Poll::Ready(next) => Poll::Ready(Ok(next)),
         Poll::Pending => waiting.poll(ctx, conn.is_idle(), deadline, drain, cx).map(Err),
     })
     .await;
     let error = match next {
-        Ok(NextRequest::Request(head)) => return Some(head),
-        Ok(NextRequest::Closed | NextRequest::Failed(_)) => return None,
+        Ok(NextRequest::Request(head)) => return Ok(head),
+        Ok(NextRequest::Closed | NextRequest::Failed(_)) => return Err(Ending::BY_CLIENT),
         Ok(NextRequest::Invalid(error)) => error,
         Err(IdleEnd::SlowHead) => DownstreamError { status: 408, detail: "request_header_timeout" },
         Err(_) => {
             linger(ctx, conn, deadline).await;
-            return None;
+            return Err(Ending::BY_US);
         }
     };
     refuse(ctx, conn, deadline, error).await;
-    None
+    Err(Ending::BY_US)
 }
 
 /// Clocks between two requests.
@@ -349,7 +380,7 @@ async fn linger(ctx: &ConnContext, conn: &mut h1::ServerConn, deadline: &mut Dea
     .await;
 }
 
-async fn serve_h2(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opened: Instant) {
+async fn serve_h2(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opened: Instant) -> Ending {
     let stats = &ctx.settings.stats;
     ctx.local.stats.inc(stats.downstream_cx_http2_total);
     ctx.local.stats.gauge_add(stats.downstream_cx_http2_active, 1);
@@ -359,15 +390,19 @@ async fn serve_h2(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opened: Insta
         max_fields: ctx.settings.max_fields,
         tls: ctx.tls,
     };
-    match h2::ServerConn::handshake(io, preread, options).await {
+    let ending = match h2::ServerConn::handshake(io, preread, options).await {
         Ok(conn) => accept_streams(ctx, conn, opened).await,
-        Err(_) => ctx.local.stats.inc(stats.downstream_cx_protocol_error),
-    }
+        Err(_) => {
+            ctx.local.stats.inc(stats.downstream_cx_protocol_error);
+            Ending::BY_US
+        }
+    };
     ctx.local.stats.gauge_add(stats.downstream_cx_http2_active, -1);
+    ending
 }
 
 /// Spawns a task per stream until the connection ends.
-async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: h2::ServerConn, opened: Instant) {
+async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: h2::ServerConn, opened: Instant) -> Ending {
     let open = Rc::new(std::cell::Cell::new(0u32));
     let mut clocks = H2Clocks::new(opened);
     let mut drained = pin!(ctx.drain.reached(DrainPhase::Draining));
@@ -406,9 +441,11 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: h2::ServerConn, opened:
             }
             Some(Err(StreamError::Protocol(_))) => {
                 ctx.local.stats.inc(ctx.settings.stats.downstream_cx_protocol_error);
-                return;
+                return Ending { by_client: false, active_requests: open.get() > 0 };
             }
-            Some(Err(_)) | None => return,
+            Some(Err(_)) | None => {
+                return Ending { by_client: !clocks.draining, active_requests: open.get() > 0 };
+            }
         }
     }
 }

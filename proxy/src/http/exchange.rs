@@ -25,6 +25,8 @@ pub struct Outcome {
     pub head: RequestHead,
     /// The connection must not carry another request.
     pub close: bool,
+    /// The client went away within it.
+    pub client_gone: bool,
     /// When it was over.
     pub ended: Instant,
 }
@@ -97,7 +99,13 @@ pub async fn run(
     if let Some(filters) = exchange.filters.as_mut().filter(|_| !exchange.broken) {
         filters.complete(ended);
     }
-    Outcome { close: exchange.broken || exchange.last, head: exchange.head, ended }
+    let cut_by_peer = exchange.summary.flags.contains(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+    Outcome {
+        close: exchange.broken || exchange.last,
+        client_gone: cut_by_peer && !ctx.cut.get(),
+        head: exchange.head,
+        ended,
+    }
 }
 
 impl<'r> Exchange<'r> {
@@ -141,6 +149,7 @@ impl<'r> Exchange<'r> {
                 return Ok(Served::Reply(reply));
             }
         }
+        ctx.local.stats.inc(ctx.settings.stats.rq_total);
         if wants_tls {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
             let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
@@ -220,7 +229,6 @@ impl<'r> Exchange<'r> {
             self.ctx.local.stats.inc(self.ctx.settings.stats.no_cluster);
             return Err(ProxyError::NoCluster { status: forward.cluster_not_found_status });
         };
-        self.ctx.local.stats.inc(self.ctx.settings.stats.rq_total);
         let (cluster, part) = self.view.resolve(&cluster, &self.ctx.local);
         self.affinity.part = part;
         self.summary.cluster = Some(cluster.clone());

@@ -4,11 +4,11 @@ mod hedge;
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::attempt::{self, Attempt};
-use super::codec::Downstream;
+use super::codec::{BodySource, Downstream, Fill};
 use super::edits;
 use super::exchange::Exchange;
 use super::hash_policy::{Affinity, Ends};
@@ -218,6 +218,7 @@ impl<'r> Exchange<'r> {
             Err(error) => {
                 tries.timers.end_try();
                 self.report_failure(tries, &pool, &error);
+                attempt.lease.cut(matches!(error, ProxyError::UpstreamClosed { .. }));
                 self.let_go(attempt, tries);
                 Err(error)
             }
@@ -378,9 +379,15 @@ impl<'r> Exchange<'r> {
         }
     }
 
-    /// Ends an attempt whose response nobody reads to its end.
+    /// Ends an attempt whose response nobody reads to its end. One without a body is at its end already, and its
+    /// connection can be used again.
     fn let_go(&self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
-        attempt.lease.stream.cancel();
+        let mut cx = Context::from_waker(Waker::noop());
+        let answered = matches!(attempt.lease.stream.poll_fill(&mut cx), Poll::Ready(Ok(Fill::End)));
+        if !answered || !attempt.request.is_done() {
+            attempt.lease.cut(false);
+            attempt.lease.stream.cancel();
+        }
         attempt.lease.finish(&self.ctx.local, tries.cluster.config());
     }
 }

@@ -60,7 +60,10 @@ pub async fn run(
             exchange.summary.count_upstream_time(timers.request_completed_at());
             exchange.broken |= tunnel || !complete;
         }
-        Err(cut) => record_cut(exchange, cut, attempt.lease.is_multiplexed(), down),
+        Err(cut) => {
+            attempt.lease.cut(matches!(cut, Cut::Upstream(StreamError::Closed | StreamError::Io(_))));
+            record_cut(exchange, cut, attempt.lease.is_multiplexed(), down);
+        }
     }
     if !complete || !body.is_done() {
         attempt.lease.stream.cancel();

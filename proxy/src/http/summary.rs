@@ -206,6 +206,9 @@ impl<'r> Summary<'r> {
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
             tracing.end(span, &self.record(Some(head)), head, &mut self.ctx.local.spans.borrow_mut());
         }
+        if self.ctx.local.tap.is_on() {
+            self.ctx.local.tap.show(&self.record(Some(head)));
+        }
         now
     }
 

@@ -9,6 +9,7 @@ pub mod platform;
 pub mod prometheus;
 pub mod record;
 pub mod statsd;
+pub mod tap;
 #[cfg(test)]
 pub(crate) mod test_record;
 pub mod trace;

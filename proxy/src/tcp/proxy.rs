@@ -234,5 +234,8 @@ impl Story {
         for log in &conn.settings.access_logs {
             log.log(&record, &mut conn.local.logs.borrow_mut());
         }
+        if conn.local.tap.is_on() {
+            conn.local.tap.show(&record);
+        }
     }
 }

@@ -8,17 +8,18 @@ use super::pool::HostPool;
 use super::view::ClusterState;
 use crate::config::live::Priority;
 
-/// One request in flight on a host: its permit, gauges and host counters, released on drop.
+/// One request on its way to a host: the permit, and once it has a stream gauges and counters; released on drop.
 #[derive(Debug)]
 pub struct ActiveRequest {
     local: Rc<Local>,
     cluster: Rc<ClusterState>,
     pool: Rc<HostPool>,
     priority: Priority,
+    sent: bool,
 }
 
 impl ActiveRequest {
-    /// Counts a request on `host`. `None`: the cluster's `max_requests` breaker is open.
+    /// Takes the permit. `None`: the cluster's `max_requests` breaker is open.
     pub fn begin(
         local: &Rc<Local>,
         cluster: &Rc<ClusterState>,
@@ -29,12 +30,24 @@ impl ActiveRequest {
         if !settings.breakers(priority).requests.try_acquire(local.index) {
             return None;
         }
-        let stats = &settings.stats;
-        local.stats.inc(stats.upstream_rq_total);
-        local.stats.gauge_add(stats.upstream_rq_active, 1);
+        // Least request must see those that wait for a connection, too.
         pool.host.live.rq_active.fetch_add(1, Ordering::Relaxed);
-        pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
-        Some(Self { local: local.clone(), cluster: cluster.clone(), pool: pool.clone(), priority })
+        Some(Self {
+            local: local.clone(),
+            cluster: cluster.clone(),
+            pool: pool.clone(),
+            priority,
+            sent: false,
+        })
+    }
+
+    /// The request has a stream: from here on it counts.
+    pub fn sent(&mut self) {
+        let stats = &self.cluster.config().stats;
+        self.local.stats.inc(stats.upstream_rq_total);
+        self.local.stats.gauge_add(stats.upstream_rq_active, 1);
+        self.pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
+        self.sent = true;
     }
 }
 
@@ -42,7 +55,9 @@ impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let settings = self.cluster.config();
         settings.breakers(self.priority).requests.release(self.local.index);
-        self.local.stats.gauge_add(settings.stats.upstream_rq_active, -1);
+        if self.sent {
+            self.local.stats.gauge_add(settings.stats.upstream_rq_active, -1);
+        }
         self.pool.host.live.rq_active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -15,6 +15,7 @@ use crate::net::buffer::BufPool;
 use crate::net::own_address::own_address;
 use crate::observe::access_log::sink::WorkerLogs;
 use crate::observe::trace::tracer::WorkerSpans;
+use crate::observe::tap::Tap;
 use crate::stats::registry::Shard;
 
 /// Worker-local state.
@@ -38,6 +39,8 @@ pub struct Local {
     pub spans: RefCell<WorkerSpans>,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
     pub attention: Arc<Notify>,
+    /// Who watches requests.
+    pub tap: Arc<Tap>,
     rng: RefCell<Rng>,
     view: RefCell<Rc<View>>,
     date: RefCell<DateCache>,
@@ -46,7 +49,7 @@ pub struct Local {
 
 impl Local {
     /// Fresh state for worker `index`.
-    pub fn new(index: usize, stats: Shard, mut rng: Rng, attention: Arc<Notify>) -> Self {
+    pub fn new(index: usize, stats: Shard, mut rng: Rng, attention: Arc<Notify>, tap: Arc<Tap>) -> Self {
         let bufs = Rc::<BufPool>::default();
         Self {
             index,
@@ -58,6 +61,7 @@ impl Local {
             own_address: own_address(),
             spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
+            tap,
             rng: RefCell::new(rng),
             view: RefCell::default(),
             date: RefCell::new(DateCache::new(Instant::now())),

@@ -188,8 +188,8 @@ impl Seat {
     fn run(self, runtime: &tokio::runtime::Runtime) {
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(runtime, async move {
-            let attention = self.snapshots.attention().clone();
-            let local = Rc::new(Local::new(self.index, self.shard, Rng::new(), attention));
+            let (attention, tap) = (self.snapshots.attention().clone(), self.snapshots.tap().clone());
+            let local = Rc::new(Local::new(self.index, self.shard, Rng::new(), attention, tap));
             let worker = Rc::new(Worker {
                 local,
                 drains: self.drains,

@@ -12,7 +12,7 @@ use super::apply::Tally;
 use super::compile::Membership;
 use super::resource::{Fault, ResourceType, Update};
 use super::store::{Changes, Origin, Record, Store};
-use crate::config::cluster::{CoarseHealth, HostSet};
+use crate::config::cluster::{CoarseHealth, Discovery, HostSet};
 use crate::config::listener::{Listener, NetworkFilter};
 use crate::config::outside::Resolution;
 use crate::stats::registry::{Registry, SharedShard};
@@ -241,7 +241,10 @@ impl Counters {
             shard.gauge_set(stats.membership_total, hosts.hosts.len() as i64);
             shard.gauge_set(stats.membership_healthy, hosts.count(CoarseHealth::Healthy) as i64);
             shard.gauge_set(stats.membership_degraded, hosts.count(CoarseHealth::Degraded) as i64);
-            shard.gauge_set(stats.max_host_weight, heaviest(hosts));
+            // Envoy tells it of dynamic membership only.
+            if !matches!(cluster.discovery, Discovery::Static) {
+                shard.gauge_set(stats.max_host_weight, heaviest(hosts));
+            }
         }
     }
 

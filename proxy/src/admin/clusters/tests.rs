@@ -6,6 +6,7 @@ fn text(world: &World, query: &str) -> String {
     match clusters(&world.state, &Query::parse(query)).body {
         Body::Whole(text) => text,
         Body::Pieces(pieces) => pieces.collect(),
+        Body::Live(_) => panic!("a live answer"),
     }
 }
 

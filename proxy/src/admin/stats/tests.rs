@@ -11,6 +11,7 @@ fn get(world: &World, query: &str) -> (StatusCode, String) {
     let text = match reply.body {
         Body::Whole(text) => text,
         Body::Pieces(pieces) => pieces.collect(),
+        Body::Live(_) => panic!("a live answer"),
     };
     (reply.status, text)
 }

@@ -171,3 +171,28 @@ fn clusters_of_one_node_are_one_target() {
     assert!(matches!(&target[&Metric::TargetResponseTime], Change::Histogram(times) if times.count() == 2));
     assert_eq!(told[&Side::Inbound][&Metric::RequestCount], Change::Counter(0));
 }
+
+/// Every `MetricName` in a shipped template that is not CloudWatch's own.
+fn names_in(template: &str) -> Vec<String> {
+    let quoted = template.replace("\\\\\"", "\"").replace("\\\"", "\"");
+    let name = |found: &str| {
+        let rest = found.trim_start_matches([' ', ':', '=', '"', '\\']);
+        let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '_').unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    quoted.split("MetricName").skip(1).map(name).collect()
+}
+
+#[test]
+fn every_metric_of_the_shipped_templates_is_one_of_ours() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/dashboards");
+    for (file, least) in [("cloudwatch-dashboard.json", 12), ("cloudwatch-alarms.json", 7)] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let names = names_in(&text);
+        assert!(names.len() >= least, "{names:?}");
+        for name in names {
+            let ours = Metric::ALL.iter().any(|metric| metric.name() == name);
+            assert!(ours || name == "EMFValidationErrors", "{file}: {name}");
+        }
+    }
+}

@@ -26,6 +26,17 @@ pub struct ConnectionGuard {
     open: Rc<Cell<usize>>,
     opened: Instant,
     local_address: Cell<Option<SocketAddr>>,
+    /// How it ends, and whether a request ends with it; `None` for one that never stood.
+    ending: Cell<Option<(Ending, bool)>>,
+}
+
+/// Who closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// We.
+    Local,
+    /// The host.
+    Remote,
 }
 
 impl ConnectionGuard {
@@ -62,12 +73,39 @@ impl ConnectionGuard {
             open: pool.open.clone(),
             opened: Instant::now(),
             local_address: Cell::new(None),
+            ending: Cell::new(None),
         }
     }
 
-    /// The connection stands: remembers our end of it for logs.
+    /// The connection stands: remembers our end of it for logs. Unless told otherwise it is we who close it.
     pub fn connected(&self, io: &Stream) {
         self.local_address.set(io.local_addr());
+        self.ends(Ending::Local, false);
+    }
+
+    /// Who closes it, and whether that cuts a request short. The first who does is told.
+    pub fn ends(&self, ending: Ending, active_request: bool) {
+        if !matches!(self.ending.get(), Some((_, true))) {
+            self.ending.set(Some((ending, active_request)));
+        }
+    }
+
+    fn count_ending(&self) {
+        let stats = &self.cluster.stats;
+        let Some((ending, active)) = self.ending.get() else { return };
+        let (of_kind, of_kind_active) = match ending {
+            Ending::Local => {
+                (stats.upstream_cx_destroy_local, stats.upstream_cx_destroy_local_with_active_rq)
+            }
+            Ending::Remote => {
+                (stats.upstream_cx_destroy_remote, stats.upstream_cx_destroy_remote_with_active_rq)
+            }
+        };
+        self.local.stats.inc(of_kind);
+        if active {
+            self.local.stats.inc(of_kind_active);
+            self.local.stats.inc(stats.upstream_cx_destroy_with_active_rq);
+        }
     }
 
     /// Our address, once connected over TCP.
@@ -94,6 +132,7 @@ impl Drop for ConnectionGuard {
         self.cluster.breakers(self.priority).connections.release(self.local.index, &self.host.live);
         self.local.stats.gauge_add(stats.upstream_cx_active, -1);
         self.local.stats.inc(stats.upstream_cx_destroy);
+        self.count_ending();
         self.local.stats.record(stats.upstream_cx_length_ms, millis(self.opened.elapsed()));
     }
 }

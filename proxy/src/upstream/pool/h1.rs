@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::guard::ConnectionGuard;
+use super::guard::{ConnectionGuard, Ending};
 use super::{HostPool, Lease};
 use crate::base::error::ProxyError;
 use crate::config::Cluster;
@@ -22,6 +22,12 @@ pub struct Meta {
     tls_generation: u64,
 }
 
+impl Meta {
+    pub(super) fn guard(&self) -> &ConnectionGuard {
+        &self.guard
+    }
+}
+
 /// A connection between requests.
 #[derive(Debug)]
 pub struct Idle {
@@ -31,14 +37,14 @@ pub struct Idle {
 }
 
 /// The most recently used connection that is still good.
-pub fn reuse(pool: &Rc<HostPool>, local: &Local, cluster: &Cluster) -> Option<Lease> {
+pub fn reuse(pool: &Rc<HostPool>, cluster: &Cluster) -> Option<Lease> {
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         let mut idle = pool.idle.borrow_mut().pop()?;
         if idle.conn.is_quiet(&mut cx) && tls_generation(cluster) == idle.meta.tls_generation {
             return Some(lease(pool, idle.conn, idle.meta));
         }
-        local.stats.inc(cluster.stats.upstream_cx_destroy_remote);
+        idle.meta.guard.ends(Ending::Remote, false);
     }
 }
 
@@ -121,7 +127,11 @@ pub fn sweep(pool: &HostPool, local: &Local, cluster: &Cluster, now: Instant) {
             local.stats.inc(cluster.stats.upstream_cx_max_duration_reached);
             return false;
         }
-        idle.conn.is_quiet(&mut cx)
+        let quiet = idle.conn.is_quiet(&mut cx);
+        if !quiet {
+            idle.meta.guard.ends(Ending::Remote, false);
+        }
+        quiet
     });
 }
 

@@ -23,7 +23,7 @@ use crate::http::codec::Upstream;
 use crate::http::codec::raw::RawConn;
 use crate::http::head::Version;
 
-pub use guard::{ConnectionGuard, PoolPlace};
+pub use guard::{ConnectionGuard, Ending, PoolPlace};
 use queue::{Queue, Turn};
 
 /// Connections to one host for requests of one priority.
@@ -93,7 +93,7 @@ pub async fn connect(
                 None => match wait(local, cluster, pool).await {
                     Turn::Place(guard) => guard,
                     Turn::Connection(idle) => return Ok(h1::take_over(pool, idle)),
-                    Turn::Room => match pool.reuse(local, settings, wanted) {
+                    Turn::Room => match pool.reuse(settings, wanted) {
                         Some(lease) => return Ok(lease),
                         None => continue,
                     },
@@ -103,14 +103,14 @@ pub async fn connect(
                 return h1::open(local, cluster, pool, guard).await;
             }
             // Many may have been given a place while one connection has room for all of them.
-            if let Some(lease) = pool.reuse(local, settings, wanted) {
+            if let Some(lease) = pool.reuse(settings, wanted) {
                 return Ok(lease);
             }
             if h2::under_way(pool).is_none() {
                 h2::start(local, cluster, pool, wanted, guard).wait().await?;
             }
         }
-        if let Some(lease) = pool.reuse(local, settings, wanted) {
+        if let Some(lease) = pool.reuse(settings, wanted) {
             return Ok(lease);
         }
     }
@@ -156,11 +156,11 @@ impl HostPool {
     }
 
     /// A stream over a pooled connection, without waiting.
-    pub fn checkout(self: &Rc<Self>, local: &Local, cluster: &Cluster, downstream: Version) -> Option<Lease> {
+    pub fn checkout(self: &Rc<Self>, cluster: &Cluster, downstream: Version) -> Option<Lease> {
         if !self.queue.is_empty() {
             return None;
         }
-        self.reuse(local, cluster, wanted(cluster, downstream))
+        self.reuse(cluster, wanted(cluster, downstream))
     }
 
     /// A connection that is free: for the first who waits, here or, by its place, elsewhere; else for later.
@@ -187,11 +187,11 @@ impl HostPool {
         self.priority
     }
 
-    fn reuse(self: &Rc<Self>, local: &Local, cluster: &Cluster, wanted: Wanted) -> Option<Lease> {
+    fn reuse(self: &Rc<Self>, cluster: &Cluster, wanted: Wanted) -> Option<Lease> {
         match wanted {
-            Wanted::H1 => h1::reuse(self, local, cluster),
+            Wanted::H1 => h1::reuse(self, cluster),
             Wanted::H2 => h2::reuse(self),
-            Wanted::Alpn => h2::reuse(self).or_else(|| h1::reuse(self, local, cluster)),
+            Wanted::Alpn => h2::reuse(self).or_else(|| h1::reuse(self, cluster)),
         }
     }
 
@@ -228,6 +228,13 @@ impl Lease {
             Upstream::H1(_) => Some(Version::Http11),
             Upstream::H2(_) => Some(Version::Http2),
             Upstream::Raw(_) => None,
+        }
+    }
+
+    /// The request was cut short, by the host (`remote`) or by us: a connection of its own ends with it.
+    pub fn cut(&self, remote: bool) {
+        if let Some(guard) = self.h1.as_ref().map(h1::Meta::guard).or(self.raw.as_ref()) {
+            guard.ends(if remote { Ending::Remote } else { Ending::Local }, true);
         }
     }
 

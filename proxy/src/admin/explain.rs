@@ -1,0 +1,133 @@
+//! `/explain`: why a request failed. From a response flag, or a line of the access log, to the cause, the state
+//! behind it now, and the next step.
+
+mod causes;
+mod line;
+mod state;
+
+use std::fmt::Write;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::query::Query;
+use super::reply::Reply;
+use crate::base::error::ResponseFlags;
+use causes::Cause;
+use line::Line;
+
+/// What is asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Question {
+    /// Short names.
+    flags: Vec<&'static str>,
+    /// Response-code details, as far as known.
+    details: String,
+    cluster: Option<String>,
+    authority: Option<String>,
+    /// Address of the host that was tried.
+    host: Option<String>,
+}
+
+const USAGE: &str = "usage: /explain?flag=UH[,URX][&cluster=name][&authority=host][&format=json]\n\
+                     usage: /explain?line=<a line of the access log, percent-encoded>\n";
+
+/// Answers `/explain`.
+pub(super) fn explain(state: &AdminState, query: &Query) -> Reply {
+    let question = match question(query) {
+        Ok(question) => question,
+        Err(problem) => {
+            return Reply::error(StatusCode::BAD_REQUEST, format!("{problem}\n{USAGE}{}", known()));
+        }
+    };
+    state.collector.refresh();
+    let findings: Vec<Finding> = question
+        .flags
+        .iter()
+        .filter_map(|flag| causes::of(flag))
+        .map(|cause| Finding { cause, state: state::behind(state, cause, &question) })
+        .collect();
+    match query.get("format") {
+        None | Some("text") => Reply::text(text(&findings, &question)),
+        Some("json") => Reply::json(&json(&findings, &question)),
+        Some(_) => Reply::error(StatusCode::BAD_REQUEST, USAGE),
+    }
+}
+
+/// One flag with what is found behind it.
+struct Finding {
+    cause: &'static Cause,
+    /// Lines of facts.
+    state: Vec<String>,
+}
+
+fn question(query: &Query) -> Result<Question, String> {
+    let mut question = match (query.get("line"), query.get("flag")) {
+        (Some(line), _) => Line::read(line).ok_or("no response flag is in this line")?,
+        (None, Some(flags)) => Question { flags: flags_of(flags)?, ..Question::default() },
+        (None, None) => return Err("a flag or a line is needed".to_owned()),
+    };
+    for (given, into) in [("cluster", &mut question.cluster), ("authority", &mut question.authority)] {
+        if let Some(value) = query.get(given) {
+            *into = Some(value.to_owned());
+        }
+    }
+    if let Some(details) = query.get("details") {
+        details.clone_into(&mut question.details);
+    }
+    Ok(question)
+}
+
+/// Short or long names, with commas.
+fn flags_of(text: &str) -> Result<Vec<&'static str>, String> {
+    let flag = |name: &str| {
+        let known = ResponseFlags::ALL.iter().find(|(_, short, long)| *short == name || *long == name);
+        known.map(|(_, short, _)| *short).ok_or_else(|| format!("{:?} is no response flag", printable(name)))
+    };
+    text.split(',').map(|name| flag(name.trim())).collect()
+}
+
+/// What came from outside is shown without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().take(200).filter(|char| !char.is_control()).collect()
+}
+
+fn known() -> String {
+    let mut text = "flags:\n".to_owned();
+    for (_, short, long) in ResponseFlags::ALL {
+        let what = causes::of(short).map_or("", |cause| cause.what);
+        let _ = writeln!(text, "  {short} {long}: {what}");
+    }
+    text
+}
+
+fn text(findings: &[Finding], question: &Question) -> String {
+    let mut text = String::new();
+    if !question.details.is_empty() {
+        let _ = writeln!(text, "details: {}\n", printable(&question.details));
+    }
+    for Finding { cause, state } in findings {
+        let _ = writeln!(text, "{} ({})", cause.flag, cause.name());
+        let _ = writeln!(text, "  cause: {}", cause.what);
+        state.iter().for_each(|fact| {
+            let _ = writeln!(text, "  now:   {fact}");
+        });
+        let _ = writeln!(text, "  next:  {}\n", cause.next);
+    }
+    text
+}
+
+fn json(findings: &[Finding], question: &Question) -> Value {
+    let finding = |Finding { cause, state }: &Finding| json!({ "flag": cause.flag, "name": cause.name(), "cause": cause.what, "now": state, "next": cause.next });
+    json!({
+        "details": printable(&question.details),
+        "cluster": question.cluster,
+        "authority": question.authority,
+        "host": question.host,
+        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

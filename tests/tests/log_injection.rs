@@ -1,0 +1,113 @@
+//! No header forges a line or a field of an access log, in text, in JSON, or on standard output.
+
+use std::time::Duration;
+
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
+};
+use outrigger_tests::client::h1::Connection;
+use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::ports::Port;
+use outrigger_tests::upstream::{Echo, Upstream};
+use outrigger_tests::{Result, on_data_plane, wait};
+use serde_json::{Value, json};
+
+on_data_plane!(outrigger, Outrigger, hostile_values_stay_in_their_fields);
+
+/// What a client may write into a field: ends of quotes and lines, terminals' commands, bytes that are no text.
+const HOSTILE: &[&[u8]] = &[
+    b"\" 200 - 0 0 0 0 \"-\" \"forged",
+    b"\\\" 200 - \"",
+    b"\\",
+    b"\x1b[2J\x1b[31mred",
+    b"\xff\xfe\xc3\x28\x80",
+    b"\xe2\x80\xa8\xe2\x80\xa9\xc2\x85",
+    b"\",\"response_code\":1,\"x\":\"",
+    b"%START_TIME% %REQ(:PATH)%",
+    b"tab\there",
+    b"\x7f\x01\x02",
+];
+
+/// Fields of Envoy's default format that hold what a client sent.
+const FIELDS: &[&str] = &["user-agent", "x-forwarded-for", "x-request-id", "x-envoy-original-path", "referer"];
+
+fn stream_log(format: Option<Value>) -> Value {
+    let mut config = json!({
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"});
+    if let Some(format) = format {
+        config["log_format"] = format;
+    }
+    json!({"name": "envoy.access_loggers.stdout", "typed_config": config})
+}
+
+async fn start(plane: DataPlane, port: &Port, upstream: &Upstream) -> Result<Sidecar> {
+    let hosts = [virtual_host("v", &["*"], &[prefix_route("/", "a")])];
+    let mut listener = http_listener("ingress", port.address(), inline(route_config("r", &hosts)));
+    let fields = json!({"json_format": {
+        "response_code": "%RESPONSE_CODE%",
+        "agent": "%REQ(USER-AGENT)%",
+        "referer": "%REQ(REFERER)%",
+        "forwarded": "%REQ(X-FORWARDED-FOR)%",
+        "id": "%REQ(X-REQUEST-ID)%",
+        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+        "mixed": "agent %REQ(USER-AGENT)% of %REQ(:AUTHORITY)%",
+    }});
+    manager_of(&mut listener)["access_log"] = json!([stream_log(None), stream_log(Some(fields))]);
+    plane.launch()?.start(&with_static(&[listener], &[cluster("a", &[upstream.address()])])).await
+}
+
+/// The fields of a line in the default format; quoted ones lose their quotes.
+fn fields(line: &str) -> Vec<&str> {
+    let mut fields = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (field, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => rest.split_once(' ').unwrap_or((rest, "")),
+        };
+        fields.push(field);
+        rest = if rest.starts_with('"') { after.strip_prefix(' ').unwrap_or(after) } else { after };
+    }
+    fields
+}
+
+async fn hostile_values_stay_in_their_fields(plane: DataPlane) -> Result<()> {
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let mut sidecar = start(plane, &port, &upstream).await?;
+    let mut sent = 0;
+    for value in HOSTILE {
+        for field in FIELDS {
+            let mut request = format!("GET /p HTTP/1.1\r\nHost: shop\r\n{field}: ").into_bytes();
+            request.extend_from_slice(value);
+            request.extend_from_slice(b"\r\n\r\n");
+            let mut client = Connection::open(port.address()).await?;
+            client.send(&request).await?;
+            let status = client.response().await?.status;
+            assert!([200, 400].contains(&status), "{status} to {field}: {value:?}");
+            sent += 1;
+        }
+    }
+    let complete = |sidecar: &mut Sidecar| {
+        let out = sidecar.process().stdout();
+        (out.lines().count() >= 2 * sent).then_some(out)
+    };
+    let out = wait::until("both logs", Duration::from_secs(15), || {
+        std::future::ready(complete(&mut sidecar))
+    })
+    .await?;
+    let (objects, lines): (Vec<_>, Vec<_>) = out.lines().partition(|line| line.starts_with('{'));
+    assert_eq!((objects.len(), lines.len()), (sent, sent), "one line per request and logger: {out}");
+    assert!(!out.chars().any(|char| char.is_control() && char != '\n'), "{out:?}");
+    for line in lines {
+        let fields = fields(line);
+        // Time, request line, status, flags, four numbers, five quoted values.
+        assert_eq!(fields.len(), 13, "{line}: {fields:?}");
+        assert!(["200", "400"].contains(&fields[2]), "{line}");
+    }
+    for object in objects {
+        let object: Value = serde_json::from_str(object)?;
+        assert_eq!(object.as_object().map(serde_json::Map::len), Some(7), "{object}");
+        assert!([json!(200), json!(400)].contains(&object["response_code"]), "{object}");
+    }
+    Ok(())
+}

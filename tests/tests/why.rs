@@ -1,0 +1,145 @@
+//! Why a request failed: `/explain` names the cause and the state behind it, `/tap` shows requests as they end.
+
+use std::time::Duration;
+
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_static,
+};
+use outrigger_tests::client::h1::{self, Connection};
+use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::ports::Port;
+use outrigger_tests::upstream::{Echo, Upstream};
+use outrigger_tests::{Result, on_data_plane, wait};
+use serde_json::Value;
+
+on_data_plane!(
+    outrigger,
+    Outrigger,
+    a_dead_host_is_named_with_its_failures,
+    a_line_of_the_log_finds_its_cluster,
+    a_watcher_sees_matching_requests_as_they_end,
+    header_values_cannot_forge_what_a_watcher_sees,
+);
+
+struct Scene {
+    port: Port,
+    dead: Port,
+    sidecar: Sidecar,
+    _upstream: Upstream,
+}
+
+impl Scene {
+    async fn start(plane: DataPlane) -> Result<Self> {
+        let (port, dead, upstream) = (Port::lease()?, Port::lease()?, Upstream::start(Echo::new("a"))?);
+        let routes =
+            [prefix_route("/dead", "dead"), prefix_route("/empty", "empty"), prefix_route("/good", "good")];
+        let hosts = [virtual_host("v", &["shop.local"], &routes)];
+        let listener = http_listener("ingress", port.address(), inline(route_config("r", &hosts)));
+        let clusters = [
+            cluster("dead", &[dead.address()]),
+            cluster("empty", &[]),
+            cluster("good", &[upstream.address()]),
+        ];
+        let sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
+        Ok(Self { port, dead, sidecar, _upstream: upstream })
+    }
+
+    async fn get(&self, path: &str) -> Result<u16> {
+        Ok(h1::get(self.port.address(), "shop.local", path).await?.status)
+    }
+
+    /// Watches requests that match; returns once the watch is on.
+    async fn watch(&self, matches: &str) -> Result<Connection> {
+        let mut watcher = Connection::open(self.sidecar.admin()).await?;
+        let request = format!("GET /tap?match={matches}&seconds=20 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        watcher.send(request).await?;
+        let mut head = String::new();
+        while !head.contains("\r\n\r\n") {
+            head.push_str(&String::from_utf8_lossy(&watcher.some_bytes().await?));
+        }
+        assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/x-ndjson"), "{head}");
+        Ok(watcher)
+    }
+}
+
+/// The JSON object of the next chunk.
+async fn next_line(watcher: &mut Connection) -> Result<Value> {
+    let mut text = String::new();
+    while !text.contains("}\n") {
+        text.push_str(&String::from_utf8_lossy(&watcher.some_bytes().await?));
+    }
+    let (start, end) = (text.find('{').unwrap_or(0), text.rfind("}\n").map_or(text.len(), |at| at + 1));
+    let object = &text[start..end];
+    assert!(!object.contains('\n'), "one line: {object:?}");
+    Ok(serde_json::from_str(object)?)
+}
+
+async fn a_dead_host_is_named_with_its_failures(plane: DataPlane) -> Result<()> {
+    let scene = Scene::start(plane).await?;
+    assert_eq!((scene.get("/dead").await?, scene.get("/empty").await?), (503, 503));
+    let page = scene.sidecar.get("/explain?flag=UF").await?.text();
+    assert!(
+        page.contains("UF (UpstreamConnectionFailure)") && page.contains("cluster dead: 1 hosts"),
+        "{page}"
+    );
+    assert!(
+        page.contains(&format!("host {}: healthy, 1 connections failed", scene.dead.address())),
+        "{page}"
+    );
+    assert!(page.contains("upstream_cx_connect_fail 1") && page.contains("next:"), "{page}");
+    let page = scene.sidecar.get("/explain?flag=UH").await?.text();
+    assert!(page.contains("cluster empty: 0 hosts") && !page.contains("cluster good"), "{page}");
+    let page = scene.sidecar.get("/explain?flag=NR&authority=other.local").await?.text();
+    assert!(page.contains("1 virtual hosts: v; none is for other.local"), "{page}");
+    assert_eq!(scene.sidecar.get("/explain?flag=WHAT").await?.status, 400);
+    Ok(())
+}
+
+async fn a_line_of_the_log_finds_its_cluster(plane: DataPlane) -> Result<()> {
+    let scene = Scene::start(plane).await?;
+    scene.get("/dead").await?;
+    let line = format!(
+        "[2026-10-03T10:00:00.000Z] \"GET /dead HTTP/1.1\" 503 UF 0 91 1 - \"-\" \"-\" \"id\" \"shop.local\" \"{}\"",
+        scene.dead.address()
+    );
+    let encoded: String = line.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let page = scene.sidecar.get(&format!("/explain?format=json&line={encoded}")).await?.json()?;
+    let finding = &page["findings"][0];
+    assert_eq!((&finding["flag"], &page["authority"]), (&"UF".into(), &"shop.local".into()));
+    let now = finding["now"].to_string();
+    assert!(now.contains("cluster dead") && !now.contains("cluster good"), "{now}");
+    Ok(())
+}
+
+async fn a_watcher_sees_matching_requests_as_they_end(plane: DataPlane) -> Result<()> {
+    let scene = Scene::start(plane).await?;
+    let mut watcher = scene.watch("status:5xx").await?;
+    assert_eq!((scene.get("/good").await?, scene.get("/dead/1").await?), (200, 503));
+    let seen = next_line(&mut watcher).await?;
+    assert_eq!(
+        (&seen["path"], &seen["flags"], &seen["status"]),
+        (&"/dead/1".into(), &"UF".into(), &503.into())
+    );
+    assert_eq!((&seen["cluster"], &seen["authority"]), (&"dead".into(), &"shop.local".into()));
+    drop(watcher);
+    // The watch ends with its connection; a new one sees what it asks for.
+    let mut watcher = scene.watch("path:/good").await?;
+    wait::within("a request", Duration::from_secs(10), scene.get("/good/2")).await??;
+    assert_eq!(next_line(&mut watcher).await?["path"], "/good/2");
+    assert_eq!(scene.sidecar.get("/tap?match=colour:red").await?.status, 400);
+    Ok(())
+}
+
+async fn header_values_cannot_forge_what_a_watcher_sees(plane: DataPlane) -> Result<()> {
+    let scene = Scene::start(plane).await?;
+    let mut watcher = scene.watch("").await?;
+    let mut client = Connection::open(scene.port.address()).await?;
+    let request =
+        b"GET /good HTTP/1.1\r\nHost: shop.local\r\nx-request-id: \",\"status\":7}\x1b[31m\xff\r\n\r\n";
+    client.send(request).await?;
+    client.response().await?;
+    let seen = next_line(&mut watcher).await?;
+    assert_eq!(seen["status"], if seen["details"] == "via_upstream" { 200 } else { 400 });
+    assert!(!seen.to_string().contains('\u{1b}'), "{seen}");
+    Ok(())
+}
