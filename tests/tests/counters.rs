@@ -387,7 +387,7 @@ async fn every_counter_of_a_mixed_story_is_envoys() -> Result<()> {
     let differ: Vec<_> = ours
         .iter()
         .filter(|(name, _)| !name.contains("bytes"))
-        .filter_map(|(name, count)| Some((name, count, envoys.get(name).copied().unwrap_or(0))))
+        .map(|(name, count)| (name, count, envoys.get(name).copied().unwrap_or(0)))
         .filter(|(_, ours, envoys)| *ours != envoys)
         .collect();
     assert!(differ.is_empty(), "name, ours, Envoy's: {differ:#?}");

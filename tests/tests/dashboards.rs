@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, prefix_route, route_config, terminate_tls, virtual_host, with_ads, with_static,
+    cluster, http_listener, inline, prefix_route, route_config, terminate_tls, virtual_host, with_ads,
+    with_static,
 };
 use outrigger_tests::client::h1;
 use outrigger_tests::data_plane::DataPlane;

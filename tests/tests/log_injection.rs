@@ -29,7 +29,8 @@ const HOSTILE: &[&[u8]] = &[
 ];
 
 /// Fields of Envoy's default format that hold what a client sent.
-const FIELDS: &[&str] = &["user-agent", "x-forwarded-for", "x-request-id", "x-envoy-original-path", "referer"];
+const FIELDS: &[&str] =
+    &["user-agent", "x-forwarded-for", "x-request-id", "x-envoy-original-path", "referer"];
 
 fn stream_log(format: Option<Value>) -> Value {
     let mut config = json!({
@@ -91,10 +92,9 @@ async fn hostile_values_stay_in_their_fields(plane: DataPlane) -> Result<()> {
         let out = sidecar.process().stdout();
         (out.lines().count() >= 2 * sent).then_some(out)
     };
-    let out = wait::until("both logs", Duration::from_secs(15), || {
-        std::future::ready(complete(&mut sidecar))
-    })
-    .await?;
+    let out =
+        wait::until("both logs", Duration::from_secs(15), || std::future::ready(complete(&mut sidecar)))
+            .await?;
     let (objects, lines): (Vec<_>, Vec<_>) = out.lines().partition(|line| line.starts_with('{'));
     assert_eq!((objects.len(), lines.len()), (sent, sent), "one line per request and logger: {out}");
     assert!(!out.chars().any(|char| char.is_control() && char != '\n'), "{out:?}");

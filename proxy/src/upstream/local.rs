@@ -14,8 +14,8 @@ use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
 use crate::net::own_address::own_address;
 use crate::observe::access_log::sink::WorkerLogs;
-use crate::observe::trace::tracer::WorkerSpans;
 use crate::observe::tap::Tap;
+use crate::observe::trace::tracer::WorkerSpans;
 use crate::stats::registry::Shard;
 
 /// Worker-local state.

@@ -233,7 +233,7 @@ fn host_fact(host: &Host) -> String {
 
 fn open(breakers: &Breakers) -> impl Iterator<Item = String> {
     let limits = [
-        ("connections", &breakers.connections),
+        ("connections", breakers.connections.limit()),
         ("pending requests", &breakers.pending),
         ("requests", &breakers.requests),
     ];

@@ -32,7 +32,7 @@ fn a_flag_leads_to_the_clusters_that_show_it() {
     assert!(text.contains("since start: upstream_cx_connect_fail 1"), "{text}");
     assert!(text.contains("host 127.0.0.1:19901 (hh): healthy, 0 connections failed of 2"), "{text}");
     for _ in 0..5 {
-        assert!(up.config.breakers[0].connections.try_acquire(0));
+        assert!(up.config.breakers[0].connections.limit().try_acquire(0));
     }
     let (_, text) = ask(&world, "flag=UO");
     assert!(text.contains("cluster up:1") && text.contains("connections 5 of 5"), "{text}");

@@ -3,6 +3,7 @@
 use super::sink::WorkerLogs;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::HeaderMatch;
+use crate::observe::format::grpc_code_of_any;
 use crate::observe::record::Record;
 
 /// A compiled filter.
@@ -28,6 +29,21 @@ pub enum LogFilter {
     And(Vec<LogFilter>),
     /// `or_filter`.
     Or(Vec<LogFilter>),
+    /// `grpc_status_filter`: any of these codes, or with `exclude` none of them. What has no gRPC status counts as
+    /// UNKNOWN.
+    GrpcStatus {
+        /// Bit n stands for code n.
+        codes: u32,
+        /// Turns it around.
+        exclude: bool,
+    },
+    /// `log_type_filter`: logs are written at the end of requests, or of TCP connections.
+    LogType {
+        /// Of requests.
+        http: bool,
+        /// Of TCP connections.
+        tcp: bool,
+    },
     /// `not_health_check_filter`: holds for everything, as no filter here marks health checks.
     NotHealthCheck,
 }
@@ -74,6 +90,16 @@ impl LogFilter {
             LogFilter::Duration(comparison) => comparison.holds(duration_ms(record)),
             LogFilter::Flags(wanted) if *wanted == ResponseFlags::NONE => record.flags != *wanted,
             LogFilter::Flags(wanted) => record.flags.0 & wanted.0 != 0,
+            LogFilter::GrpcStatus { codes, exclude } => {
+                let code = grpc_code_of_any(record).unwrap_or(UNKNOWN);
+                let listed =
+                    u32::try_from(code).is_ok_and(|code| codes.checked_shr(code).unwrap_or(0) & 1 == 1);
+                listed != *exclude
+            }
+            LogFilter::LogType { http, tcp } => match record.protocol {
+                Some(_) => *http,
+                None => *tcp,
+            },
             LogFilter::Header(matcher) => header(record, matcher),
             LogFilter::Sampled { ppm } => logs.sample(*ppm),
             LogFilter::And(all) => all.iter().all(|filter| filter.passes(record, logs)),
@@ -81,6 +107,9 @@ impl LogFilter {
         }
     }
 }
+
+/// gRPC's UNKNOWN.
+const UNKNOWN: u64 = 2;
 
 fn duration_ms(record: &Record<'_>) -> u64 {
     let timing = &record.timing;

@@ -205,3 +205,17 @@ fn sampling_takes_its_share() {
     assert!(!LogFilter::Sampled { ppm: 0 }.passes(&exchange.record(), &mut worker));
     assert!(LogFilter::Sampled { ppm: 1_000_000 }.passes(&exchange.record(), &mut worker));
 }
+
+#[test]
+fn grpc_statuses_and_moments_are_told_apart() {
+    let mut exchange = Exchange::example();
+    let only = |code: u32, exclude| LogFilter::GrpcStatus { codes: 1 << code, exclude };
+    // A plain 200 has no status: UNKNOWN, as in Envoy.
+    assert!(passes(only(2, false), &exchange.record()) && !passes(only(0, false), &exchange.record()));
+    exchange.trailers.append(b"grpc-status", b"14");
+    assert!(passes(only(14, false), &exchange.record()) && !passes(only(14, true), &exchange.record()));
+    assert!(passes(LogFilter::LogType { http: true, tcp: false }, &exchange.record()));
+    assert!(!passes(LogFilter::LogType { http: false, tcp: true }, &exchange.record()));
+    let tcp = Record { protocol: None, request: None, ..exchange.record() };
+    assert!(passes(LogFilter::LogType { http: false, tcp: true }, &tcp));
+}

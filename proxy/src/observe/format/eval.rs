@@ -365,9 +365,14 @@ fn grpc_status(record: &Record<'_>, form: GrpcStatusForm, out: &mut Out<'_>) -> 
     true
 }
 
-/// From trailers, else headers, else the HTTP status; only for gRPC requests.
+/// The status of a gRPC request.
 pub(in crate::observe) fn grpc_code(record: &Record<'_>) -> Option<u64> {
     record.request.filter(|head| head.is_grpc())?;
+    grpc_code_of_any(record)
+}
+
+/// From trailers, else headers, else the HTTP status.
+pub(in crate::observe) fn grpc_code_of_any(record: &Record<'_>) -> Option<u64> {
     let blocks = [record.trailers, record.response.map(|head| &head.block)];
     let told = blocks.iter().flatten().find_map(|block| block.get(HeaderId::GrpcStatus));
     match told {

@@ -8,8 +8,10 @@ use outrigger_xds_protos::v3::accesslog::access_log::ConfigType;
 use outrigger_xds_protos::v3::accesslog::access_log_filter::FilterSpecifier;
 use outrigger_xds_protos::v3::accesslog::comparison_filter::Op;
 use outrigger_xds_protos::v3::accesslog::{
-    AccessLog as LogMessage, AccessLogFilter, ComparisonFilter, ResponseFlagFilter, RuntimeFilter,
+    AccessLog as LogMessage, AccessLogFilter, ComparisonFilter, GrpcStatusFilter, LogTypeFilter,
+    ResponseFlagFilter, RuntimeFilter, grpc_status_filter,
 };
+use outrigger_xds_protos::v3::accesslog_data::AccessLogType;
 use outrigger_xds_protos::v3::core::SubstitutionFormatString;
 use outrigger_xds_protos::v3::core::substitution_format_string::Format as FormatField;
 use outrigger_xds_protos::v3::file_log::{FileAccessLog, file_access_log};
@@ -203,10 +205,10 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
         }
         FilterSpecifier::ResponseFlagFilter(filter) => flags(filter, &path.field("response_flag_filter")),
         FilterSpecifier::TraceableFilter(_) => unsupported("traceable_filter"),
-        FilterSpecifier::GrpcStatusFilter(_) => unsupported("grpc_status_filter"),
+        FilterSpecifier::GrpcStatusFilter(filter) => grpc_status(filter, &path.field("grpc_status_filter")),
         FilterSpecifier::ExtensionFilter(_) => unsupported("extension_filter"),
         FilterSpecifier::MetadataFilter(_) => unsupported("metadata_filter"),
-        FilterSpecifier::LogTypeFilter(_) => unsupported("log_type_filter"),
+        FilterSpecifier::LogTypeFilter(filter) => log_type(filter, &path.field("log_type_filter")),
     }
 }
 
@@ -254,4 +256,31 @@ fn flags(message: &ResponseFlagFilter, path: &Path<'_>) -> Result<LogFilter, Rej
         wanted.insert(*flag);
     }
     Ok(LogFilter::Flags(wanted))
+}
+
+fn grpc_status(message: &GrpcStatusFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {
+    let path = path.field("statuses");
+    let mut codes = 0;
+    for (i, status) in message.statuses.iter().enumerate() {
+        if grpc_status_filter::Status::try_from(*status).is_err() {
+            return Err(path.index(i).reject(fields::unknown_enum(*status)));
+        }
+        codes |= 1u32 << status;
+    }
+    Ok(LogFilter::GrpcStatus { codes, exclude: message.exclude })
+}
+
+/// Of the moments that Envoy can log at, ours are the end of a request and of a TCP connection.
+fn log_type(message: &LogTypeFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {
+    let path = path.field("types");
+    let mut types = Vec::with_capacity(message.types.len());
+    for (i, number) in message.types.iter().enumerate() {
+        let known = AccessLogType::try_from(*number);
+        types.push(known.map_err(|_| path.index(i).reject(fields::unknown_enum(*number)))?);
+    }
+    let logs = |wanted| types.contains(&wanted) != message.exclude;
+    Ok(LogFilter::LogType {
+        http: logs(AccessLogType::DownstreamEnd),
+        tcp: logs(AccessLogType::TcpConnectionEnd),
+    })
 }

@@ -106,6 +106,7 @@ fn connection_manager_fields() {
             "access_log[0].typed_config.log_format.json_format",
         ),
         ("access_log: [{name: x, filter: {traceable_filter: {}}}]", "access_log[0].filter.traceable_filter"),
+        ("access_log: [{name: x, filter: {metadata_filter: {}}}]", "access_log[0].filter.metadata_filter"),
         (
             "access_log: [{name: x, filter: {and_filter: {filters: [{not_health_check_filter: {}}]}}}]",
             "access_log[0].filter.and_filter.filters",
