@@ -1,14 +1,20 @@
-//! TLS termination: the handshake of an accepted connection under its chain's configuration. And what handshakes, on
-//! either side, count in.
+//! TLS termination: the handshake of an accepted connection under its chain's configuration, and who the client is. And
+//! what handshakes, on either side, count in.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls::{CertificateError, CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::secret::ServerTls;
+use crate::config::secret::x509::{Certificate, hexadecimal};
 use crate::net::stream::Stream;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TlsStats;
@@ -22,6 +28,63 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, timeout: Duration) -> io::R
         tokio::time::timeout(timeout, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??
     };
     Ok(Stream::TlsServer(Box::new(accepted)))
+}
+
+/// Who the client of a connection is, by the certificate it has shown.
+#[derive(Debug)]
+pub struct PeerIdentity {
+    /// URIs among its subject alternative names: SPIFFE identities.
+    pub uris: Vec<String>,
+    /// DNS names among them.
+    pub dns_names: Vec<String>,
+    /// Its subject in RFC 2253 form; empty when it has none.
+    pub subject: String,
+    /// SHA-256 of the certificate, lower-case hexadecimal.
+    pub hash: String,
+    /// URIs of the certificate that we have shown; of the first one, where there are several.
+    pub local_uris: Arc<[String]>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl PeerIdentity {
+    /// Of an accepted connection; `None` when the client has shown no certificate.
+    pub fn of(io: &Stream, tls: &ServerTls) -> Option<Self> {
+        let Stream::TlsServer(stream) = io else { return None };
+        let chain = stream.get_ref().1.peer_certificates()?.to_vec();
+        let leaf = chain.first()?;
+        let parsed = Certificate::parse(leaf)?;
+        let hash = hexadecimal(digest(&SHA256, leaf).as_ref());
+        Some(Self {
+            uris: parsed.uris().map(str::to_owned).collect(),
+            dns_names: parsed.dns_names().map(str::to_owned).collect(),
+            subject: parsed.subject_text(),
+            hash,
+            local_uris: tls.own_uris.clone(),
+            chain,
+        })
+    }
+
+    /// Up to `most` certificates of its chain as PEM, with percent signs for what a header cannot hold.
+    pub fn pem(&self, most: usize) -> String {
+        let mut text = String::new();
+        for certificate in self.chain.iter().take(most) {
+            text.push_str("-----BEGIN%20CERTIFICATE-----%0A");
+            let encoded = STANDARD.encode(certificate);
+            for (at, symbol) in encoded.chars().enumerate() {
+                if at > 0 && at % 64 == 0 {
+                    text.push_str("%0A");
+                }
+                match symbol {
+                    '+' => text.push_str("%2B"),
+                    '/' => text.push_str("%2F"),
+                    '=' => text.push_str("%3D"),
+                    plain => text.push(plain),
+                }
+            }
+            text.push_str("%0A-----END%20CERTIFICATE-----%0A");
+        }
+        text
+    }
 }
 
 /// Counts a completed handshake and what it agreed on.
@@ -82,6 +145,9 @@ pub fn count_failure(stats: &TlsStats, shard: &Shard, error: &io::Error) {
     shard.inc(match error {
         rustls::Error::NoCertificatesPresented => stats.fail_verify_no_cert,
         rustls::Error::InvalidCertificate(CertificateError::NotValidForName) => stats.fail_verify_san,
+        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            stats.fail_verify_cert_hash
+        }
         rustls::Error::InvalidCertificate(_) => stats.fail_verify_error,
         _ => stats.connection_error,
     });

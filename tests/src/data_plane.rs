@@ -190,6 +190,11 @@ impl Sidecar {
         &mut self.process
     }
 
+    /// Whether its log holds a text so far.
+    pub fn said(&self, text: &str) -> bool {
+        self.process.stderr().contains(text)
+    }
+
     /// Where its admin endpoint listens.
     pub fn admin(&self) -> SocketAddr {
         self.admin

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls_pki_types::pem::PemObject;
@@ -33,11 +36,13 @@ pub struct Identity {
 impl Authority {
     /// A new authority with a key of its own.
     pub fn new() -> Result<Self> {
-        let mut parameters = CertificateParams::new(Vec::new())?;
-        // Subject and issuer of a leaf must differ, or it passes for self-signed.
-        parameters.distinguished_name.push(DnType::CommonName, "test authority");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self::new_with(|_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn new_with(change: impl FnOnce(&mut CertificateParams)) -> Result<Self> {
+        let mut parameters = authority_parameters("test authority")?;
+        change(&mut parameters);
         Ok(Self { issuer: CertifiedIssuer::self_signed(parameters, KeyPair::generate()?)? })
     }
 
@@ -46,17 +51,47 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for these names: DNS names, addresses, or `spiffe://` URIs.
+    /// A certificate for these names: DNS names, addresses, mail addresses or `spiffe://` URIs.
     pub fn issue(&self, names: &[&str]) -> Result<Identity> {
-        let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
-        let mut parameters =
-            CertificateParams::new(hosts.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
-        for uri in uris {
-            parameters.subject_alt_names.push(rcgen::SanType::URI(uri.try_into()?));
-        }
+        self.issue_with(names, |_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn issue_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Identity> {
+        let mut parameters = parameters_for(names)?;
+        change(&mut parameters);
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &self.issuer)?;
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// An authority below this one.
+    pub fn intermediate(&self, name: &str) -> Result<Self> {
+        let parameters = authority_parameters(name)?;
+        Ok(Self { issuer: CertifiedIssuer::signed_by(parameters, KeyPair::generate()?, &self.issuer)? })
+    }
+
+    /// A revocation list of these serial numbers, to be followed by the next one in that year.
+    pub fn revocation_list(&self, serials: &[u64], next_year: i32) -> Result<String> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2019, 1, 1),
+            next_update: rcgen::date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
     }
 
     /// A client that trusts this authority, offers these protocols, and has an identity or none.
@@ -75,7 +110,40 @@ impl Authority {
     }
 }
 
+fn authority_parameters(name: &str) -> Result<CertificateParams> {
+    let mut parameters = CertificateParams::new(Vec::new())?;
+    // Subject and issuer of a leaf must differ, or it passes for self-signed.
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(parameters)
+}
+
+fn parameters_for(names: &[&str]) -> Result<CertificateParams> {
+    let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+    let mut parameters = CertificateParams::new(hosts.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+    for uri in uris {
+        parameters.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    }
+    Ok(parameters)
+}
+
 impl Identity {
+    /// A certificate that vouches for itself.
+    pub fn self_signed(names: &[&str], is_ca: bool) -> Result<Self> {
+        let mut parameters = parameters_for(names)?;
+        if is_ca {
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate()?;
+        Ok(Self { certificate: parameters.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    }
+
+    /// The certificate in DER.
+    pub fn der(&self) -> Result<CertificateDer<'static>> {
+        Ok(CertificateDer::from_pem_slice(self.certificate.as_bytes())?)
+    }
+
     /// Writes `<name>.pem` and `<name>.key` for configurations that name files.
     pub fn write(&self, directory: &Path, name: &str) -> Result<()> {
         std::fs::write(directory.join(format!("{name}.pem")), &self.certificate)?;

@@ -178,6 +178,46 @@ pub enum CodecType {
     Http2,
 }
 
+/// What is done with `x-forwarded-client-cert`. Source: `forward_client_cert_details`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardClientCert {
+    /// What is done.
+    pub mode: ClientCertMode,
+    /// What is told of the client beside its certificate's hash.
+    pub parts: ClientCertParts,
+}
+
+/// Envoy `ForwardClientCertDetails`. All but the last believe only clients that have shown a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertMode {
+    /// Remove what the client sent.
+    #[default]
+    Sanitize,
+    /// Pass it on.
+    ForwardOnly,
+    /// Pass it on and add the client.
+    AppendForward,
+    /// Replace it by the client.
+    SanitizeSet,
+    /// Pass it on, whoever sent it.
+    AlwaysForwardOnly,
+}
+
+/// Envoy `SetCurrentClientCertDetails`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertParts {
+    /// `Subject`.
+    pub subject: bool,
+    /// `Cert`: the certificate as PEM.
+    pub cert: bool,
+    /// `Chain`: all certificates that the client has shown.
+    pub chain: bool,
+    /// `DNS`.
+    pub dns: bool,
+    /// `URI`.
+    pub uri: bool,
+}
+
 /// Settings of one HTTP connection manager.
 #[derive(Debug)]
 pub struct HttpSettings {
@@ -245,6 +285,8 @@ pub struct HttpSettings {
     pub strip_host_port: StripHostPort,
     /// Forward `Expect: 100-continue` instead of answering it.
     pub proxy_100_continue: bool,
+    /// `x-forwarded-client-cert`.
+    pub client_cert: ForwardClientCert,
     /// Suppress `x-envoy-*` response headers (router filter).
     pub suppress_envoy_headers: bool,
     /// Take the route timeout from `x-envoy-expected-rq-timeout-ms`, which the hop before set.

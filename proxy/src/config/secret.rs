@@ -6,9 +6,15 @@
 //! every handshake stands in its place: plaintext is never the fallback.
 
 pub mod certificates;
+mod der;
+pub mod names;
+pub mod tickets;
+pub mod trust;
 pub mod verify;
+pub mod x509;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 
@@ -30,6 +36,22 @@ pub struct ShownCertificate {
     pub path: Box<str>,
     /// The certificate.
     pub der: CertificateDer<'static>,
+    /// From when until when it is valid, if that could be read.
+    pub validity: Option<(SystemTime, SystemTime)>,
+}
+
+impl ShownCertificate {
+    /// A certificate from this place.
+    pub fn new(path: &str, der: CertificateDer<'static>) -> Self {
+        let validity = x509::Certificate::parse(&der).map(|parsed| (parsed.not_before, parsed.not_after));
+        Self { path: path.into(), der, validity }
+    }
+
+    /// URIs among its names.
+    pub fn uris(&self) -> Arc<[String]> {
+        let parsed = x509::Certificate::parse(&self.der);
+        parsed.iter().flat_map(|parsed| parsed.uris()).map(str::to_owned).collect()
+    }
 }
 
 /// Server side of a filter chain.
@@ -39,6 +61,8 @@ pub struct ServerTls {
     pub config: Arc<rustls::ServerConfig>,
     /// Its certificates.
     pub shown: Shown,
+    /// URIs of the first one it shows.
+    pub own_uris: Arc<[String]>,
     /// Handles of `listener.<address>.ssl.*`.
     pub stats: TlsStats,
 }

@@ -9,6 +9,8 @@ use crate::base::drain::Drain;
 use crate::config::RouteTable;
 use crate::config::listener::{HttpSettings, RouteSource};
 use crate::config::live::TokenBucket;
+use crate::http::request_headers::ClientCertificate;
+use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
 use crate::upstream::view::View;
 
@@ -29,6 +31,10 @@ pub struct ConnContext {
     pub original_destination: Option<SocketAddr>,
     /// TLS was terminated here.
     pub tls: bool,
+    /// Who the client is, when it has shown a certificate. Verified as the filter chain demands.
+    pub peer_identity: Option<Rc<PeerIdentity>>,
+    /// The client as `x-forwarded-client-cert` describes it, where the settings want that.
+    pub client_cert: Option<Box<[u8]>>,
     /// SNI, empty without.
     pub server_name: Box<str>,
     /// Name of the filter chain.
@@ -42,6 +48,11 @@ pub struct ConnContext {
 }
 
 impl ConnContext {
+    /// What request headers tell of the client's certificate.
+    pub fn client_certificate(&self) -> ClientCertificate<'_> {
+        ClientCertificate { shown: self.peer_identity.is_some(), element: self.client_cert.as_deref() }
+    }
+
     /// The route table in force for a request that holds `view`. `None`: RDS has not delivered it.
     pub fn route_table<'v>(&'v self, view: &'v View) -> Option<&'v RouteTable> {
         match &self.settings.routes {

@@ -125,7 +125,9 @@ impl<'r> Exchange<'r> {
             return Ok(Served::Reply(reply));
         }
         let (settings, peer) = (&ctx.settings, ctx.peer);
-        let caller = request_headers::prepare(&mut self.head, settings, &ctx.local, peer, port, ctx.tls);
+        let certificate = ctx.client_certificate();
+        let (head, local) = (&mut self.head, &ctx.local);
+        let caller = request_headers::prepare(head, settings, local, peer, port, ctx.tls, certificate);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
         self.summary.begin_span(&self.head);
         if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {

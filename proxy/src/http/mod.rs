@@ -1,6 +1,7 @@
 //! HTTP: heads, the codec seam, and the exchange that carries one request from head to log.
 
 pub mod attempt;
+pub mod client_cert;
 pub mod codec;
 pub mod conn;
 pub mod context;

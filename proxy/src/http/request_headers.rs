@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::client_cert;
 use super::head::{Method, RequestHead, Version};
 use super::header_id::HeaderId;
 use super::route::without_port;
@@ -99,6 +100,15 @@ pub fn strip_internal(head: &mut RequestHead, names: &[Box<str>]) {
     }
 }
 
+/// What the client of a connection has shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientCertificate<'c> {
+    /// A certificate at all.
+    pub shown: bool,
+    /// As `x-forwarded-client-cert` describes it.
+    pub element: Option<&'c [u8]>,
+}
+
 /// Applies the rules. `own_port`: the port the request came to.
 pub fn prepare(
     head: &mut RequestHead,
@@ -107,6 +117,7 @@ pub fn prepare(
     peer: SocketAddr,
     own_port: u16,
     tls: bool,
+    certificate: ClientCertificate<'_>,
 ) -> Caller {
     head.block.join(b"x-forwarded-for", b",", None);
     check_referer(head);
@@ -115,7 +126,7 @@ pub fn prepare(
     forwarded_port(head, settings, own_port);
     forwarded_proto(head, settings, tls);
     strip_control_headers(head, settings, &trust);
-    head.block.remove(HeaderId::ForwardedClientCert);
+    client_cert::forward(head, settings.client_cert.mode, certificate.shown, certificate.element);
     request_id(head, settings, local, &trust);
     if let Some(via) = &settings.via {
         head.block.append(b"via", via.as_bytes());

@@ -83,6 +83,7 @@ pub fn settings() -> HttpSettings {
         append_x_forwarded_port: false,
         strip_host_port: StripHostPort::Never,
         proxy_100_continue: false,
+        client_cert: Default::default(),
         suppress_envoy_headers: false,
         respect_expected_rq_timeout: false,
         via: None,

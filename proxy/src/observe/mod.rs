@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod collect;
 pub mod emf;
+pub mod expiry;
 pub mod format;
 pub mod mesh;
 pub mod platform;

@@ -87,6 +87,8 @@ pub struct ProcessSettings {
     pub admin_override: Option<SocketAddr>,
     /// `OUTRIGGER_WORKERS`, else `ENVOY_CONCURRENCY`.
     pub workers: Option<u32>,
+    /// `OUTRIGGER_STRICT_TLS`: TLS towards hosts that nobody verifies is an error.
+    pub strict_tls: bool,
     /// `ENVOY_LOG_LEVEL`.
     pub log_level: Option<String>,
     /// `LISTENER_DRAIN_WAIT_TIME_S`, 5..=110, default 20.
@@ -110,6 +112,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
     Ok(ProcessSettings {
         admin_override: own.admin_address,
         workers: own.workers.or(concurrency(variables)?),
+        strict_tls: own.strict_tls,
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),
         emf: own.emf,

@@ -30,6 +30,7 @@ use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
 use crate::observe::access_log::sink::Sinks;
 use crate::observe::collect::{Collector, Constants, Vitals};
+use crate::observe::expiry;
 use crate::observe::trace::tracers::Tracers;
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
@@ -105,13 +106,13 @@ fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
         .build()
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
     match args.mode {
-        Mode::Validate => runtime.block_on(validate(settings)),
+        Mode::Validate => runtime.block_on(validate(settings, process.strict_tls)),
         Mode::Serve => runtime.block_on(Server::run(args, process, settings, levels)),
     }
 }
 
 /// Loads everything, opens nothing.
-async fn validate(settings: Settings) -> Result<ExitCode, String> {
+async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, String> {
     let dynamic = dynamic_settings(&settings)?;
     let (publisher, _snapshots) = publish::channel();
     let (resolve, _commands) = mpsc::unbounded_channel();
@@ -127,6 +128,7 @@ async fn validate(settings: Settings) -> Result<ExitCode, String> {
         tracing: settings.tracing,
         resolve,
         resolutions,
+        strict_tls,
         checked: Arc::default(),
     };
     Driver::new(parts, &settings.static_resources)
@@ -199,6 +201,7 @@ impl Server {
             tracing: TracingContext { tracers: Some(tracers.clone()), ..settings.tracing.clone() },
             resolve,
             resolutions,
+            strict_tls: process.strict_tls,
             checked: checked.clone(),
         };
         let (driver, handle) = Driver::new(parts, &settings.static_resources)
@@ -231,7 +234,7 @@ impl Server {
                 settings,
                 levels,
                 &registry,
-                snapshots,
+                snapshots.clone(),
                 started,
                 count,
                 collector.clone(),
@@ -240,6 +243,7 @@ impl Server {
         tokio::spawn(checker.run());
         tokio::spawn(driver.run());
         tokio::spawn(outliers);
+        tokio::spawn(expiry::run(snapshots));
         server.follow_start(collector);
         server.until_the_end(telemetry).await;
         Ok(ExitCode::SUCCESS)

@@ -492,6 +492,7 @@ bundle! {
             fail_verify_no_cert: Counter,
             fail_verify_error: Counter,
             fail_verify_san: Counter,
+            fail_verify_cert_hash: Counter,
         }
         // Under the names of BoringSSL, as Envoy has them.
         negotiated: on_demand(prefix) {

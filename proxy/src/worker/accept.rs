@@ -305,6 +305,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
         },
     };
     let id = worker.local.connection_id();
+    let peer_identity = chain.tls.as_ref().and_then(|tls| tls::PeerIdentity::of(&io, tls)).map(Rc::new);
     let server_name = detected.server_name.unwrap_or_default();
     let who = Peer { io: &io, peer, destination, server_name: &server_name };
     if !chain.guards.is_empty() && !guard::authorise(&chain, &worker.local, &who).await {
@@ -320,6 +321,8 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 destination,
                 original_destination: original,
                 tls: io.is_tls(),
+                client_cert: http::client_cert::element(&settings.client_cert, peer_identity.as_deref()),
+                peer_identity,
                 server_name,
                 filter_chain: chain.name.clone(),
                 drain,

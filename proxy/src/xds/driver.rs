@@ -4,6 +4,7 @@
 //! events is merged for some milliseconds and becomes one snapshot. Invariant: nothing that happens to the control
 //! plane, the resolver or a resource takes the published snapshot away.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +18,7 @@ use tonic::transport::Channel;
 use super::client::{Client, Event, Reach};
 use super::dump;
 use super::engine::{Engine, InitPhase};
+use super::files::{self, Files};
 use super::node;
 use super::protocol::{Protocol, Request};
 use super::resource::{Fault, ResourceType};
@@ -64,6 +66,8 @@ pub struct Parts {
     pub resolve: mpsc::UnboundedSender<ResolveCommand>,
     /// From the resolver.
     pub resolutions: mpsc::Receiver<Resolution>,
+    /// Whether TLS towards hosts that nobody verifies is an error.
+    pub strict_tls: bool,
     /// Rung when a host got the first result of its health check.
     pub checked: Arc<Notify>,
 }
@@ -130,6 +134,9 @@ pub struct Driver {
     questions: mpsc::Receiver<Question>,
     progress: watch::Sender<Progress>,
     merge: Merge,
+    /// Certificate files to watch, and those that changed.
+    files: watch::Sender<Arc<Files>>,
+    changed: Option<mpsc::Receiver<Vec<PathBuf>>>,
 }
 
 /// The stream to the control plane as the driver sees it.
@@ -160,6 +167,7 @@ impl Driver {
             tracing,
             resolve,
             resolutions,
+            strict_tls,
             checked,
         } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
@@ -168,6 +176,7 @@ impl Driver {
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
         engine.trace(tracing);
         engine.locate(locality, local_cluster.as_deref());
+        engine.strict_tls(strict_tls);
         engine.load_static(resources, now())?;
         engine.start(Instant::now());
         let (asking, questions) = mpsc::channel(QUESTIONS);
@@ -175,8 +184,20 @@ impl Driver {
         let ads = dynamic.ads.map(Ads::new);
         let control_plane = ads.as_ref().and_then(|ads| ads.client.as_ref()).map(Client::channels);
         let merge = Merge::default();
-        let mut driver =
-            Self { engine, ads, publisher, resolve, resolutions, checked, questions, progress, merge };
+        let files = watch::Sender::new(Arc::default());
+        let mut driver = Self {
+            engine,
+            ads,
+            publisher,
+            resolve,
+            resolutions,
+            checked,
+            questions,
+            progress,
+            merge,
+            files,
+            changed: None,
+        };
         driver.settle();
         Ok((driver, Handle { questions: asking, progress: watching, control_plane }))
     }
@@ -187,12 +208,19 @@ impl Driver {
         if let Some(client) = self.ads.as_mut().and_then(|ads| ads.client.take()) {
             tokio::spawn(client.run());
         }
+        let (changed, changes) = mpsc::channel(EVENTS);
+        tokio::spawn(files::follow(self.files.subscribe(), changed));
+        self.changed = Some(changes);
         loop {
             self.flush();
             let due = earliest(self.merge.due(), self.engine.next_deadline());
             tokio::select! {
                 event = next_event(&mut self.ads) => self.event(event),
                 Some(answer) = self.resolutions.recv() => self.resolution(&answer),
+                Some(files) = next_change(&mut self.changed) => {
+                    self.engine.files_changed(&files, now());
+                    self.merge.note(Instant::now());
+                }
                 () = self.checked.notified() => self.merge.note(Instant::now()),
                 Some(question) = self.questions.recv() => self.answer(question),
                 () = until(due) => {}
@@ -252,6 +280,13 @@ impl Driver {
             self.reach_cluster(&snapshot);
             self.publisher.publish(snapshot);
         }
+        self.files.send_if_modified(|files| {
+            let other = **files != *self.engine.files();
+            if other {
+                *files = Arc::new(self.engine.files().clone());
+            }
+            other
+        });
         let reached = Progress { phase: self.engine.phase(), generation: self.publisher.generation() };
         self.progress.send_if_modified(|progress| {
             let further = progress.phase != reached.phase;
@@ -322,6 +357,13 @@ async fn next_event(ads: &mut Option<Ads>) -> Event {
     match event {
         Some(event) => event,
         // Purely static, or the client has ended with the process.
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_change(changes: &mut Option<mpsc::Receiver<Vec<PathBuf>>>) -> Option<Vec<PathBuf>> {
+    match changes {
+        Some(changes) => changes.recv().await,
         None => std::future::pending().await,
     }
 }

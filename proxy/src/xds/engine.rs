@@ -5,6 +5,7 @@
 //! [`Outbox`] that its driver empties after every call. Source: Envoy "Initialization", xDS transport protocol.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use outrigger_xds_protos::v3;
 use super::apply::Intake;
 use super::compile::Compiler;
 use super::counters::Counters;
+use super::files::Files;
 use super::protocol::{Protocol, Request, Response};
 use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
 use super::store::{Now, Origin, Refused, Store};
@@ -105,6 +107,11 @@ impl Engine {
         self.compiler.locate(Place { locality, cluster });
     }
 
+    /// Whether TLS towards hosts that nobody verifies is an error from now on.
+    pub fn strict_tls(&mut self, strict: bool) {
+        self.context.strict_tls = strict;
+    }
+
     /// Takes the resources of the bootstrap. Any fault is a start failure.
     pub fn load_static(
         &mut self,
@@ -193,6 +200,16 @@ impl Engine {
         if let Some((cluster, changed)) = self.store.resolved(answer) {
             self.counters.resolved(&self.store, &cluster, answer, changed);
         }
+    }
+
+    /// Certificate files were written anew.
+    pub fn files_changed(&mut self, files: &[PathBuf], now: Now) {
+        self.intake(Origin::Dynamic, now, |intake| intake.files_changed(files));
+    }
+
+    /// Certificate files that were read, as they were then.
+    pub fn files(&self) -> &Files {
+        &self.context.files
     }
 
     /// Gives up what is overdue, lets serve what is warm, moves on in the start order, and compiles the next

@@ -10,6 +10,7 @@ pub mod delta;
 pub mod driver;
 pub mod dump;
 pub mod engine;
+pub mod files;
 pub mod load;
 pub mod node;
 pub mod protocol;

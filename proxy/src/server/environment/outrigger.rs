@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{VariableError, Variables, admin_port, integer};
+use super::{VariableError, Variables, admin_port, boolean, integer};
 use crate::observe::emf;
 
 const KNOWN: &[&str] = &[
@@ -19,6 +19,7 @@ const KNOWN: &[&str] = &[
     "OUTRIGGER_EMF_PREFIX",
     "OUTRIGGER_EMF_RESOLUTION",
     "OUTRIGGER_OTLP_ENDPOINT",
+    "OUTRIGGER_STRICT_TLS",
     "OUTRIGGER_WORKERS",
     "OUTRIGGER_XRAY_SAMPLING",
     "OUTRIGGER_XRAY_SEGMENTS",
@@ -30,6 +31,7 @@ pub(super) struct Own {
     pub(super) workers: Option<u32>,
     pub(super) emf: Option<emf::Settings>,
     pub(super) cluster_name: Option<String>,
+    pub(super) strict_tls: bool,
 }
 
 pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<Own, VariableError> {
@@ -40,6 +42,7 @@ pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Res
     let workers = in_range(variables, "OUTRIGGER_WORKERS", 1..=1024)?;
     Ok(Own {
         admin_address: admin_address(variables)?,
+        strict_tls: boolean(variables, "OUTRIGGER_STRICT_TLS")?.unwrap_or(false),
         workers: workers.and_then(|count| u32::try_from(count).ok()),
         emf: super::emf::read(variables, warnings)?,
         cluster_name: variables.get("OUTRIGGER_CLUSTER_NAME"),

@@ -1,15 +1,17 @@
-//! Secrets: a new one changes every listener and cluster that refers to it.
+//! Secrets and certificate files: a new one changes every listener and cluster that refers to it.
 //!
 //! TLS settings are ready rustls configurations inside the compiled listener or cluster, so a rotation translates
 //! its users again from the bytes that are held. Source: Envoy SDS.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
 use outrigger_xds_protos::any::Typed;
 use outrigger_xds_protos::v3;
 
 use super::{Intake, Tally, fresh, text};
-use crate::xds::resource::{Incoming, ResourceType};
+use crate::xds::resource::{Body, Incoming, ResourceType};
 use crate::xds::store::Record;
 use crate::xds::translate::{self, ResourceRef};
 
@@ -37,6 +39,41 @@ impl Intake<'_> {
         let listeners = users(&self.store.listeners, |one| &one.translated.secret_refs, secret);
         for name in listeners {
             self.renew_listener(&name);
+        }
+    }
+
+    /// Reads changed files again, for everything that names them. What cannot be used changes nothing.
+    pub fn files_changed(&mut self, files: &[PathBuf]) {
+        for file in files {
+            let Some(text) = file.to_str() else { continue };
+            let finder = Finder::new(text);
+            let named = |body: &Body| finder.find(&body.0).is_some();
+            let secrets = naming(&self.store.secrets, named);
+            let clusters = naming(&self.store.clusters, named);
+            let listeners = naming(&self.store.listeners, named);
+            if secrets.is_empty() && clusters.is_empty() && listeners.is_empty() {
+                self.context.files.remove(file);
+                continue;
+            }
+            tracing::info!("{} has changed and is read again", file.display());
+            secrets.iter().for_each(|name| self.renew_secret(name));
+            clusters.iter().for_each(|name| self.renew_cluster(name));
+            listeners.iter().for_each(|name| self.renew_listener(name));
+        }
+    }
+
+    fn renew_secret(&mut self, name: &Arc<str>) {
+        let Some(held) = self.store.secrets.get_mut(name).and_then(|record| record.active.as_mut()) else {
+            return;
+        };
+        let message = v3::tls::Secret::from_wire(&held.body.0).map_err(text);
+        match message.and_then(|message| translate::secret(&message, self.context).map_err(text)) {
+            Ok(renewed) => {
+                held.value = renewed.secret.clone();
+                self.context.secrets.insert(name.to_string(), renewed.secret);
+                self.renew_users(name);
+            }
+            Err(reason) => tracing::warn!("secret {name:?} keeps its old content: {reason}"),
         }
     }
 
@@ -75,4 +112,13 @@ fn users<T>(
         record.versions().any(|held| refs(&held.value).iter().any(|reference| reference.name == secret))
     };
     records.iter().filter(|(_, record)| uses(record)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Names of the records whose bytes name a file.
+fn naming<T>(
+    records: &std::collections::BTreeMap<Arc<str>, Record<T>>,
+    named: impl Fn(&Body) -> bool,
+) -> Vec<Arc<str>> {
+    let found = records.iter().filter(|(_, record)| record.versions().any(|held| named(&held.body)));
+    found.map(|(name, _)| name.clone()).collect()
 }

@@ -68,6 +68,7 @@ fn rig(ads: AdsSettings, resources: &StaticResources) -> Rig {
         tracing: Default::default(),
         resolve,
         resolutions,
+        strict_tls: false,
         checked: Arc::default(),
     };
     let (driver, handle) = Driver::new(parts, resources).unwrap();
@@ -319,6 +320,7 @@ async fn an_unknown_control_plane_cluster_is_a_start_failure() {
         tracing: Default::default(),
         resolve,
         resolutions,
+        strict_tls: false,
         checked: Arc::default(),
     };
     let faults = Driver::new(parts, &StaticResources::default()).err().unwrap();

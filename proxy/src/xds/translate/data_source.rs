@@ -8,6 +8,8 @@ use outrigger_xds_protos::v3::core::data_source::Specifier;
 
 use super::fields;
 use super::path::{Path, Rejection};
+use super::scope::Scope;
+use crate::xds::files::Stamp;
 
 /// Largest file read: certificates, bundles and bodies are far smaller.
 const MAX_FILE: u64 = 4 << 20;
@@ -30,6 +32,19 @@ pub(super) fn read(source: &DataSource, path: &Path<'_>) -> Result<Vec<u8>, Reje
                 .map_err(|_| path.reject(format_args!("{name} is not set, or is not text")))
         }
     }
+}
+
+/// The same for what belongs to TLS: a file is read again when it changes.
+pub(super) fn watched(
+    source: &DataSource,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<u8>, Rejection> {
+    if let Some(Specifier::Filename(name)) = &source.specifier {
+        // Before it is read: what is written meanwhile counts as a change.
+        scope.context.files.insert(name.into(), Stamp::of(name.as_ref()));
+    }
+    read(source, path)
 }
 
 /// Where the content is, as `/certs` shows it.

@@ -7,7 +7,8 @@ use outrigger_xds_protos::any;
 use outrigger_xds_protos::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 use outrigger_xds_protos::v3::hcm::http_connection_manager::{
     CodecType as CodecNumber, ForwardClientCertDetails, HcmAccessLogOptions, InternalAddressConfig,
-    PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, StripPortMode, UpgradeConfig,
+    PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
+    StripPortMode, UpgradeConfig,
 };
 use outrigger_xds_protos::v3::hcm::{HttpConnectionManager, Rds, RequestIdExtension};
 
@@ -17,7 +18,8 @@ use super::path::{Path, Rejection};
 use super::scope::{Scope, ads_reference};
 use super::{access_log, http_filter, http_options, route, tracing as trace};
 use crate::config::listener::{
-    CodecType, EscapedSlashes, HttpSettings, RouteSource, ServerHeader, StripHostPort,
+    ClientCertMode, ClientCertParts, CodecType, EscapedSlashes, ForwardClientCert, HttpSettings, RouteSource,
+    ServerHeader, StripHostPort,
 };
 use crate::stats::scope::{HttpStats, sanitize};
 
@@ -72,7 +74,7 @@ pub(super) fn compile(
         preserve_external_request_id,
         always_set_request_id_in_response,
         forward_client_cert_details,
-        set_current_client_cert_details: _, // Read with APPEND_FORWARD and SANITIZE_SET only, which are refused.
+        set_current_client_cert_details,
         forward_client_cert_matcher,
         proxy_100_continue,
         represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
@@ -102,9 +104,6 @@ pub(super) fn compile(
         proxy_status_config, typed_header_validation_config, forward_proto_config);
     warn_set!(scope, path, "is not in effect: the last GOAWAY follows the first by a round trip"; drain_timeout);
     refuse_true!(path; add_user_agent, stream_error_on_invalid_http_message);
-    if *forward_client_cert_details != ForwardClientCertDetails::Sanitize as i32 {
-        return Err(path.field("forward_client_cert_details").reject("only SANITIZE is supported"));
-    }
     check_access_log_options(access_log_options, &path.field("access_log_options"))?;
     check_request_id(request_id_extension, &path.field("request_id_extension"), scope)?;
     let stat_prefix = fields::required(stat_prefix, &path.field("stat_prefix"))?;
@@ -151,6 +150,10 @@ pub(super) fn compile(
         append_x_forwarded_port: *append_x_forwarded_port,
         strip_host_port: strip_port(*strip_matching_host_port, strip_port_mode, path)?,
         proxy_100_continue: *proxy_100_continue,
+        client_cert: ForwardClientCert {
+            mode: client_cert_mode(*forward_client_cert_details, path)?,
+            parts: client_cert_parts(set_current_client_cert_details, path)?,
+        },
         suppress_envoy_headers: chain.suppress_envoy_headers,
         respect_expected_rq_timeout: chain.respect_expected_rq_timeout,
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
@@ -197,6 +200,30 @@ fn routes(
             Ok(RouteSource::Rds(scope.context.route_tables.intern(name)))
         }
     }
+}
+
+fn client_cert_mode(number: i32, path: &Path<'_>) -> Result<ClientCertMode, Rejection> {
+    type Details = ForwardClientCertDetails;
+    match Details::try_from(number) {
+        Ok(Details::Sanitize) => Ok(ClientCertMode::Sanitize),
+        Ok(Details::ForwardOnly) => Ok(ClientCertMode::ForwardOnly),
+        Ok(Details::AppendForward) => Ok(ClientCertMode::AppendForward),
+        Ok(Details::SanitizeSet) => Ok(ClientCertMode::SanitizeSet),
+        Ok(Details::AlwaysForwardOnly) => Ok(ClientCertMode::AlwaysForwardOnly),
+        Err(_) => Err(path.field("forward_client_cert_details").reject(fields::unknown_enum(number))),
+    }
+}
+
+fn client_cert_parts(
+    details: &Option<SetCurrentClientCertDetails>,
+    path: &Path<'_>,
+) -> Result<ClientCertParts, Rejection> {
+    let Some(SetCurrentClientCertDetails { subject, cert, chain, dns, uri, issuer, format }) = details else {
+        return Ok(ClientCertParts::default());
+    };
+    refuse!(path.field("set_current_client_cert_details"); issuer, format);
+    let (cert, chain, dns, uri) = (*cert, *chain, *dns, *uri);
+    Ok(ClientCertParts { subject: fields::flag(subject, false), cert, chain, dns, uri })
 }
 
 fn server_header(number: i32, name: &str, path: &Path<'_>) -> Result<ServerHeader, Rejection> {

@@ -59,6 +59,7 @@ use crate::config::route::RouteTable;
 use crate::config::subset::Metadata;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
+use crate::xds::files::Files;
 
 pub(in crate::xds) use fields::positive_duration;
 pub use path::{Path, Rejection};
@@ -86,6 +87,10 @@ pub struct TranslateContext {
     /// Secrets that have arrived (SDS) or were written in the bootstrap, by name. The compiler inserts what
     /// [`secret()`] returned and then translates again every listener and cluster that refers to the name.
     pub secrets: HashMap<String, Arc<Secret>>,
+    /// Certificate files that were read, as they were then.
+    pub files: Files,
+    /// Whether TLS towards hosts that nobody verifies is an error (`OUTRIGGER_STRICT_TLS`).
+    pub strict_tls: bool,
     /// Collected warnings; take and log them after each batch.
     pub warnings: Warnings,
     /// Algorithms of every TLS configuration.
@@ -104,6 +109,8 @@ impl TranslateContext {
             sinks,
             tracing: TracingContext::default(),
             secrets: HashMap::new(),
+            files: Files::new(),
+            strict_tls: false,
             warnings: Warnings::default(),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             tls_generation: 0,

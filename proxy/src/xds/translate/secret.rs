@@ -8,6 +8,7 @@ use outrigger_xds_protos::v3::tls::{CertificateValidationContext, Secret as Secr
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use super::TranslatedSecret;
 use super::fields;
@@ -16,6 +17,7 @@ use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{data_source, tls};
 use crate::config::secret::ShownCertificate;
+use crate::config::secret::tickets::TicketKey;
 
 /// Validated secret material, for [`super::TranslateContext::secrets`].
 pub enum Secret {
@@ -23,6 +25,8 @@ pub enum Secret {
     Certificate(Arc<CertifiedKey>, ShownCertificate),
     /// A validation context, already checked; merged and compiled where it is used.
     Validation(Box<CertificateValidationContext>),
+    /// Keys of session tickets.
+    Tickets(Arc<Vec<TicketKey>>),
 }
 
 impl std::fmt::Debug for Secret {
@@ -30,6 +34,7 @@ impl std::fmt::Debug for Secret {
         f.write_str(match self {
             Secret::Certificate(..) => "Secret::Certificate",
             Secret::Validation(_) => "Secret::Validation",
+            Secret::Tickets(_) => "Secret::Tickets",
         })
     }
 }
@@ -49,14 +54,13 @@ pub(super) fn compile(
             Secret::Certificate(key, shown)
         }
         Some(Type::ValidationContext(message)) => {
-            let path = path.field("validation_context");
-            let (trusted_ca, _) = tls::check_validation(message, &path, &mut scope)?;
-            if let Some(source) = trusted_ca {
-                tls::read_roots(source, &path.field("trusted_ca"))?;
-            }
+            // Names may be matched here and the authorities be in the context that refers to this one.
+            tls::check_validation(message, &path.field("validation_context"), &mut scope)?;
             Secret::Validation(Box::new(message.clone()))
         }
-        Some(Type::SessionTicketKeys(_)) => return Err(path.field("session_ticket_keys").unsupported()),
+        Some(Type::SessionTicketKeys(message)) => {
+            Secret::Tickets(tls::ticket_keys(message, &path.field("session_ticket_keys"), &mut scope)?)
+        }
         Some(Type::GenericSecret(_)) => return Err(path.field("generic_secret").unsupported()),
     };
     Ok(TranslatedSecret { name, secret: Arc::new(secret) })
@@ -80,19 +84,20 @@ pub(super) fn certificate(
         tls_params,
     } = message;
     refuse!(path; pkcs12, private_key_provider, password, ocsp_staple, tls_params);
-    warn_set!(scope, path, "is not in effect: files are read when the configuration arrives"; watched_directory);
+    warn_set!(scope, path, "is not needed: the files themselves are watched"; watched_directory);
     let chain_path = path.field("certificate_chain");
     let source = fields::message(certificate_chain, &chain_path)?;
-    let pem = data_source::read(source, &chain_path)?;
+    let pem = data_source::watched(source, &chain_path, scope)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| chain_path.reject(format_args!("not valid PEM: {error}")))?;
     let Some(leaf) = chain.first().cloned() else {
         return Err(chain_path.reject("holds no PEM certificate"));
     };
-    let shown = ShownCertificate { path: data_source::place(source).into(), der: leaf };
+    let shown = ShownCertificate::new(data_source::place(source), leaf);
     let key_path = path.field("private_key");
-    let pem = data_source::read(fields::message(private_key, &key_path)?, &key_path)?;
+    let pem =
+        Zeroizing::new(data_source::watched(fields::message(private_key, &key_path)?, &key_path, scope)?);
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| key_path.reject("holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)"))?;
     let certified = CertifiedKey::from_der(chain, key, &scope.context.crypto)

@@ -4,6 +4,8 @@
 //! A secret that has not arrived makes a configuration that fails every handshake, never a plaintext one.
 
 mod params;
+mod pins;
+mod tickets;
 mod validation;
 
 use std::sync::Arc;
@@ -12,13 +14,11 @@ use outrigger_xds_protos::any;
 use outrigger_xds_protos::v3::core::{TransportSocket, transport_socket};
 use outrigger_xds_protos::v3::raw_buffer::RawBuffer;
 use outrigger_xds_protos::v3::tls::common_tls_context::ValidationContextType;
-use outrigger_xds_protos::v3::tls::downstream_tls_context::{OcspStaplePolicy, SessionTicketKeysType};
+use outrigger_xds_protos::v3::tls::downstream_tls_context::OcspStaplePolicy;
 use outrigger_xds_protos::v3::tls::{
     CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, UpstreamTlsContext,
 };
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::ServerName;
@@ -32,11 +32,13 @@ use super::scope::{Scope, ads_reference};
 use super::secret::{self, Secret};
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
-use crate::config::secret::verify::{ClientVerifier, NotReady, PeerTrust, ServerVerifier};
-use crate::config::secret::{ClientTls, ServerTls, Shown};
+use crate::config::secret::trust::PeerTrust;
+use crate::config::secret::verify::{ClientVerifier, NotReady, ServerVerifier};
+use crate::config::secret::{ClientTls, ServerTls, Shown, ShownCertificate};
 use crate::stats::scope::TlsStats;
 
-pub(super) use self::validation::{check as check_validation, roots as read_roots};
+pub(super) use self::tickets::read as ticket_keys;
+pub(super) use self::validation::check as check_validation;
 
 /// Longest SNI (RFC 1035 name).
 const MAX_SNI: usize = 255;
@@ -53,7 +55,8 @@ pub(super) fn downstream(
     let (config, shown) = server(&context, &path, scope)?;
     let config = Arc::new(config);
     let stats = TlsStats::for_listener(&scope.context.stats, &scope.listener_stats);
-    Ok(Some(Arc::new(ServerTls { config, shown, stats })))
+    let own_uris = shown.own.first().map(ShownCertificate::uris).unwrap_or_default();
+    Ok(Some(Arc::new(ServerTls { config, shown, own_uris, stats })))
 }
 
 /// The TLS settings of a cluster that counts as `stat_name`; `path` is the cluster. `None` is plaintext.
@@ -155,13 +158,13 @@ fn common(
                 certificates.push(key.clone());
                 own.push(shown.clone());
             }
-            Some(Secret::Validation(_)) => return Err(path.reject("is not a tls_certificate secret")),
+            Some(_) => return Err(path.reject("is not a tls_certificate secret")),
             None => arrived = false,
         }
     }
     let trust = trust(validation_context_type, &params, path, scope)?;
     let authorities = match &trust {
-        Trust::Verified(_, authority) => vec![authority.clone()],
+        Trust::Verified(_, authority) => authority.iter().cloned().collect(),
         Trust::Absent | Trust::NotArrived => Vec::new(),
     };
     Ok(Common {
@@ -213,7 +216,7 @@ fn trust(
                 Some(Secret::Validation(message)) => {
                     validation::compile(message, &params.provider, &path, scope)
                 }
-                Some(Secret::Certificate(..)) => Err(path.reject("is not a validation_context secret")),
+                Some(_) => Err(path.reject("is not a validation_context secret")),
             }
         }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
@@ -232,7 +235,7 @@ fn trust(
                     let merged = validation::merged(default, message);
                     validation::compile(&merged, &params.provider, &path, scope)
                 }
-                Some(Secret::Certificate(..)) => Err(sds_path.reject("is not a validation_context secret")),
+                Some(_) => Err(sds_path.reject("is not a validation_context secret")),
             }
         }
         Some(ValidationContextType::ValidationContextCertificateProvider(_)) => {
@@ -253,7 +256,7 @@ fn server(
         common_tls_context,
         require_client_certificate,
         require_sni,
-        disable_stateful_session_resumption,
+        disable_stateful_session_resumption: _, // `tickets` reads it.
         session_timeout,
         ocsp_staple_policy,
         full_scan_certs_on_sni_mismatch,
@@ -261,20 +264,13 @@ fn server(
         session_ticket_keys_type,
     } = message;
     refuse_true!(path; full_scan_certs_on_sni_mismatch);
-    warn_set!(scope, path, "is not in effect: tickets live for half a day"; session_timeout);
     if *ocsp_staple_policy != OcspStaplePolicy::LenientStapling as i32 {
         return Err(path.field("ocsp_staple_policy").reject("only LENIENT_STAPLING is supported"));
     }
-    let tickets = match session_ticket_keys_type {
-        None | Some(SessionTicketKeysType::DisableStatelessSessionResumption(false)) => true,
-        Some(SessionTicketKeysType::DisableStatelessSessionResumption(true)) => false,
-        Some(SessionTicketKeysType::SessionTicketKeys(_)) => {
-            return Err(path.field("session_ticket_keys").unsupported());
-        }
-        Some(SessionTicketKeysType::SessionTicketKeysSdsSecretConfig(_)) => {
-            return Err(path.field("session_ticket_keys_sds_secret_config").unsupported());
-        }
-    };
+    let resume = tickets::compile(session_ticket_keys_type, path, scope)?;
+    if tickets::ignores_timeout(&resume, session_timeout) {
+        scope.warn(&path.field("session_timeout"), "is not in effect: tickets live for half a day");
+    }
     let common_path = path.field("common_tls_context");
     let common = common(common_tls_context, &common_path, scope)?;
     if common.certificates.as_ref().is_some_and(Vec::is_empty) {
@@ -285,29 +281,19 @@ fn server(
     // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well.
     let names_matched = matches!(&common.trust, Trust::Verified(trust, _) if !trust.names.is_empty());
     let mandatory = fields::flag(require_client_certificate, false) || names_matched;
+    let rules = tickets::rules(&common.trust, mandatory);
     let ready = common.certificates.filter(|_| !matches!(common.trust, Trust::NotArrived));
     let builder = common.params.server().map_err(|error| path.reject(error))?;
     let builder = match peer(common.trust, mandatory, &common.params, path, scope) {
         None => builder.with_no_client_auth(),
-        Some(trust) => {
-            let verifier = ClientVerifier::new(trust, mandatory).map_err(|error| path.reject(error))?;
-            builder.with_client_cert_verifier(Arc::new(verifier))
-        }
+        Some(trust) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(trust, mandatory))),
     };
     // Without its secrets the chain has no certificate, and every handshake fails.
     let certificates = ServerCertificates::new(ready.unwrap_or_default(), fields::flag(require_sni, false));
     let mut config = builder.with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = common.alpn;
     config.ignore_client_order = !prefer_client_ciphers;
-    if *disable_stateful_session_resumption {
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-    }
-    if tickets {
-        // A ticketer of its own: tickets of another trust or certificate must not skip verification here.
-        config.ticketer = Ticketer::new().map_err(|error| path.reject(error))?;
-    } else if *disable_stateful_session_resumption {
-        config.send_tls13_tickets = 0;
-    }
+    tickets::apply(&mut config, resume, message, rules, path)?;
     Ok((config, common.shown))
 }
 
@@ -320,14 +306,14 @@ fn peer(
     scope: &mut Scope<'_>,
 ) -> Option<PeerTrust> {
     match trust {
-        Trust::Verified(trust, _) => Some(trust),
+        Trust::Verified(trust, _) => Some(*trust),
         Trust::Absent if mandatory => {
             let path = path.field("common_tls_context");
             scope.warn(
                 &path,
                 "require_client_certificate without trusted_ca: ANY client certificate is accepted",
             );
-            Some(PeerTrust { roots: None, names: Vec::new(), provider: params.provider.clone() })
+            Some(PeerTrust::anyone(params.provider.clone()))
         }
         Trust::Absent | Trust::NotArrived => None,
     }
@@ -354,6 +340,10 @@ fn client(
     let common_path = path.field("common_tls_context");
     let common = common(common_tls_context, &common_path, scope)?;
     if matches!(common.trust, Trust::Absent) {
+        if scope.context.strict_tls {
+            return Err(common_path
+                .reject("no trusted_ca, and OUTRIGGER_STRICT_TLS demands that servers are verified"));
+        }
         scope.warn(
             &common_path,
             "no trusted_ca: the server's certificate is NOT VERIFIED, anyone can impersonate it",
@@ -366,11 +356,10 @@ fn client(
             builder.with_custom_certificate_verifier(Arc::new(NotReady { provider }))
         }
         (Trust::Verified(trust, _), _) => {
-            builder.with_custom_certificate_verifier(Arc::new(ServerVerifier(trust)))
+            builder.with_custom_certificate_verifier(Arc::new(ServerVerifier(*trust)))
         }
         (Trust::Absent, _) => {
-            let trust = PeerTrust { roots: None, names: Vec::new(), provider };
-            builder.with_custom_certificate_verifier(Arc::new(ServerVerifier(trust)))
+            builder.with_custom_certificate_verifier(Arc::new(ServerVerifier(PeerTrust::anyone(provider))))
         }
     };
     let mut config = match common.certificates.unwrap_or_default().as_slice() {

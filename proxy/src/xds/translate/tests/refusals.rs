@@ -126,7 +126,7 @@ fn connection_manager_fields() {
             "internal_address_config: {cidr_ranges: [{address_prefix: x}]}",
             "internal_address_config.cidr_ranges[0].address_prefix",
         ),
-        ("forward_client_cert_details: APPEND_FORWARD", "forward_client_cert_details"),
+        ("set_current_client_cert_details: {issuer: true}", "set_current_client_cert_details.issuer"),
         (
             "represent_ipv4_remote_address_as_ipv4_mapped_ipv6: true",
             "represent_ipv4_remote_address_as_ipv4_mapped_ipv6",

@@ -91,8 +91,17 @@ fn client(yaml: &str) -> Arc<ClientTls> {
     client_in(&mut context(), yaml)
 }
 
-/// Runs the handshake and one byte each way in memory; the negotiated ALPN, or what failed.
+/// Runs the handshake and one byte in memory; the negotiated ALPN, or what failed.
 fn handshake(server: &ServerTls, client: &ClientTls) -> Result<Option<Vec<u8>>, String> {
+    handshake_with(server, client, &mut None)
+}
+
+/// The same; and of which kind the handshake was.
+fn handshake_with(
+    server: &ServerTls,
+    client: &ClientTls,
+    kind: &mut Option<rustls::HandshakeKind>,
+) -> Result<Option<Vec<u8>>, String> {
     let name = client.sni.clone().unwrap_or_else(|| std::net::IpAddr::from([127, 0, 0, 1]).into());
     let mut near = ClientConnection::new(client.config.clone(), name).map_err(|e| e.to_string())?;
     let mut far = ServerConnection::new(server.config.clone()).map_err(|e| e.to_string())?;
@@ -121,6 +130,7 @@ fn handshake(server: &ServerTls, client: &ClientTls) -> Result<Option<Vec<u8>>, 
     far.process_new_packets().map_err(|e| format!("server: {e}"))?;
     let mut byte = [0];
     far.reader().read_exact(&mut byte).map_err(|e| e.to_string())?;
+    *kind = far.handshake_kind();
     Ok(near.alpn_protocol().map(<[u8]>::to_vec))
 }
 
@@ -336,7 +346,7 @@ fn tls_fields_are_refused_by_name() {
     );
     let server_cases = [
         ("".to_owned(), "common_tls_context"),
-        (format!("common_tls_context: {{{own}}}, session_ticket_keys: {{}}"), "session_ticket_keys"),
+        (format!("common_tls_context: {{{own}}}, session_ticket_keys: {{}}"), "session_ticket_keys.keys"),
         (format!("common_tls_context: {{{own}}}, ocsp_staple_policy: MUST_STAPLE"), "ocsp_staple_policy"),
         (format!("common_tls_context: {{{own}}}, full_scan_certs_on_sni_mismatch: true"), "full_scan_certs_on_sni_mismatch"),
         (format!("common_tls_context: {{tls_certificates: [{mixed}]}}"), "common_tls_context.tls_certificates[0]"),
@@ -369,18 +379,19 @@ fn tls_fields_are_refused_by_name() {
         ),
         (
             validation(&format!(
-                "trusted_ca: {ca}, match_typed_subject_alt_names: [{{san_type: IP_ADDRESS, matcher: {{exact: a}}}}]"
+                "trusted_ca: {ca}, match_typed_subject_alt_names: [{{san_type: OTHER_NAME, matcher: {{exact: a}}}}]"
             )),
             "common_tls_context.validation_context.match_typed_subject_alt_names[0].san_type",
         ),
         (validation(&format!("trusted_ca: {ca}, crl: {ca}")), "common_tls_context.validation_context.crl"),
         (
             validation(&format!("trusted_ca: {ca}, verify_certificate_hash: [x]")),
-            "common_tls_context.validation_context.verify_certificate_hash",
+            "common_tls_context.validation_context.verify_certificate_hash[0]",
         ),
+        (validation(&format!("crl: {ca}")), "common_tls_context.validation_context.crl"),
         (
-            validation(&format!("trusted_ca: {ca}, trust_chain_verification: ACCEPT_UNTRUSTED")),
-            "common_tls_context.validation_context.trust_chain_verification",
+            validation("verify_certificate_spki: [x]"),
+            "common_tls_context.validation_context.verify_certificate_spki[0]",
         ),
         (
             format!("common_tls_context: {{tls_certificates: [{0}, {0}]}}", certificate(&pair)),
@@ -400,4 +411,30 @@ fn tls_fields_are_refused_by_name() {
     {
         assert_eq!(secret(&message(yaml), &mut context()).unwrap_err().path, path);
     }
+}
+
+#[test]
+fn ticket_keys_are_shared_under_the_same_rules_only() {
+    let authority = Authority::new();
+    let pair = authority.issue(&["a"]);
+    let keys = format!("session_ticket_keys: {{keys: [{{inline_bytes: {}}}]}}", "AAAA".repeat(26) + "AAA=");
+    let with = |rules: &str| {
+        server(&format!(
+            "{keys}, disable_stateful_session_resumption: true, common_tls_context: {{tls_certificates: [{}], {rules}}}",
+            certificate(&pair)
+        ))
+    };
+    let trust =
+        |authority: &Authority| format!("validation_context: {{trusted_ca: {}}}", inline(&authority.pem()));
+    let (one, same) = (with(""), with(""));
+    let other = with(&trust(&authority));
+    let client = client("");
+    let resumes = |server: &ServerTls| {
+        let mut far = None;
+        handshake_with(server, &client, &mut far).unwrap();
+        far.unwrap() == rustls::HandshakeKind::Resumed
+    };
+    assert!(!resumes(&one));
+    assert!(resumes(&same), "another server with the same keys and rules");
+    assert!(!resumes(&other), "a server that demands more");
 }

@@ -3,22 +3,25 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use outrigger_xds_protos::v3::core::DataSource;
 use outrigger_xds_protos::v3::tls::certificate_validation_context::TrustChainVerification;
 use outrigger_xds_protos::v3::tls::subject_alt_name_matcher::SanType;
 use outrigger_xds_protos::v3::tls::{CertificateValidationContext, SubjectAltNameMatcher};
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use webpki::OwnedCertRevocationList;
 
 use super::super::fields;
 use super::super::fields::{refuse, refuse_true, warn_set};
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
 use super::super::{data_source, matchers};
+use super::pins;
 use crate::config::secret::ShownCertificate;
-use crate::config::secret::verify::{PeerTrust, SanKind, SanMatch};
+use crate::config::secret::names::{SanKind, SanMatch};
+use crate::config::secret::trust::{PeerTrust, Revocation, Roots};
 
 /// The trust of one side.
 pub(super) enum Trust {
@@ -27,7 +30,7 @@ pub(super) enum Trust {
     /// Its secret has not arrived.
     NotArrived,
     /// Verify like this; the authority is for `/certs`.
-    Verified(PeerTrust, ShownCertificate),
+    Verified(Box<PeerTrust>, Option<ShownCertificate>),
 }
 
 /// Compiles a validation context.
@@ -37,26 +40,40 @@ pub(super) fn compile(
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<Trust, Rejection> {
-    let (trusted_ca, names) = check(message, path, scope)?;
-    let Some(source) = trusted_ca else {
-        if !names.is_empty() {
+    let mut trust = PeerTrust::anyone(provider.clone());
+    let authority = read(message, &mut trust, path, scope)?;
+    if trust.roots.is_none() {
+        if !trust.names.is_empty() {
             return Err(path.reject("names are matched, but without trusted_ca anyone can forge them"));
         }
-        return Ok(Trust::Absent);
-    };
-    let roots = roots(source, &path.field("trusted_ca"))?;
-    let shown = first(source, &path.field("trusted_ca"))?;
-    let trust = PeerTrust { roots: Some(Arc::new(roots)), names, provider: provider.clone() };
-    Ok(Trust::Verified(trust, shown))
+        if trust.revocation.is_some() {
+            return Err(path.field("crl").reject("needs trusted_ca"));
+        }
+        if trust.pins.is_empty() {
+            return Ok(Trust::Absent);
+        }
+    }
+    Ok(Trust::Verified(Box::new(trust), authority))
 }
 
-/// Refuses what is not supported; returns the authorities' source and the name matchers.
-#[allow(deprecated, reason = "match_subject_alt_names is still sent")]
-pub(in super::super) fn check<'m>(
-    message: &'m CertificateValidationContext,
+/// Checks a validation context that may be a part of another: its authorities may be there.
+pub(in super::super) fn check(
+    message: &CertificateValidationContext,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<(Option<&'m DataSource>, Vec<SanMatch>), Rejection> {
+) -> Result<(), Rejection> {
+    let mut trust = PeerTrust::anyone(scope.context.crypto.clone());
+    read(message, &mut trust, path, scope).map(drop)
+}
+
+/// Reads every field; the first authority, to be shown.
+#[allow(deprecated, reason = "match_subject_alt_names is still sent")]
+fn read(
+    message: &CertificateValidationContext,
+    trust: &mut PeerTrust,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<ShownCertificate>, Rejection> {
     let CertificateValidationContext {
         trusted_ca,
         ca_certificate_provider_instance,
@@ -73,26 +90,66 @@ pub(in super::super) fn check<'m>(
         custom_validator_config,
         only_verify_leaf_cert_crl,
         max_verify_depth,
-        suppress_client_ca_list: _, // Shortens the CertificateRequest; clients without the hint still answer.
+        suppress_client_ca_list,
     } = message;
-    refuse!(path; ca_certificate_provider_instance, system_root_certs, verify_certificate_spki,
-        verify_certificate_hash, crl, allow_expired_certificate, custom_validator_config,
-        only_verify_leaf_cert_crl, max_verify_depth);
+    refuse!(path; ca_certificate_provider_instance, system_root_certs, custom_validator_config);
     refuse_true!(path; require_signed_certificate_timestamp);
-    if *trust_chain_verification != TrustChainVerification::VerifyTrustChain as i32 {
-        return Err(path.field("trust_chain_verification").reject("only VERIFY_TRUST_CHAIN is supported"));
+    warn_set!(scope, path, "is not needed: the files themselves are watched"; watched_directory);
+    trust.accept_untrusted = accepts_untrusted(*trust_chain_verification, path, scope)?;
+    trust.allow_expired = *allow_expired_certificate;
+    trust.send_subjects = !suppress_client_ca_list;
+    trust.max_depth = fields::count(max_verify_depth);
+    trust.pins.keys = pins::keys(verify_certificate_spki, &path.field("verify_certificate_spki"))?;
+    trust.pins.certificates =
+        pins::certificates(verify_certificate_hash, &path.field("verify_certificate_hash"))?;
+    trust.names = names(match_typed_subject_alt_names, match_subject_alt_names, path)?;
+    let mut rules = Context::new(&SHA256);
+    // Certificates only, no secrets.
+    rules.update(format!("{message:?}").as_bytes());
+    let mut shown = None;
+    if let Some(source) = trusted_ca {
+        let path = path.field("trusted_ca");
+        let roots = bundle(source, &path, scope)?;
+        roots.iter().for_each(|root| rules.update(root));
+        let place = data_source::place(source);
+        shown = roots.first().map(|der| ShownCertificate::new(place, der.clone()));
+        trust.roots = Some(Arc::new(Roots::new(roots).map_err(|error| path.reject(error))?));
     }
-    warn_set!(scope, path, "is not in effect: files are read when the configuration arrives"; watched_directory);
+    if let Some(source) = crl {
+        let lists = revocation_lists(source, &path.field("crl"), scope)?;
+        trust.revocation = Some(Arc::new(Revocation { lists, whole_chain: !only_verify_leaf_cert_crl }));
+    }
+    trust.rules.copy_from_slice(rules.finish().as_ref());
+    Ok(shown)
+}
+
+fn accepts_untrusted(number: i32, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<bool, Rejection> {
+    let path = path.field("trust_chain_verification");
+    match TrustChainVerification::try_from(number) {
+        Ok(TrustChainVerification::VerifyTrustChain) => Ok(false),
+        Ok(TrustChainVerification::AcceptUntrusted) => {
+            scope.warn(&path, "ACCEPT_UNTRUSTED: every certificate is accepted, whatever else is configured");
+            Ok(true)
+        }
+        Err(_) => Err(path.reject(fields::unknown_enum(number))),
+    }
+}
+
+fn names(
+    typed: &[SubjectAltNameMatcher],
+    untyped: &[outrigger_xds_protos::v3::matcher::StringMatcher],
+    path: &Path<'_>,
+) -> Result<Vec<SanMatch>, Rejection> {
     let mut names = Vec::new();
     let list_path = path.field("match_typed_subject_alt_names");
-    for (i, matcher) in match_typed_subject_alt_names.iter().enumerate() {
+    for (i, matcher) in typed.iter().enumerate() {
         names.push(typed_name(matcher, &list_path.index(i))?);
     }
     let list_path = path.field("match_subject_alt_names");
-    for (i, matcher) in match_subject_alt_names.iter().enumerate() {
+    for (i, matcher) in untyped.iter().enumerate() {
         names.push(SanMatch { kind: SanKind::Any, matcher: matchers::string(matcher, &list_path.index(i))? });
     }
-    Ok((trusted_ca.as_ref(), names))
+    Ok(names)
 }
 
 fn typed_name(message: &SubjectAltNameMatcher, path: &Path<'_>) -> Result<SanMatch, Rejection> {
@@ -101,9 +158,12 @@ fn typed_name(message: &SubjectAltNameMatcher, path: &Path<'_>) -> Result<SanMat
     let kind = match SanType::try_from(*san_type) {
         Ok(SanType::Dns) => SanKind::Dns,
         Ok(SanType::Uri) => SanKind::Uri,
+        Ok(SanType::IpAddress) => SanKind::Ip,
+        Ok(SanType::Email) => SanKind::Email,
         Ok(other) => {
             let message =
-                format_args!("{} is not supported; use DNS or URI", other.as_str_name()).to_string();
+                format_args!("{} is not supported; use DNS, URI, IP_ADDRESS or EMAIL", other.as_str_name())
+                    .to_string();
             return Err(path.field("san_type").reject(message));
         }
         Err(_) => return Err(path.field("san_type").reject(fields::unknown_enum(*san_type))),
@@ -112,28 +172,35 @@ fn typed_name(message: &SubjectAltNameMatcher, path: &Path<'_>) -> Result<SanMat
     Ok(SanMatch { kind, matcher: matchers::string(fields::message(matcher, &path)?, &path)? })
 }
 
-/// The authorities of a PEM bundle.
-pub(in super::super) fn roots(source: &DataSource, path: &Path<'_>) -> Result<RootCertStore, Rejection> {
-    let pem = data_source::read(source, path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| path.reject(format_args!("not valid PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| path.reject(format_args!("not a usable certificate: {error}")))?;
-    }
-    if roots.is_empty() {
-        return Err(path.reject("holds no PEM certificate"));
-    }
-    Ok(roots)
+/// The certificates of a PEM bundle.
+fn bundle(
+    source: &DataSource,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<CertificateDer<'static>>, Rejection> {
+    let pem = data_source::watched(source, path, scope)?;
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| path.reject(format_args!("not valid PEM: {error}")))
 }
 
-/// The first authority of a PEM bundle, to be shown.
-fn first(source: &DataSource, path: &Path<'_>) -> Result<ShownCertificate, Rejection> {
-    let pem = data_source::read(source, path)?;
-    let der = CertificateDer::from_pem_slice(&pem)
-        .map_err(|error| path.reject(format_args!("not valid PEM: {error}")))?;
-    Ok(ShownCertificate { path: data_source::place(source).into(), der })
+fn revocation_lists(
+    source: &DataSource,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Vec<webpki::CertRevocationList<'static>>, Rejection> {
+    let pem = data_source::watched(source, path, scope)?;
+    let mut lists = Vec::new();
+    for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
+        let list = list.map_err(|error| path.reject(format_args!("not valid PEM: {error}")))?;
+        let list = OwnedCertRevocationList::from_der(&list)
+            .map_err(|error| path.reject(format_args!("not a usable revocation list: {error}")))?;
+        lists.push(list.into());
+    }
+    if lists.is_empty() {
+        return Err(path.reject("holds no PEM revocation list"));
+    }
+    Ok(lists)
 }
 
 /// The secret's context merged onto the default one, as protobuf merges: single values of the secret win,
