@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod ads;
+pub mod ca;
 pub mod cli;
 pub mod demo;
 pub mod diagnostics;

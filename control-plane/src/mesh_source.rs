@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::ca::Subject;
 use crate::diagnostics::{Report, Severity};
 use crate::graph::{Graph, Proxy};
-use crate::model::NodeId;
+use crate::model::{NodeId, ServiceDiscovery};
 use crate::picture::topology::Topology;
 use crate::snapshot::{Audience, NoResources, NodeResources, ResourceSource, UnknownNode};
 use crate::translate::{GrpcClient, Resources, TranslateOptions, grpc_client, translate};
@@ -86,6 +87,16 @@ impl MeshSource {
         &self.refused
     }
 
+    /// Whom a certificate of the node with this id is for.
+    pub fn subject(&self, node_id: &str) -> Option<Subject> {
+        let proxy = self.graph.resolve(node_id).ok()?;
+        let hosts = match &proxy {
+            Proxy::Node(_, node) => node.spec.service_discovery.as_ref().map(discovered_as),
+            Proxy::Gateway(..) => None,
+        };
+        Some(Subject { uri: proxy.id().spiffe_id(), hosts: hosts.into_iter().collect() })
+    }
+
     fn of_proxy(&self, id: &str) -> Option<Result<NodeResources, NoResources>> {
         if let Some(served) = self.proxies.get(id) {
             return Some(Ok(served.resources.clone()));
@@ -135,6 +146,14 @@ impl ResourceSource for MeshSource {
                 resources.ok_or_else(|| unknown("a gRPC client without a proxy is a virtual node").into())
             }
         }
+    }
+}
+
+/// The name that callers find a node by: what App Mesh expects in its certificate.
+fn discovered_as(discovery: &ServiceDiscovery) -> String {
+    match discovery {
+        ServiceDiscovery::Dns { hostname, .. } => hostname.trim_end_matches('.').to_owned(),
+        ServiceDiscovery::CloudMap { namespace, service, .. } => format!("{service}.{namespace}"),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub admin: Option<Address>,
     /// Whether discovery may be offered, unencrypted and unauthenticated, to other hosts.
     pub insecure_plaintext: bool,
+    /// Whether private keys are among what is served: never to other hosts in plain text.
+    pub serves_secrets: bool,
     /// Limits and waits of each discovery stream.
     pub streams: Policy,
     /// Limits and times of connections.
@@ -46,6 +48,7 @@ impl Config {
             xds,
             admin,
             insecure_plaintext: false,
+            serves_secrets: false,
             streams: Policy::default(),
             connections: ConnectionPolicy::default(),
             max_streams: 20_000,
@@ -78,6 +81,11 @@ pub enum StartError {
          authenticated; bind to a loopback address or to unix:/PATH, or accept the risk with --insecure-plaintext-xds"
     )]
     Exposed(Address),
+    /// Private keys would be open to other hosts.
+    #[error(
+        "refusing to serve certificates of the mesh on {0}: other hosts can reach it, and the connection is not encrypted"
+    )]
+    Secrets(Address),
 }
 
 /// What was bound.
@@ -183,6 +191,9 @@ async fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in &config.xds {
         let listener = bind(address).await?;
+        if listener.is_exposed() && config.serves_secrets {
+            return Err(StartError::Secrets(listener.address()));
+        }
         if listener.is_exposed() && !config.insecure_plaintext {
             return Err(StartError::Exposed(listener.address()));
         }

@@ -128,6 +128,7 @@ fn dialled_directly_on_other_addresses() {
         egress_port: 18001,
         bind_address: Some("127.0.0.1".parse().unwrap()),
         applications: BTreeMap::from([(8080, "127.0.0.1:28080".parse().unwrap())]),
+        mesh_ca: false,
         endpoints: BTreeMap::from([(("back-v1".to_owned(), 8081), vec!["127.0.0.1:38081".parse().unwrap()])]),
     };
     compare("shop.front.explicit", &resources(&graph, "front", &options));
@@ -156,6 +157,12 @@ fn what_cannot_be_provided_refuses_the_proxies_that_need_it_and_no_other() {
             translate(&graph, &graph.resolve(node).unwrap(), &TranslateOptions::default(), &mut report);
         assert_eq!((resources.is_some(), report.has_errors()), (served, !served), "{node}");
     }
+    let options = TranslateOptions { mesh_ca: true, ..TranslateOptions::default() };
+    let mut report = Report::default();
+    let issued = translate(&graph, &graph.resolve("secure").unwrap(), &options, &mut report).unwrap();
+    check(&issued);
+    assert!(to_json(&issued).to_string().contains("outrigger:identity"));
+    assert!(report.sorted().iter().any(|finding| finding.code == "tls-mesh-ca"), "{:?}", report.sorted());
 }
 
 #[test]

@@ -96,17 +96,7 @@ impl Authority {
 
     /// A client that trusts this authority, offers these protocols, and has an identity or none.
     pub fn client(&self, protocols: &[&str], identity: Option<&Identity>) -> Result<ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate().as_bytes())?)?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut config = match identity {
-            Some(identity) => builder.with_client_auth_cert(identity.chain()?, identity.private_key()?)?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Ok(config)
+        client_of(&self.certificate(), protocols, identity)
     }
 }
 
@@ -157,6 +147,21 @@ impl Identity {
     fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
         Ok(PrivateKeyDer::from_pem_slice(self.key.as_bytes())?)
     }
+}
+
+/// A client that trusts this authority, given as PEM.
+pub fn client_of(root: &str, protocols: &[&str], identity: Option<&Identity>) -> Result<ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain()?, identity.private_key()?)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Ok(config)
 }
 
 /// A TLS connection from `place` to `address`, asking for `name`; the handshake's refusal is the error.

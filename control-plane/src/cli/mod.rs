@@ -2,8 +2,10 @@
 //!
 //! Owns arguments, exit codes and where output goes. It does not know formats or the mesh.
 
+pub mod ca;
 pub mod check;
 pub mod demo;
+mod identity;
 mod listening;
 pub mod serve;
 pub mod show;
@@ -34,6 +36,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Replace the root of a mesh that issues its own certificates
+    Ca(ca::CaArgs),
     /// Validate definitions
     Check(check::CheckArgs),
     /// Run control plane, sidecars and sample services on loopback
@@ -51,6 +55,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Ca(args) => ca::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::DemoSidecar(args) => demo::become_sidecar(&args),

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::SourceArgs;
+use super::identity::{Identity, IdentityArgs};
 use super::listening::ListeningArgs;
 use crate::ads::registry::HeldBack;
 use crate::diagnostics::{Diagnostic, Report, Severity};
@@ -23,6 +24,7 @@ use crate::mesh_source::{MeshSource, Refused};
 use crate::metrics::Reload;
 use crate::server::{Addresses, Config, ControlPlane};
 use crate::source::{files, load};
+use crate::translate::TranslateOptions;
 use crate::watch::{Pace, Watcher};
 
 /// Arguments of `serve`.
@@ -41,6 +43,8 @@ pub struct ServeArgs {
     /// Serve xDS to other hosts although connections are neither encrypted nor authenticated
     #[arg(long)]
     insecure_plaintext_xds: bool,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// Write the bound addresses to this file, as they are printed
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
@@ -91,14 +95,16 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let mut source = reading.read(None).await?;
     let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
     config.insecure_plaintext = args.insecure_plaintext_xds;
-    let plane = ControlPlane::start(config, source.clone()).await?;
+    let identity = Identity::open(&args.identity, &mut config)?;
+    let plane = ControlPlane::start(config, identity.secured(&source)).await?;
     report(&source, &plane);
     announce(plane.addresses(), args.address_file.as_deref())?;
     tracing::info!(proxies = source.node_ids().count(), "the definitions are served");
     loop {
         tokio::select! {
             () = stopped(&mut terminate, &mut interrupt) => break,
-            () = watcher.changed() => reload(&reading, &plane, &mut source).await,
+            () = watcher.changed() => reload(&reading, &plane, &identity, &mut source).await,
+            () = identity.changed() => plane.update(identity.secured(&source)),
         }
     }
     tracing::info!("stopping");
@@ -117,13 +123,18 @@ async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn reload(reading: &Arc<Reading>, plane: &ControlPlane, current: &mut Arc<MeshSource>) {
+async fn reload(
+    reading: &Arc<Reading>,
+    plane: &ControlPlane,
+    identity: &Identity,
+    current: &mut Arc<MeshSource>,
+) {
     match reading.read(Some(Arc::clone(current))).await {
         Ok(source) => {
             report(&source, plane);
             *current = Arc::clone(&source);
             let proxies = source.node_ids().count();
-            plane.update(source);
+            plane.update(identity.secured(&source));
             tracing::info!(proxies, "the definitions have changed and are served");
         }
         Err(error) => {
@@ -151,13 +162,19 @@ type Said = (&'static str, String);
 struct Reading {
     source: SourceArgs,
     listening: ListeningArgs,
+    mesh_ca: bool,
     /// Warnings of the last time, wherever they were.
     told: Mutex<HashSet<Said>>,
 }
 
 impl Reading {
     fn of(args: &ServeArgs) -> Self {
-        Self { source: args.source.clone(), listening: args.listening.clone(), told: Mutex::default() }
+        Self {
+            source: args.source.clone(),
+            listening: args.listening.clone(),
+            mesh_ca: args.identity.has_ca(),
+            told: Mutex::default(),
+        }
     }
 
     /// Reads on a thread that may block. Proxies that cannot be translated keep their part of `before`.
@@ -171,7 +188,7 @@ impl Reading {
         let loaded = load(&files, &self.source.options(Severity::Error));
         let mut report = loaded.report;
         let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
-        let source = MeshSource::new(graph, |_| Some(self.listening.options()), before, &mut report);
+        let source = MeshSource::new(graph, |_| Some(self.options()), before, &mut report);
         self.tell(&report);
         let Some(source) = source else {
             return Err(format!("{} errors in the definitions", report.count(Severity::Error)).into());
@@ -181,6 +198,10 @@ impl Reading {
             tracing::error!("{id} cannot be given what its definitions ask for, {fate}: {}", refused.reason);
         }
         Ok(Arc::new(source))
+    }
+
+    fn options(&self) -> TranslateOptions {
+        TranslateOptions { mesh_ca: self.mesh_ca, ..self.listening.options() }
     }
 
     fn tell(&self, report: &Report) {

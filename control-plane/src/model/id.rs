@@ -44,6 +44,16 @@ impl NodeId {
     }
 }
 
+impl NodeId {
+    /// The SPIFFE id: `spiffe://<mesh>/virtualNode/<name>`, `spiffe://<mesh>.<owner>/...` in a shared mesh, and the
+    /// same with `virtualGateway`. Trust domains are lower case (SPIFFE ID, section 2.1).
+    pub fn spiffe_id(&self) -> String {
+        let mesh = self.mesh.name.to_ascii_lowercase();
+        let owner = self.mesh.owner.as_ref().map(|owner| format!(".{owner}")).unwrap_or_default();
+        format!("spiffe://{mesh}{owner}/{}/{}", self.kind.arn_segment(), self.name)
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "mesh/{}/{}/{}", self.mesh, self.kind.arn_segment(), self.name)
@@ -120,6 +130,13 @@ mod tests {
         ] {
             assert_eq!(parse(bad), "refused", "{bad}");
         }
+    }
+
+    #[test]
+    fn spiffe_ids_name_mesh_and_resource() {
+        let spiffe = |text| NodeId::parse(text).unwrap().spiffe_id();
+        assert_eq!(spiffe("mesh/Shop/virtualNode/Cart"), "spiffe://shop/virtualNode/Cart");
+        assert_eq!(spiffe("mesh/shop@1/virtualGateway/edge"), "spiffe://shop.1/virtualGateway/edge");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use prost::Message as _;
+use zeroize::Zeroizing;
 
 use outrigger_xds_protos::canonical;
 use outrigger_xds_protos::v3::wkt::Any;
@@ -59,7 +60,12 @@ impl Builder {
             return Ok(known);
         }
         let children = references::references(type_url, message).map_err(|e| fail(e.to_string()))?;
-        let resource = Arc::new(Resource { name: name.into(), version, any: Bytes::from(any), children });
+        // What holds a private key is wiped when the last snapshot that has it goes.
+        let any = match *type_url == TypeUrl::SECRET {
+            true => Bytes::from_owner(Zeroizing::new(any)),
+            false => Bytes::from(any),
+        };
+        let resource = Arc::new(Resource { name: name.into(), version, any, children });
         self.known().insert(key, Arc::downgrade(&resource));
         Ok(resource)
     }

@@ -30,6 +30,12 @@ impl NodeResources {
         self.types.get_mut(type_url).is_some_and(|names| names.remove(name).is_some())
     }
 
+    /// Whether any message holds this text.
+    pub fn mention(&self, text: &str) -> bool {
+        let holds = |message: &Vec<u8>| message.windows(text.len()).any(|window| window == text.as_bytes());
+        self.types.values().flat_map(BTreeMap::values).any(holds)
+    }
+
     /// Everything, types in push order and names in order.
     pub fn iter(&self) -> impl Iterator<Item = (&TypeUrl, &BTreeMap<String, Vec<u8>>)> {
         self.types.iter()

@@ -10,7 +10,7 @@ use super::gateway_route::{self, PORT_HEADER, SERVICE_HEADER};
 use super::listener::{self, Inspect};
 use super::options::TranslateOptions;
 use super::outbound::Outbound;
-use super::{Resources, cluster, http, matching, message, names, route};
+use super::{Resources, cluster, http, matching, message, names, route, tls};
 use crate::diagnostics::Report;
 use crate::graph::service::{self, ServicePort};
 use crate::graph::{Graph, MeshGraph};
@@ -75,6 +75,7 @@ impl<'g> Gateway<'g> {
             listener::chain(Some(port), filter, None),
             l.tls.as_ref(),
             mapping.protocol,
+            tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca },
             report,
         );
         resources.add_listener(listener);

@@ -90,10 +90,11 @@ pub fn terminate(
     plain: FilterChain,
     tls: Option<&ListenerTls>,
     protocol: Protocol,
+    scene: tls::Scene<'_>,
     report: &mut Report,
 ) -> Vec<FilterChain> {
     let Some(tls) = tls.filter(|tls| tls.mode != TlsMode::Disabled) else { return vec![plain] };
-    let Some(socket) = tls::downstream(tls, protocol, report) else { return Vec::new() };
+    let Some(socket) = tls::downstream(tls, protocol, scene, report) else { return Vec::new() };
     let encrypted = FilterChain { transport_socket: Some(socket), ..plain.clone() };
     if tls.mode == TlsMode::Permissive {
         vec![for_transport(encrypted, "tls"), for_transport(plain, "raw_buffer")]

@@ -6,7 +6,7 @@ use outrigger_xds_protos::v3::listener::FilterChain;
 use super::listener::{self, Inspect};
 use super::options::{Listening, TranslateOptions};
 use super::outbound::{self, Outbound};
-use super::{Resources, cluster, http, message, names, route};
+use super::{Resources, cluster, http, message, names, route, tls};
 use crate::diagnostics::Report;
 use crate::graph::{Graph, MeshGraph};
 use crate::model::{
@@ -107,7 +107,14 @@ impl Inbound<'_> {
             http::tcp_proxy(&stats, vec![(name, 1)], tcp_idle(l), log)
         };
         let port = (!self.options.is_explicit()).then_some(mapping.port);
-        listener::terminate(listener::chain(port, filter, None), l.tls.as_ref(), mapping.protocol, report)
+        let scene = tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca };
+        listener::terminate(
+            listener::chain(port, filter, None),
+            l.tls.as_ref(),
+            mapping.protocol,
+            scene,
+            report,
+        )
     }
 }
 

@@ -31,6 +31,8 @@ pub struct TranslateOptions {
     pub bind_address: Option<IpAddr>,
     /// Where the node's own application listens, by listener port. Absent: loopback and the same port.
     pub applications: BTreeMap<u16, SocketAddr>,
+    /// Whether what definitions have in AWS Certificate Manager comes from the mesh's own authority.
+    pub mesh_ca: bool,
     /// Addresses of other nodes' proxies, by node name and listener port, in place of their service discovery.
     pub endpoints: BTreeMap<(String, u16), Vec<SocketAddr>>,
 }
@@ -42,6 +44,7 @@ impl Default for TranslateOptions {
             egress_port: 15001,
             bind_address: None,
             applications: BTreeMap::new(),
+            mesh_ca: false,
             endpoints: BTreeMap::new(),
         }
     }

@@ -68,7 +68,8 @@ impl<'g> Outbound<'g> {
     ) {
         for target in port.targets(self.mesh) {
             let name = route::target_cluster(self.mesh, &target);
-            let Ok(socket) = tls::upstream(policy, &target, report) else { continue };
+            let scene = tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca };
+            let Ok(socket) = tls::upstream(policy, &target, scene, report) else { continue };
             match resources.clusters.get(&name) {
                 None => cluster::add_target(self.graph, self.mesh, &target, socket, self.options, resources),
                 Some(first) if first.transport_socket != socket => {

@@ -1,7 +1,9 @@
 //! TLS of listeners and clusters.
 //!
 //! Files and secrets of the local SDS server are passed on as they are. What AWS Certificate Manager holds cannot
-//! be fetched, so a proxy that needs it is refused.
+//! be fetched: with an authority of the mesh's own it is that one's identities and roots instead, told by a finding, and
+//! without one a proxy that needs it is refused. Definitions may also name the authority's secrets themselves, as
+//! `sds` secrets called [`IDENTITY`] and [`TRUST`]; those come over the aggregated stream.
 
 use outrigger_xds_protos::any::Typed;
 use outrigger_xds_protos::v3::core::api_config_source::ApiType;
@@ -23,29 +25,50 @@ use outrigger_xds_protos::v3::tls::{
     SubjectAltNameMatcher, TlsCertificate, UpstreamTlsContext,
 };
 
-use super::message::{boolean, packed};
+use super::message::{ads, boolean, packed};
 use super::names;
+use crate::ca::{IDENTITY, TRUST};
 use crate::diagnostics::{Position, Report};
 use crate::graph::service::Target;
 use crate::model::{
-    CertificateFiles, ClientCertificate, ClientTls, ListenerCertificate, ListenerTls, Protocol,
-    ServiceDiscovery, TlsMode, Trust, Validation,
+    CertificateFiles, ClientCertificate, ClientTls, Kind, ListenerCertificate, ListenerTls, MeshId, NodeId,
+    Protocol, ServiceDiscovery, TlsMode, Trust, Validation,
 };
 
+/// The mesh as TLS settings see it.
+#[derive(Clone, Copy)]
+pub struct Scene<'g> {
+    /// Which.
+    pub mesh: &'g MeshId,
+    /// Whether it has an authority of its own.
+    pub has_ca: bool,
+}
+
 /// The socket of a listener that terminates TLS. `None`: refused, the report says why.
-pub fn downstream(tls: &ListenerTls, protocol: Protocol, report: &mut Report) -> Option<TransportSocket> {
+pub fn downstream(
+    tls: &ListenerTls,
+    protocol: Protocol,
+    scene: Scene<'_>,
+    report: &mut Report,
+) -> Option<TransportSocket> {
     let mut common = CommonTlsContext { alpn_protocols: alpn(protocol), ..Default::default() };
     match &tls.certificate {
         ListenerCertificate::File(files) => common.tls_certificates = vec![certificate(files)],
         ListenerCertificate::Sds(name) => common.tls_certificate_sds_secret_configs = vec![secret(name)],
+        ListenerCertificate::Acm { at, .. } if scene.has_ca => {
+            let message = "the mesh's own authority issues the certificate in place of AWS Certificate Manager; callers \
+                           from outside the mesh must trust its root";
+            report.warn(at, "tls-mesh-ca", message);
+            common.tls_certificate_sds_secret_configs = vec![mesh_secret(IDENTITY)];
+        }
         ListenerCertificate::Acm { at, .. } => {
             refuse(at, "tls.certificate.acm", report);
             return None;
         }
     }
     if let Some(validation) = &tls.validation {
-        common.validation_context_type =
-            Some(context(validation, &validation.subject_alternative_names, report)?);
+        let names = names_of(&validation.subject_alternative_names);
+        common.validation_context_type = Some(context(validation, names, scene, report)?);
     }
     let required = tls.validation.is_some() && tls.mode == TlsMode::Strict;
     let message = DownstreamTlsContext {
@@ -60,6 +83,7 @@ pub fn downstream(tls: &ListenerTls, protocol: Protocol, report: &mut Report) ->
 pub fn upstream(
     policy: Option<&ClientTls>,
     target: &Target<'_>,
+    scene: Scene<'_>,
     report: &mut Report,
 ) -> Result<Option<TransportSocket>, ()> {
     let mapping = target.listener.port_mapping;
@@ -67,14 +91,19 @@ pub fn upstream(
     let offered = target.listener.tls.as_ref().filter(|tls| tls.mode != TlsMode::Disabled);
     match (policy.filter(covers), offered) {
         (Some(policy), offered) if policy.enforce.unwrap_or(true) || offered.is_some() => {
-            by_policy(policy, target, report).map(Some).ok_or(())
+            by_policy(policy, target, scene, report).map(Some).ok_or(())
         }
-        (None, Some(offered)) => unvalidated(offered, mapping.protocol, report).map(Some).ok_or(()),
+        (None, Some(offered)) => without_policy(offered, target, scene, report).map(Some).ok_or(()),
         _ => Ok(None),
     }
 }
 
-fn by_policy(policy: &ClientTls, target: &Target<'_>, report: &mut Report) -> Option<TransportSocket> {
+fn by_policy(
+    policy: &ClientTls,
+    target: &Target<'_>,
+    scene: Scene<'_>,
+    report: &mut Report,
+) -> Option<TransportSocket> {
     let mut common = CommonTlsContext {
         alpn_protocols: alpn(target.listener.port_mapping.protocol),
         ..Default::default()
@@ -82,22 +111,78 @@ fn by_policy(policy: &ClientTls, target: &Target<'_>, report: &mut Report) -> Op
     match &policy.certificate {
         Some(ClientCertificate::File(files)) => common.tls_certificates = vec![certificate(files)],
         Some(ClientCertificate::Sds(name)) => common.tls_certificate_sds_secret_configs = vec![secret(name)],
+        // Shown only when the server asks.
+        None if is_mesh_trust(&policy.validation.trust)
+            || scene.has_ca && is_acm(&policy.validation.trust) =>
+        {
+            common.tls_certificate_sds_secret_configs = vec![mesh_secret(IDENTITY)];
+        }
         None => {}
     }
-    let names = &policy.validation.subject_alternative_names;
-    let names = if names.is_empty() { discovery_name(target) } else { names.clone() };
-    common.validation_context_type = Some(context(&policy.validation, &names, report)?);
+    let validation = &policy.validation;
+    let given = &validation.subject_alternative_names;
+    let names = match &validation.trust {
+        Trust::Acm { at, .. } if scene.has_ca => {
+            tell_of_mesh_trust(at, given, report);
+            vec![spiffe(target, scene)]
+        }
+        trust if given.is_empty() && is_mesh_trust(trust) => vec![spiffe(target, scene)],
+        _ if given.is_empty() => names_of(&discovery_name(target)),
+        _ => names_of(given),
+    };
+    common.validation_context_type = Some(context(validation, names, scene, report)?);
     Some(socket(&UpstreamTlsContext { common_tls_context: Some(common), ..Default::default() }))
 }
 
-/// A server with TLS and a caller without policy: encrypted, and for certificates from files not validated.
-fn unvalidated(offered: &ListenerTls, protocol: Protocol, report: &mut Report) -> Option<TransportSocket> {
-    if let ListenerCertificate::Acm { at, .. } = &offered.certificate {
-        refuse(at, "tls.certificate.acm", report);
-        return None;
+/// A server with TLS and a caller without policy: validated when the mesh issued the certificate, else encrypted only.
+fn without_policy(
+    offered: &ListenerTls,
+    target: &Target<'_>,
+    scene: Scene<'_>,
+    report: &mut Report,
+) -> Option<TransportSocket> {
+    let protocol = target.listener.port_mapping.protocol;
+    let mut common = CommonTlsContext { alpn_protocols: alpn(protocol), ..Default::default() };
+    match &offered.certificate {
+        ListenerCertificate::Acm { at, .. } if !scene.has_ca => {
+            refuse(at, "tls.certificate.acm", report);
+            return None;
+        }
+        ListenerCertificate::Sds(name) if name != IDENTITY => {}
+        ListenerCertificate::File(_) => {}
+        ListenerCertificate::Acm { .. } | ListenerCertificate::Sds(_) => {
+            common.validation_context_type = Some(mesh_context(vec![spiffe(target, scene)]));
+            common.tls_certificate_sds_secret_configs = vec![mesh_secret(IDENTITY)];
+        }
     }
-    let common = CommonTlsContext { alpn_protocols: alpn(protocol), ..Default::default() };
     Some(socket(&UpstreamTlsContext { common_tls_context: Some(common), ..Default::default() }))
+}
+
+fn tell_of_mesh_trust(at: &Position, given: &[String], report: &mut Report) {
+    let instead = match given {
+        [] => "",
+        _ => ", by its identity in the mesh and not by subjectAlternativeNames",
+    };
+    let message = format!(
+        "servers are checked against the mesh's own authority in place of AWS Certificate Manager{instead}; a server \
+         whose certificate the mesh has not issued is refused"
+    );
+    report.warn(at, "tls-mesh-ca", message);
+}
+
+fn is_acm(trust: &Trust) -> bool {
+    matches!(trust, Trust::Acm { .. })
+}
+
+fn is_mesh_trust(trust: &Trust) -> bool {
+    matches!(trust, Trust::Sds(name) if name == TRUST)
+}
+
+/// The identity of a target: stronger than any of its names, and always in a certificate of the mesh.
+fn spiffe(target: &Target<'_>, scene: Scene<'_>) -> SubjectAltNameMatcher {
+    let id =
+        NodeId { mesh: scene.mesh.clone(), kind: Kind::VirtualNode, name: target.node.meta.name.clone() };
+    alternative_name(&id.spiffe_id())
 }
 
 /// The name that a server's certificate must carry when the policy names none.
@@ -109,27 +194,45 @@ fn discovery_name(target: &Target<'_>) -> Vec<String> {
     }
 }
 
-fn context(validation: &Validation, names: &[String], report: &mut Report) -> Option<ValidationContextType> {
-    let names: Vec<SubjectAltNameMatcher> = names.iter().map(|n| alternative_name(n)).collect();
-    let by_name = CertificateValidationContext { match_typed_subject_alt_names: names, ..Default::default() };
+fn names_of(names: &[String]) -> Vec<SubjectAltNameMatcher> {
+    names.iter().map(|name| alternative_name(name)).collect()
+}
+
+fn context(
+    validation: &Validation,
+    names: Vec<SubjectAltNameMatcher>,
+    scene: Scene<'_>,
+    report: &mut Report,
+) -> Option<ValidationContextType> {
     match &validation.trust {
         Trust::File(path) => {
-            let context = CertificateValidationContext { trusted_ca: Some(file(path)), ..by_name };
-            Some(ValidationContextType::ValidationContext(context))
-        }
-        Trust::Sds(name) => {
-            let context = CombinedCertificateValidationContext {
-                default_validation_context: Some(by_name),
-                validation_context_sds_secret_config: Some(secret(name)),
+            let context = CertificateValidationContext {
+                trusted_ca: Some(file(path)),
+                match_typed_subject_alt_names: names,
                 ..Default::default()
             };
-            Some(ValidationContextType::CombinedValidationContext(context))
+            Some(ValidationContextType::ValidationContext(context))
         }
+        Trust::Sds(name) => Some(combined(names, secret(name))),
+        Trust::Acm { .. } if scene.has_ca => Some(mesh_context(names)),
         Trust::Acm { at, .. } => {
             refuse(at, "validation.trust.acm", report);
             None
         }
     }
+}
+
+fn mesh_context(names: Vec<SubjectAltNameMatcher>) -> ValidationContextType {
+    combined(names, mesh_secret(TRUST))
+}
+
+fn combined(names: Vec<SubjectAltNameMatcher>, secret: SdsSecretConfig) -> ValidationContextType {
+    let by_name = CertificateValidationContext { match_typed_subject_alt_names: names, ..Default::default() };
+    ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+        default_validation_context: Some(by_name),
+        validation_context_sds_secret_config: Some(secret),
+        ..Default::default()
+    })
 }
 
 fn alternative_name(name: &str) -> SubjectAltNameMatcher {
@@ -151,8 +254,16 @@ fn file(path: &str) -> DataSource {
     DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
 }
 
-/// A secret of the local SDS server.
+/// A secret of the mesh's own authority, which comes over the aggregated stream.
+fn mesh_secret(name: &str) -> SdsSecretConfig {
+    SdsSecretConfig { name: name.to_owned(), sds_config: Some(ads()) }
+}
+
+/// A secret of the local SDS server, unless it is the mesh's.
 fn secret(name: &str) -> SdsSecretConfig {
+    if [IDENTITY, TRUST].contains(&name) {
+        return mesh_secret(name);
+    }
     let service = GrpcService {
         target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
             cluster_name: names::SDS_CLUSTER.to_owned(),
@@ -192,7 +303,7 @@ fn socket<M: Typed>(message: &M) -> TransportSocket {
 fn refuse(at: &Position, field: &str, report: &mut Report) {
     let message = format!(
         "{field} needs AWS Certificate Manager, which is not asked; proxies that use it get no configuration, give \
-         the certificate as file or sds"
+         the certificate as file or sds, or let the mesh issue it: serve --mesh-ca DIRECTORY"
     );
     report.error(at, "tls-acm", message);
 }

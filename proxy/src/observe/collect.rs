@@ -2,17 +2,13 @@
 //! Refreshed before statistics are read and at every flush.
 
 use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use super::expiry;
 use crate::config::cluster::{Cluster, CoarseHealth, HostSet};
 use crate::config::live::Breakers;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::{Gauge, Registry, SharedShard};
 use crate::stats::scope::{RemainingStats, ServerStats};
-
-/// What Envoy shows where there is no certificate.
-const NO_CERTIFICATE: u64 = u32::MAX as u64;
 
 /// Resident and anonymous memory of the process, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,10 +113,7 @@ impl Collector {
         let _one = self.running.lock();
         let shard = self.registry.shared();
         self.server_gauges(shard);
-        let snapshot = self.snapshots.current();
-        let days = expiry::days_until_first(&snapshot, SystemTime::now()).unwrap_or(NO_CERTIFICATE);
-        shard.gauge_set(self.server.days_until_first_cert_expiring, days as i64);
-        for cluster in snapshot.clusters.iter().flatten() {
+        for cluster in self.snapshots.current().clusters.iter().flatten() {
             cluster_gauges(shard, &cluster.config);
             health_gauges(shard, &cluster.config, &cluster.hosts);
             table_gauges(shard, &cluster.config, &cluster.hosts);

@@ -26,11 +26,11 @@ pub fn certificates(snapshot: &Snapshot) -> impl Iterator<Item = &ShownCertifica
     shown.flat_map(|shown| shown.own.iter().chain(&shown.authorities))
 }
 
-/// Whole days until the first one expires; `None` without any.
-pub fn days_until_first(snapshot: &Snapshot, now: SystemTime) -> Option<u64> {
+/// Whole days until the first one expires, 0 once it has; Envoy's `u32::MAX` without any.
+pub fn days_until_first(snapshot: &Snapshot, now: SystemTime) -> u64 {
     let ends = certificates(snapshot).filter_map(|certificate| certificate.validity).map(|(_, until)| until);
-    let left = ends.min()?.duration_since(now).unwrap_or_default();
-    Some(left.as_secs() / DAY.as_secs())
+    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
+    ends.min().map_or(u32::MAX.into(), |until| left(until).as_secs() / DAY.as_secs())
 }
 
 /// Warns about certificates that are close to their end, for as long as the process.

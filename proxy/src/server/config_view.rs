@@ -1,8 +1,6 @@
 //! The configuration as admin shows it: the bootstrap and what the xDS driver holds.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -74,7 +72,7 @@ impl ConfigView for DriverView {
 }
 
 /// Certificates of listeners and clusters in effect.
-pub(super) fn certificates(snapshot: &Snapshot) -> Vec<CertificatePair> {
+fn certificates(snapshot: &Snapshot) -> Vec<CertificatePair> {
     let chains = snapshot
         .listeners
         .iter()
@@ -83,32 +81,4 @@ pub(super) fn certificates(snapshot: &Snapshot) -> Vec<CertificatePair> {
     let servers = chains.filter_map(|chain| chain.tls.as_ref()).map(|tls| &tls.shown);
     let clusters = snapshot.clusters.iter().flatten().filter_map(|slot| slot.config.tls.as_ref());
     servers.chain(clusters.map(|tls| &tls.shown)).map(x509::pair).collect()
-}
-
-/// When the first certificate expires. Reading certificates costs, so a changed configuration shows here after
-/// [`Expiry::LATER`] at the latest.
-#[derive(Debug, Default)]
-pub(super) struct Expiry {
-    known: Mutex<Option<(Instant, Option<SystemTime>)>>,
-}
-
-impl Expiry {
-    const LATER: Duration = Duration::from_secs(30);
-
-    /// Days until the first of the certificates in effect expires, 0 once it has; Envoy's `u32::MAX` without any.
-    pub(super) fn days(&self, snapshot: &Snapshot) -> u64 {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = match *known {
-            Some((read, first)) if read.elapsed() < Self::LATER => first,
-            _ => {
-                let all = certificates(snapshot).into_iter();
-                let all = all.flat_map(|pair| pair.ca_cert.into_iter().chain(pair.cert_chain));
-                let first = all.map(|certificate| certificate.expiration_time).min();
-                *known = Some((Instant::now(), first)).filter(|_| snapshot.generation > 0);
-                first
-            }
-        };
-        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        first.map_or(u32::MAX.into(), |at| left(at).as_secs() / 86_400)
-    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
 use outrigger_xds_protos::json::{self, Secrets};
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
-use super::config_view::{DriverView, Expiry};
+use super::config_view::DriverView;
 use super::dial::Dialler;
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
 use super::process::Lifecycle;
@@ -313,11 +313,11 @@ impl Server {
         workers: usize,
     ) -> Arc<Collector> {
         let (lifecycle, progress) = (self.lifecycle.clone(), self.workers.progress().clone());
-        let (published, expiry) = (snapshots.clone(), Expiry::default());
+        let published = snapshots.clone();
         let vitals = move || Vitals {
             state: lifecycle.state() as u8,
             connections: progress.connections(),
-            days_until_expiry: expiry.days(&published.current()),
+            days_until_expiry: expiry::days_until_first(&published.current(), SystemTime::now()),
         };
         Arc::new(Collector::new(registry, snapshots, started, Constants::of(workers), Box::new(vitals)))
     }

@@ -51,8 +51,8 @@ fn client(tls: &ClientTls, report: &mut Report) {
 
 fn acm(at: &Place, what: &str, report: &mut Report) {
     let message = format!(
-        "{what} is in AWS Certificate Manager, which is not asked, so proxies that need it get no configuration; give \
-         it as file or sds"
+        "{what} is in AWS Certificate Manager, which is not asked; give it as file or sds, or let the mesh issue \
+         certificates (serve --mesh-ca), else proxies that need it get no configuration"
     );
     report.warn(at, "tls-acm", message);
 }

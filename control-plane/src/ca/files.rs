@@ -1,0 +1,72 @@
+//! A root replaced in three steps, each after the mesh has followed the one before: both are trusted in between.
+//!
+//! `prepare`: `next.pem` is trusted beside `root.pem`. `switch`: `next` becomes `root` and signs; the old one stays
+//! trusted as `previous.pem`. `retire`: `previous.pem` goes.
+
+use std::fs;
+use std::path::Path;
+
+use super::root::{CaError, ROOT, file, generate};
+
+const NEXT: &str = "next";
+const PREVIOUS: &str = "previous";
+
+/// Why a step was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It is not its turn.
+    #[error("{0}")]
+    Order(&'static str),
+    /// The files.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+}
+
+/// Makes the next root, trusted and not yet signing.
+///
+/// # Errors
+/// When there is one already, or the one before has not been retired.
+pub fn prepare(directory: &Path) -> Result<(), StepError> {
+    if !exists(directory, ROOT) {
+        return Err(StepError::Order("there is no root.pem here; `serve --mesh-ca` makes the first root"));
+    }
+    if exists(directory, NEXT) {
+        return Err(StepError::Order("next.pem is there already; switch to it"));
+    }
+    if exists(directory, PREVIOUS) {
+        return Err(StepError::Order("previous.pem is still trusted; retire it first"));
+    }
+    Ok(generate(directory, NEXT)?)
+}
+
+/// Lets the next root sign.
+///
+/// # Errors
+/// When there is none.
+pub fn switch(directory: &Path) -> Result<(), StepError> {
+    if !exists(directory, NEXT) {
+        return Err(StepError::Order("there is no next.pem; prepare one first, and let every proxy follow"));
+    }
+    // A reader in between finds a certificate and a key that do not match, and waits. The old key has signed its last.
+    for (from, to) in [("root.pem", "previous.pem"), ("next.pem", "root.pem"), ("next.key", "root.key")] {
+        let from = directory.join(from);
+        fs::rename(&from, directory.join(to)).map_err(|error| file(&from, error))?;
+    }
+    Ok(())
+}
+
+/// Forgets the root before.
+///
+/// # Errors
+/// When there is none.
+pub fn retire(directory: &Path) -> Result<(), StepError> {
+    if !exists(directory, PREVIOUS) {
+        return Err(StepError::Order("there is no previous.pem; there is nothing to retire"));
+    }
+    let path = directory.join("previous.pem");
+    Ok(fs::remove_file(&path).map_err(|error| file(&path, error))?)
+}
+
+fn exists(directory: &Path, name: &str) -> bool {
+    directory.join(format!("{name}.pem")).exists()
+}

@@ -1,0 +1,109 @@
+//! One certificate: an X.509 SVID with a key of its own.
+
+use std::time::{Duration, SystemTime};
+
+use outrigger_xds_protos::v3;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
+};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::root::{CaError, Root};
+
+/// Longest common name (RFC 5280, appendix A).
+const COMMON_NAME: usize = 64;
+
+/// Who a certificate is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The SPIFFE id, `spiffe://<mesh>/virtualNode/<name>` or that of a gateway.
+    pub uri: String,
+    /// Names and addresses that callers know it by.
+    pub hosts: Vec<String>,
+}
+
+impl Subject {
+    /// Tells certificates apart: with other names it is another certificate.
+    pub(super) fn key(&self) -> String {
+        format!("{} {}", self.uri, self.hosts.join(" "))
+    }
+}
+
+/// A certificate with its key. Its debug form shows neither.
+pub struct Issued {
+    chain: String,
+    key: Zeroizing<String>,
+    /// When it is to be replaced.
+    pub due: SystemTime,
+    /// When it ends.
+    pub until: SystemTime,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("due", &self.due).field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+impl Issued {
+    /// The certificate as PEM.
+    pub fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// Its key as PEM, PKCS#8.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// As a secret of this name.
+    pub(super) fn secret(&self, name: &str) -> v3::tls::Secret {
+        use v3::core::data_source::Specifier;
+        let inline = |text: &str| {
+            let specifier = Some(Specifier::InlineString(text.to_owned()));
+            Some(v3::core::DataSource { specifier, ..Default::default() })
+        };
+        let certificate = v3::tls::TlsCertificate {
+            certificate_chain: inline(&self.chain),
+            private_key: inline(&self.key),
+            ..Default::default()
+        };
+        v3::tls::Secret {
+            name: name.to_owned(),
+            r#type: Some(v3::tls::secret::Type::TlsCertificate(certificate)),
+        }
+    }
+}
+
+/// Issues a certificate that lives for `life` from now on and is due after two thirds of it, give or take a tenth:
+/// nodes that started together do not come back together.
+pub(super) fn issue(
+    root: &Root,
+    subject: &Subject,
+    life: Duration,
+    backdated: Duration,
+    now: SystemTime,
+) -> Result<Issued, CaError> {
+    let failed = |error: rcgen::Error| CaError::Signing(error.to_string());
+    let mut params = CertificateParams::new(subject.hosts.clone()).map_err(failed)?;
+    if !subject.uri.is_empty() {
+        let uri = subject.uri.as_str().try_into().map_err(failed)?;
+        params.subject_alt_names.push(SanType::URI(uri));
+    }
+    let name = subject.uri.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("outrigger");
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name.get(..COMMON_NAME).unwrap_or(name));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    let until = (now + life).min(root.until());
+    params.not_before = OffsetDateTime::from(now - backdated);
+    params.not_after = OffsetDateTime::from(until);
+    let key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.signed_by(&key, root.issuer()).map_err(failed)?;
+    let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
+    let key = Zeroizing::new(key.serialize_pem());
+    Ok(Issued { chain: certificate.pem(), key, due, until })
+}

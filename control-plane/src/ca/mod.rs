@@ -1,0 +1,163 @@
+//! The mesh's own certificate authority: who is who in the mesh, signed, for a short while.
+//!
+//! Owns the root's key, the certificates it has issued and when they are due; [`Secured`] puts them as secrets beside
+//! what a node is served, so they travel over the node's own aggregated stream. Invariants: a private key is written to
+//! no log and to no file but the root's own; a node gets secrets for itself alone; whatever goes wrong with the files of
+//! the authority, the last good state goes on signing. Source: SPIFFE X509-SVID; Envoy `Secret`.
+
+mod files;
+mod issue;
+mod root;
+mod secured;
+
+pub use files::{StepError, prepare, retire, switch};
+pub use issue::{Issued, Subject};
+pub use root::{CaError, Root};
+pub use secured::Secured;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use outrigger_xds_protos::v3;
+
+use crate::snapshot::NodeResources;
+
+/// Secret with the certificate and key of the node that asks.
+pub const IDENTITY: &str = "outrigger:identity";
+/// Secret with the roots that the mesh trusts.
+pub const TRUST: &str = "outrigger:trust";
+
+/// Shortest life of a certificate.
+pub const SHORTEST_LIFE: Duration = Duration::from_secs(2);
+/// How long certificates are valid before they are issued: clocks of a mesh differ.
+const BACKDATED: Duration = Duration::from_secs(300);
+
+/// How an authority works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where root, key and further trusted roots are.
+    pub directory: PathBuf,
+    /// How long certificates live.
+    pub life: Duration,
+}
+
+/// The authority.
+pub struct MeshCa {
+    settings: Settings,
+    root: RwLock<Arc<Root>>,
+    issued: Mutex<HashMap<String, Arc<Issued>>>,
+}
+
+impl MeshCa {
+    /// Opens the authority in a directory; an empty one gets a new root.
+    ///
+    /// # Errors
+    /// When files are missing, unusable or open to others.
+    pub fn open(settings: Settings) -> Result<Self, CaError> {
+        let root = RwLock::new(Arc::new(Root::open(&settings.directory)?));
+        Ok(Self { settings, root, issued: Mutex::default() })
+    }
+
+    /// The roots that the mesh trusts, as PEM.
+    pub fn bundle(&self) -> String {
+        self.root().bundle().to_owned()
+    }
+
+    /// A certificate of a server outside the mesh: this control plane's own.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn issue(&self, subject: &Subject, now: SystemTime) -> Result<Issued, CaError> {
+        issue::issue(&self.root(), subject, self.settings.life, BACKDATED, now)
+    }
+
+    /// Puts the secrets of a node beside its resources. The certificate stays the same until it is due.
+    fn add_secrets(
+        &self,
+        subject: &Subject,
+        resources: &mut NodeResources,
+        now: SystemTime,
+    ) -> Result<(), CaError> {
+        let issued = self.current(subject, now)?;
+        resources.insert(IDENTITY, &issued.secret(IDENTITY));
+        resources.insert(TRUST, &trust(&self.bundle()));
+        Ok(())
+    }
+
+    fn current(&self, subject: &Subject, now: SystemTime) -> Result<Arc<Issued>, CaError> {
+        let key = subject.key();
+        let held = self.issued().get(&key).filter(|issued| now < issued.due).cloned();
+        if let Some(issued) = held {
+            return Ok(issued);
+        }
+        let issued = Arc::new(self.issue(subject, now)?);
+        tracing::info!("certificate for {} until {}", subject.uri, seconds(issued.until));
+        self.issued().insert(key, Arc::clone(&issued));
+        Ok(issued)
+    }
+
+    /// Lets go of what is due, so that it is issued anew when it is next asked for; whether there was anything.
+    pub fn renew_due(&self, now: SystemTime) -> bool {
+        let mut issued = self.issued();
+        let before = issued.len();
+        issued.retain(|_, certificate| now < certificate.due);
+        issued.len() != before
+    }
+
+    /// Reads the directory again; whether anything is different. With another root everything is issued anew.
+    ///
+    /// # Errors
+    /// When the files cannot be used; the state before stays.
+    pub fn reload(&self) -> Result<bool, CaError> {
+        let (old, new) = (self.root(), Root::open_existing(&self.settings.directory)?);
+        if new.bundle() == old.bundle() && new.certificate() == old.certificate() {
+            return Ok(false);
+        }
+        if new.certificate() != old.certificate() {
+            self.issued().clear();
+        }
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        Ok(true)
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.settings.directory
+    }
+
+    /// How often to look for what is due: a thirtieth of the life, which shifts a renewal by no more than that.
+    pub fn pace(&self) -> Duration {
+        (self.settings.life / 30).clamp(Duration::from_millis(50), Duration::from_secs(30))
+    }
+
+    fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn issued(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The secret with these roots.
+fn trust(bundle: &str) -> v3::tls::Secret {
+    use v3::core::data_source::Specifier;
+    let source = v3::core::DataSource {
+        specifier: Some(Specifier::InlineString(bundle.to_owned())),
+        ..Default::default()
+    };
+    let context = v3::tls::CertificateValidationContext { trusted_ca: Some(source), ..Default::default() };
+    v3::tls::Secret {
+        name: TRUST.to_owned(),
+        r#type: Some(v3::tls::secret::Type::ValidationContext(context)),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests;

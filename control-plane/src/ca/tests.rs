@@ -1,0 +1,105 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn open(directory: &Path, life: u64) -> MeshCa {
+    MeshCa::open(Settings { directory: directory.to_owned(), life: Duration::from_secs(life) }).unwrap()
+}
+
+fn subject(name: &str) -> Subject {
+    Subject { uri: format!("spiffe://shop/virtualNode/{name}"), hosts: vec![format!("{name}.shop.local")] }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::now() + Duration::from_secs(seconds)
+}
+
+fn parsed(pem: &str) -> x509_parser::pem::Pem {
+    x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1
+}
+
+#[test]
+fn a_new_root_is_its_owners_alone_and_is_found_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = directory.path().join("ca");
+    let first = open(&inside, 3600).bundle();
+    assert_eq!(open(&inside, 3600).bundle(), first);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&inside), 0o700);
+    assert_eq!(mode(&inside.join("root.key")), 0o600);
+    std::fs::set_permissions(inside.join("root.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let settings = Settings { directory: inside, life: Duration::from_secs(60) };
+    assert!(matches!(MeshCa::open(settings), Err(CaError::Open(_))));
+}
+
+#[test]
+fn a_key_of_another_root_is_refused_without_being_shown() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ca = open(one.path(), 3600);
+    open(other.path(), 3600);
+    std::fs::copy(other.path().join("root.key"), one.path().join("root.key")).unwrap();
+    let error = ca.reload().unwrap_err().to_string();
+    assert!(error.contains("is not the key of root.pem"), "{error}");
+    std::fs::write(one.path().join("root.key"), "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n").unwrap();
+    let error = ca.reload().unwrap_err().to_string();
+    assert!(error.contains("no private key") && !error.contains("c2VjcmV0"), "{error}");
+    ca.issue(&subject("a"), SystemTime::now()).unwrap();
+}
+
+#[test]
+fn certificates_say_who_until_when_and_chain_to_the_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = open(directory.path(), 600);
+    let now = SystemTime::now();
+    let issued = ca.issue(&subject("a"), now).unwrap();
+    let pem = parsed(issued.chain());
+    let leaf = pem.parse_x509().unwrap();
+    let root = parsed(&ca.bundle());
+    assert_eq!(leaf.issuer(), root.parse_x509().unwrap().subject());
+    let names = format!("{:?}", leaf.subject_alternative_name().unwrap().unwrap().value.general_names);
+    assert!(names.contains("spiffe://shop/virtualNode/a") && names.contains("a.shop.local"), "{names}");
+    let validity = leaf.validity();
+    let life = validity.not_after.timestamp() - seconds(now) as i64;
+    assert_eq!(life, 600);
+    let share = issued.due.duration_since(now).unwrap().as_secs_f64() / 600.0;
+    assert!((0.59..=0.74).contains(&share), "{share}");
+    let shown = format!("{issued:?}");
+    assert!(!shown.contains("PRIVATE") && !shown.contains("CERTIFICATE"), "{shown}");
+}
+
+#[test]
+fn a_certificate_stays_until_it_is_due() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = open(directory.path(), 600);
+    let chain = |now| ca.current(&subject("a"), now).unwrap().chain().to_owned();
+    let first = chain(at(0));
+    assert_eq!(chain(at(100)), first);
+    assert!(!ca.renew_due(at(100)));
+    assert!(ca.renew_due(at(500)));
+    assert_ne!(chain(at(500)), first);
+    let renamed = Subject { hosts: vec!["b".to_owned()], ..subject("a") };
+    assert_ne!(ca.current(&renamed, at(500)).unwrap().chain(), chain(at(500)));
+}
+
+#[test]
+fn roots_change_hands_with_both_trusted_in_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = open(directory.path(), 600);
+    let (path, old) = (directory.path(), ca.bundle());
+    let before = ca.current(&subject("a"), at(0)).unwrap().chain().to_owned();
+    assert!(switch(path).is_err() && retire(path).is_err());
+    prepare(path).unwrap();
+    assert!(prepare(path).is_err());
+    assert!(ca.reload().unwrap() && !ca.reload().unwrap());
+    let both = ca.bundle();
+    assert!(both.starts_with(&old) && both.len() > old.len());
+    assert_eq!(ca.current(&subject("a"), at(0)).unwrap().chain(), before, "still signed by the old one");
+    switch(path).unwrap();
+    assert!(ca.reload().unwrap());
+    assert!(ca.bundle().contains(&old) && !ca.bundle().starts_with(&old));
+    assert_ne!(ca.current(&subject("a"), at(0)).unwrap().chain(), before);
+    assert!(prepare(path).is_err(), "the old one is still trusted");
+    retire(path).unwrap();
+    assert!(ca.reload().unwrap());
+    assert!(!ca.bundle().contains(&old));
+}

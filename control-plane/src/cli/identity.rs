@@ -1,0 +1,114 @@
+//! Identities as the command line of `serve` sets them up: the mesh's authority, and who may connect.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use crate::ca::{CaError, MeshCa, SHORTEST_LIFE, Secured, Settings};
+use crate::mesh_source::MeshSource;
+use crate::server::Config;
+use crate::snapshot::ResourceSource;
+
+/// The authority's settings.
+#[derive(Debug, Clone, Args)]
+pub struct IdentityArgs {
+    /// Let the mesh issue its own certificates: root.pem and root.key in this directory, made if it has none. What
+    /// definitions have in AWS Certificate Manager comes from here
+    #[arg(long, value_name = "DIRECTORY")]
+    mesh_ca: Option<PathBuf>,
+    /// How long certificates of the mesh live; they are renewed after two thirds of it
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life, requires = "mesh_ca")]
+    certificate_life: Duration,
+}
+
+/// `90s`, `15m`, `24h`.
+fn life(text: &str) -> Result<Duration, String> {
+    let wanted = || "write a number with s, m or h, as 15m or 24h".to_owned();
+    let unit = text.chars().last().ok_or_else(wanted)?;
+    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wanted)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(wanted()),
+    };
+    let life = Duration::from_secs(number.saturating_mul(seconds));
+    match (SHORTEST_LIFE..=Duration::from_secs(10 * 365 * 24 * 3600)).contains(&life) {
+        true => Ok(life),
+        false => Err(format!("must be {} s to 10 years", SHORTEST_LIFE.as_secs())),
+    }
+}
+
+impl IdentityArgs {
+    /// Whether the mesh has an authority of its own.
+    pub fn has_ca(&self) -> bool {
+        self.mesh_ca.is_some()
+    }
+}
+
+/// The authority at work, if there is one.
+pub struct Identity {
+    ca: Option<Arc<MeshCa>>,
+}
+
+impl Identity {
+    /// Opens what the arguments say.
+    ///
+    /// # Errors
+    /// When the authority's files cannot be used.
+    pub fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, CaError> {
+        let ca = match &args.mesh_ca {
+            Some(directory) => {
+                let settings = Settings { directory: directory.clone(), life: args.certificate_life };
+                Some(Arc::new(MeshCa::open(settings)?))
+            }
+            None => None,
+        };
+        config.serves_secrets = ca.is_some();
+        Ok(Self { ca })
+    }
+
+    /// The mesh with its certificates.
+    pub fn secured(&self, mesh: &Arc<MeshSource>) -> Arc<dyn ResourceSource> {
+        match &self.ca {
+            Some(ca) => Arc::new(Secured::new(Arc::clone(mesh), Arc::clone(ca))),
+            None => Arc::clone(mesh) as Arc<dyn ResourceSource>,
+        }
+    }
+
+    /// Returns when certificates are due or the roots have changed.
+    pub async fn changed(&self) {
+        let Some(ca) = &self.ca else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(ca.pace()).await;
+            if ca.renew_due(SystemTime::now()) {
+                return;
+            }
+            match ca.reload() {
+                Ok(true) => {
+                    tracing::info!("the roots of the mesh have changed");
+                    return;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!("the mesh authority keeps its last good state: {error}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_have_a_unit_and_bounds() {
+        assert_eq!(life("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(life("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(life("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["", "1", "h", "1d", "-1h", "0s", "1s", "99999999999999999h", "é"] {
+            assert!(life(wrong).is_err(), "{wrong}");
+        }
+    }
+}
