@@ -140,6 +140,7 @@ pub(super) fn health_flags(host: &Host) -> String {
         ("/excluded_via_immediate_hc_fail", found(Health::EXCLUDED_VIA_IMMEDIATE_HC_FAIL)),
         ("/active_hc_timeout", found(Health::ACTIVE_HC_TIMEOUT)),
         ("/eds_status_draining", host.health == DiscoveryHealth::Draining),
+        ("/degraded_outlier_detection", found(Health::DEGRADED_OUTLIER)),
     ];
     let set: String = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
     if set.is_empty() { "healthy".to_owned() } else { set }

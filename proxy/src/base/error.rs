@@ -10,7 +10,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFlags(pub u32);
 
-/// Declares the flag constants and their short and long names in the order Envoy prints them.
+/// Declares the flag constants and their short and long names in the order Envoy prints them, which is
+/// that in which it raises them: what made a retry impossible comes before the failure that then stood.
 macro_rules! response_flags {
     ($($const:ident = $bit:literal, $short:literal, $long:literal;)*) => {
         impl ResponseFlags {
@@ -24,6 +25,10 @@ macro_rules! response_flags {
 }
 
 response_flags! {
+    FAULT_DELAY = 9, "DI", "DelayInjected";
+    FAULT_ABORT = 10, "FI", "FaultInjected";
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 13, "URX", "UpstreamRetryLimitExceeded";
+    UPSTREAM_OVERFLOW = 7, "UO", "UpstreamOverflow";
     FAILED_LOCAL_HEALTH_CHECK = 0, "LH", "FailedLocalHealthCheck";
     NO_HEALTHY_UPSTREAM = 1, "UH", "NoHealthyUpstream";
     UPSTREAM_REQUEST_TIMEOUT = 2, "UT", "UpstreamRequestTimeout";
@@ -31,13 +36,9 @@ response_flags! {
     UPSTREAM_REMOTE_RESET = 4, "UR", "UpstreamRemoteReset";
     UPSTREAM_CONNECTION_FAILURE = 5, "UF", "UpstreamConnectionFailure";
     UPSTREAM_CONNECTION_TERMINATION = 6, "UC", "UpstreamConnectionTermination";
-    UPSTREAM_OVERFLOW = 7, "UO", "UpstreamOverflow";
     NO_ROUTE_FOUND = 8, "NR", "NoRouteFound";
-    FAULT_DELAY = 9, "DI", "DelayInjected";
-    FAULT_ABORT = 10, "FI", "FaultInjected";
     RATE_LIMITED = 11, "RL", "RateLimited";
     DOWNSTREAM_CONNECTION_TERMINATION = 12, "DC", "DownstreamConnectionTermination";
-    UPSTREAM_RETRY_LIMIT_EXCEEDED = 13, "URX", "UpstreamRetryLimitExceeded";
     STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout";
     DOWNSTREAM_PROTOCOL_ERROR = 15, "DPE", "DownstreamProtocolError";
     UPSTREAM_MAX_STREAM_DURATION = 16, "UMSDR", "UpstreamMaxStreamDurationReached";

@@ -276,7 +276,7 @@ impl Host {
         let flags = self.live.health.flags();
         if self.health.is_bad() || flags & Health::FAILED != 0 {
             CoarseHealth::Unhealthy
-        } else if self.health == DiscoveryHealth::Degraded || flags & Health::DEGRADED_ACTIVE_HC != 0 {
+        } else if self.health == DiscoveryHealth::Degraded || flags & Health::DEGRADED != 0 {
             CoarseHealth::Degraded
         } else {
             CoarseHealth::Healthy

@@ -34,6 +34,8 @@ pub struct Outlier {
     pub failure_percentage_threshold: u32,
     /// Failures of our own (connect, reset, timeout) are judged apart from responses.
     pub split_errors: bool,
+    /// Hosts that answer with `x-envoy-degraded` are taken at their word.
+    pub detect_degraded: bool,
     /// A passed active health check ends an ejection.
     pub check_takes_back: bool,
     /// What the last sweep found: responses, failures of our own.

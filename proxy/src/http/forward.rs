@@ -271,7 +271,12 @@ impl<'r> Exchange<'r> {
         let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
         let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let status = code.map_or(response.status, super::grpc::status_to_http);
-        outlier::response(&self.ctx.local, cluster.config(), &pool.host, status);
+        let (local, config) = (&self.ctx.local, cluster.config());
+        outlier::response(local, config, &pool.host, status);
+        let listens = config.outlier.as_ref().is_some_and(|outlier| outlier.detect_degraded);
+        if listens && response.block.get_by_name(b"x-envoy-degraded").is_some() {
+            outlier::degraded(local, config, &pool.host);
+        }
     }
 
     fn report_failure(&mut self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {

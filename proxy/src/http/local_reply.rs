@@ -8,6 +8,9 @@ use super::head::{BodyLength, HeaderBlock, ResponseHead, Version};
 use super::header_id::HeaderId;
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
 
+/// How the text for an upstream that went away begins.
+const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
+
 /// An answer that did not come from an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalReply {
@@ -138,6 +141,15 @@ impl LocalReply {
         })
     }
 
+    /// The same after retries: an upstream that went away did so more than once.
+    pub fn after_retries(mut self) -> Self {
+        if let Some(reason) = self.body.strip_prefix(RESET.as_bytes()) {
+            let retried = [RESET.as_bytes(), b"retried and the latest ", reason].concat();
+            self.body = retried.into();
+        }
+        self
+    }
+
     /// The response head and body bytes. gRPC callers get HTTP 200 with the status in the headers.
     pub fn into_response(self, grpc: bool) -> (ResponseHead, Cow<'static, [u8]>) {
         let mut block = HeaderBlock::default();
@@ -193,7 +205,7 @@ fn connect_failure(failure: &ConnectFailure) -> LocalReply {
 
 /// An upstream that went away before its response began.
 fn reset(flags: ResponseFlags, details: &str, reason: &str) -> LocalReply {
-    let body = format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}");
+    let body = format!("{RESET}reset reason: {reason}");
     LocalReply {
         details: format!("upstream_reset_before_response_started{{{details}}}").into(),
         body: body.into_bytes().into(),

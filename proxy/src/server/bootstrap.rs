@@ -53,6 +53,8 @@ pub struct Settings {
     pub stats_sinks: Vec<crate::observe::statsd::Sink>,
     /// Name servers to ask; empty means the system's.
     pub dns_servers: Vec<SocketAddr>,
+    /// Where ejections are told (`cluster_manager.outlier_detection.event_log_path`).
+    pub outlier_log: Option<PathBuf>,
     /// Where the bootstrap came from, to say where a fault is.
     pub source: Source,
     /// Accepted and without effect, for the log.

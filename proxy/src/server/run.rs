@@ -28,7 +28,7 @@ use crate::base::drain::DrainPhase;
 use crate::config::publish::{self, Subscriber};
 use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
-use crate::observe::access_log::sink::Sinks;
+use crate::observe::access_log::sink::{Lines, Sinks};
 use crate::observe::collect::{Collector, Constants, Vitals};
 use crate::observe::expiry;
 use crate::observe::trace::tracers::Tracers;
@@ -152,6 +152,12 @@ fn resolver(servers: &[SocketAddr]) -> Result<dns::Lookup, String> {
     lookup.map_err(|error| format!("cannot set up the resolver: {error}"))
 }
 
+/// A log of events.
+fn open_log(sinks: &Sinks, path: &Path) -> Result<Lines, String> {
+    let sink = sinks.open(path);
+    sink.map(Lines::new).map_err(|error| format!("cannot open the event log {}: {error}", path.display()))
+}
+
 /// The verdict of a command belongs on stdout; a closed one is nobody's loss.
 fn println_out(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
@@ -215,7 +221,8 @@ impl Server {
         let drain_time = args.drain_time_s.map_or(process.drain_time, Duration::from_secs);
         let lifecycle =
             Lifecycle::new(drains.clone(), drain_time, sinks.clone(), tokio::runtime::Handle::current());
-        let outliers = outlier::run(snapshots.clone(), registry.shared().clone());
+        let outlier_log = settings.outlier_log.as_deref().map(|path| open_log(&sinks, path)).transpose()?;
+        let outliers = outlier::run(snapshots.clone(), registry.shared().clone(), outlier_log);
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, tracers, driver: handle };

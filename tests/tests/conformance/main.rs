@@ -45,6 +45,7 @@ section_tests!(
     paths,
     queries,
     replies,
+    retries,
     rewrites,
     sanitising,
 );

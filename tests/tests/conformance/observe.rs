@@ -61,9 +61,18 @@ fn upstream(seen: &mut Observation, echo: &Value, sent: &[(String, String)]) {
         let value = match name.as_str() {
             CASE_HEADER => continue,
             "x-request-id" => stable_id(&values, sent),
+            "x-envoy-expected-rq-timeout-ms" => whole_seconds(values),
             _ => values,
         };
         seen.insert(format!("request:{name}"), value);
+    }
+}
+
+/// A retry is told what is left of the time, to the millisecond.
+fn whole_seconds(millis: String) -> String {
+    match millis.parse::<u64>() {
+        Ok(number) if number > 1000 => (number.div_ceil(1000) * 1000).to_string(),
+        _ => millis,
     }
 }
 

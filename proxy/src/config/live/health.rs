@@ -66,6 +66,11 @@ impl Health {
     /// Not checked yet, in a cluster that ignores such hosts (`ignore_new_hosts_until_first_hc`).
     pub const IGNORED_UNTIL_FIRST_HC: u32 = 1 << 6;
 
+    /// It says of itself that it is degraded (`detect_degraded_hosts`).
+    pub const DEGRADED_OUTLIER: u32 = 1 << 7;
+
+    /// Any of these makes a host one of second choice.
+    pub const DEGRADED: u32 = Self::DEGRADED_ACTIVE_HC | Self::DEGRADED_OUTLIER;
     /// Any of these keeps a host from being used outside panic.
     pub const FAILED: u32 = Self::FAILED_ACTIVE_HC | Self::FAILED_OUTLIER;
     /// Any of these leaves a host out of the number that availability is a share of.

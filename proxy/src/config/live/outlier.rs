@@ -1,6 +1,6 @@
 //! What the workers count about one host for outlier detection, and what the sweep found.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::config::outlier::Consecutive;
 
@@ -10,6 +10,8 @@ pub struct OutlierCells {
     consecutive: [AtomicU32; 3],
     /// Bits by [`Consecutive`]: thresholds reached since the main runtime looked.
     reached: AtomicU32,
+    /// It called itself degraded since the main runtime looked.
+    degraded: AtomicBool,
     /// Responses.
     pub external: Requests,
     /// Connections and timeouts, when judged apart.
@@ -34,6 +36,16 @@ impl OutlierCells {
         if counter.load(Ordering::Relaxed) != 0 {
             counter.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// It calls itself degraded. True when that is news for the main runtime.
+    pub fn degrade(&self) -> bool {
+        !self.degraded.load(Ordering::Relaxed) && !self.degraded.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it called itself degraded since the last call.
+    pub fn take_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Relaxed) && self.degraded.swap(false, Ordering::Relaxed)
     }
 
     /// The thresholds reached since the last call.

@@ -74,15 +74,20 @@ impl<'r> Exchange<'r> {
         let service = millis(now.duration_since(timing.started));
         (self.summary.status, self.summary.details) = (response.status, "via_upstream".into());
         response_headers::mark_upstream(response, &self.ctx.settings, service);
-        if found.virtual_host.include_attempt_count_in_response {
-            let mut text = itoa::Buffer::new();
-            let count = text.format(self.summary.attempts).as_bytes();
-            response.block.replace(HeaderId::EnvoyAttemptCount, count);
-        }
+        self.tell_attempts(response, found);
         self.apply_response_edits(response, found, entry);
         self.filter_response(response);
         self.summary.answer_span(response);
         response_headers::finish(response, &self.head, &self.ctx.settings, &self.ctx.local, now);
+    }
+
+    /// How many attempts led to this answer, where the virtual host says so.
+    pub(in crate::http) fn tell_attempts(&self, response: &mut ResponseHead, found: Found<'r>) {
+        if found.virtual_host.include_attempt_count_in_response {
+            let mut text = itoa::Buffer::new();
+            let count = text.format(self.summary.attempts.max(1)).as_bytes();
+            response.block.replace(HeaderId::EnvoyAttemptCount, count);
+        }
     }
 
     pub(in crate::http) fn apply_response_edits(

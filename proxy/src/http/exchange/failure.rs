@@ -21,7 +21,9 @@ impl Exchange<'_> {
             self.summary.upstream_failure.clone_from(text);
         }
         self.count_failure(&error);
-        let mut reply = LocalReply::for_error(&error);
+        let retried = self.summary.attempts > 1;
+        let reply = LocalReply::for_error(&error);
+        let mut reply = reply.map(|reply| if retried { reply.after_retries() } else { reply });
         if let Some(reply) = &mut reply
             && self.no_content_on_timeout
             && reply.flags == ResponseFlags::UPSTREAM_REQUEST_TIMEOUT
@@ -73,6 +75,9 @@ impl Exchange<'_> {
         self.dress_answer(&mut response);
         // As in Envoy, edits of an answer of our own find no status yet.
         if let Some(found) = self.summary.found.filter(|_| !unedited) {
+            if self.summary.cluster.is_some() {
+                self.tell_attempts(&mut response, found);
+            }
             self.apply_response_edits(&mut response, found, None);
         }
         self.summary.status = response.status;

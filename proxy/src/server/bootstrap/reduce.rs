@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outrigger_xds_protos::any;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::{StaticResources, StatsEviction, StatsFlush};
+use outrigger_xds_protos::v3::bootstrap::cluster_manager::OutlierDetection;
 use outrigger_xds_protos::v3::bootstrap::{Admin, Bootstrap, ClusterManager};
 use outrigger_xds_protos::v3::core::{Address, TypedExtensionConfig, address};
 use outrigger_xds_protos::v3::wkt;
@@ -53,6 +54,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         stats_sinks: fields.stats_sinks,
         dns_servers: fields.dns_servers,
         local_cluster: fields.local_cluster,
+        outlier_log: fields.outlier_log,
         source,
         warnings: notes.warnings,
         bootstrap,
@@ -68,6 +70,7 @@ struct Honoured {
     stats_sinks: Vec<crate::observe::statsd::Sink>,
     dns_servers: Vec<SocketAddr>,
     local_cluster: Option<String>,
+    outlier_log: Option<PathBuf>,
 }
 
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -139,7 +142,8 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
     if !default_socket_interface.is_empty() && default_socket_interface != DEFAULT_SOCKET_INTERFACE {
         return Err(path.field("default_socket_interface").unsupported());
     }
-    let local_cluster = local_cluster(cluster_manager, &path.field("cluster_manager"), notes)?;
+    let (local_cluster, outlier_log) =
+        check_cluster_manager(cluster_manager, &path.field("cluster_manager"), notes)?;
     Ok(Honoured {
         static_resources: named(
             static_resources.clone().unwrap_or_default(),
@@ -151,6 +155,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
         stats_flush: flush_interval(stats_flush_interval, &path.field("stats_flush_interval"))?,
         dns_servers: dns::servers(dns_resolution_config, typed_dns_resolver_config, path, notes)?,
         local_cluster,
+        outlier_log,
     })
 }
 
@@ -170,13 +175,13 @@ fn only(extension: &Option<TypedExtensionConfig>, name: &str, path: &Path<'_>) -
     }
 }
 
-/// Checks the message; the cluster it names.
-fn local_cluster(
+/// Checks the message; the cluster it names as ours, and where ejections are told (`outlier_detection.event_log_path`).
+fn check_cluster_manager(
     message: &Option<ClusterManager>,
     path: &Path<'_>,
     notes: &mut Notes,
-) -> Result<Option<String>, Rejection> {
-    let Some(message) = message else { return Ok(None) };
+) -> Result<(Option<String>, Option<PathBuf>), Rejection> {
+    let Some(message) = message else { return Ok((None, None)) };
     let ClusterManager {
         local_cluster_name,
         outlier_detection,
@@ -185,8 +190,13 @@ fn local_cluster(
         enable_deferred_cluster_creation: _, // Saves memory in Envoy; ours are small from the start.
     } = message;
     refuse!(path; upstream_bind_config);
-    warn_set!(notes, path, "is not in effect: ejections are told in the log, not as events"; outlier_detection);
-    Ok((!local_cluster_name.is_empty()).then(|| local_cluster_name.clone()))
+    let outlier_path = path.field("outlier_detection");
+    let event_log = outlier_detection.as_ref().map(|OutlierDetection { event_log_path, event_service }| {
+        warn_set!(notes, &outlier_path, "is not in effect: events are told in the event log alone"; event_service);
+        event_log_path
+    });
+    let local_cluster = (!local_cluster_name.is_empty()).then(|| local_cluster_name.clone());
+    Ok((local_cluster, event_log.filter(|path| !path.is_empty()).map(PathBuf::from)))
 }
 
 /// Gives every listener a name and refuses names that occur twice.

@@ -158,8 +158,8 @@ fn what_has_no_effect_is_named() {
         ("overload_manager: {resource_monitors: [{name: x}]}", "bootstrap: overload_manager: "),
         ("watchdogs: {}", "bootstrap: watchdogs: "),
         (
-            "cluster_manager: {outlier_detection: {event_log_path: /dev/stdout}}",
-            "bootstrap: cluster_manager.outlier_detection: ",
+            "cluster_manager: {outlier_detection: {event_service: {}}}",
+            "bootstrap: cluster_manager.outlier_detection.event_service: ",
         ),
         ("admin: {access_log_path: /tmp/x}", "bootstrap: admin.access_log_path: "),
         ("application_log_config: {}", "bootstrap: application_log_config: "),

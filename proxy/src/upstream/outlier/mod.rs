@@ -2,6 +2,7 @@
 //! atomics of the host. Whether a host is ejected is decided on the main runtime ([`run`]), which hears at once
 //! when a host had enough failures in a row and sweeps at the cluster's interval. Source: Envoy's `outlier_detection`.
 
+mod event;
 mod monitor;
 mod rates;
 mod sweep;
@@ -65,6 +66,11 @@ pub fn response(local: &Local, cluster: &Cluster, host: &Host, status: u16) {
     let counter = if status >= 500 { &host.live.rq_error } else { &host.live.rq_success };
     counter.fetch_add(1, Ordering::Relaxed);
     report(local, cluster, |outlier| judge(outlier, host, status));
+}
+
+/// The host answered that it is degraded (`x-envoy-degraded`).
+pub fn degraded(local: &Local, cluster: &Cluster, host: &Host) {
+    report(local, cluster, |outlier| outlier.detect_degraded && host.live.outlier.degrade());
 }
 
 /// A request to the host failed without a response.

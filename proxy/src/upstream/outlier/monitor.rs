@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
+use super::event::{self, Action, Rates};
 use super::rates::{Sample, by_failures, by_success_rate};
 use crate::config::live::{Health, Requests};
 use crate::config::outlier::{Cause, Consecutive, Outlier};
 use crate::config::{Host, HostSet};
+use crate::observe::access_log::sink::Lines;
 use crate::stats::registry::{Counter, SharedShard};
 
 /// What a step works with.
 pub(super) struct Scene<'a> {
     pub(super) now: Instant,
+    /// Where events are told.
+    pub(super) log: Option<&'a Lines>,
     pub(super) shard: &'a SharedShard,
     pub(super) rng: &'a mut Rng,
 }
@@ -36,6 +40,13 @@ struct Watched {
     ejected: Option<(Instant, Duration)>,
     /// Ejections in a row; falls by one with every interval that it is not ejected.
     backoff: u32,
+    /// Since when it is degraded by its own word, and how often that was of late.
+    degraded: Option<Instant>,
+    degradations: u32,
+    /// Ejections ever.
+    ejections: u32,
+    /// When the last ejection began, and when the last one ended.
+    last: [Option<Instant>; 2],
 }
 
 impl Monitor {
@@ -63,14 +74,20 @@ impl Monitor {
         let mut before = std::mem::take(&mut self.hosts);
         for host in &hosts.hosts {
             let known = before.remove(&host.uid).map(|known| Watched { host: host.clone(), ..known });
-            let fresh = || Watched { host: host.clone(), ejected: None, backoff: 0 };
+            let fresh = || Watched::of(host.clone());
             self.hosts.insert(host.uid, known.unwrap_or_else(fresh));
         }
         self.tell_active(scene);
     }
 
-    /// Ejects hosts that had enough failures in a row.
+    /// Ejects hosts that had enough failures in a row, and degrades those that ask for it.
     pub(super) fn reached(&mut self, scene: &mut Scene<'_>) {
+        for watched in self.hosts.values_mut() {
+            if watched.host.live.outlier.take_degraded() && watched.degraded.is_none() {
+                scene.shard.inc(self.outlier.stats.ejections_detected_degradation);
+                watched.degrade(&self.cluster, &self.outlier, scene.now);
+            }
+        }
         let reached: Vec<(u64, Consecutive)> = self
             .hosts
             .iter()
@@ -95,7 +112,8 @@ impl Monitor {
     pub(super) fn sweep(&mut self, scene: &mut Scene<'_>) {
         self.due = scene.now + self.outlier.interval;
         for watched in self.hosts.values_mut() {
-            watched.take_back(&self.cluster, &self.outlier, scene.now);
+            watched.take_back(&self.cluster, &self.outlier, scene);
+            watched.restore(&self.outlier, scene.now);
         }
         self.tell_active(scene);
         let external = self.samples(|host| &host.live.outlier.external);
@@ -108,6 +126,9 @@ impl Monitor {
     /// Detection is over: nothing stays ejected.
     pub(super) fn end(mut self, scene: &Scene<'_>) {
         self.hosts.values_mut().filter(|watched| watched.ejected.is_some()).for_each(Watched::release);
+        for watched in self.hosts.values() {
+            watched.host.live.health.clear(Health::DEGRADED_OUTLIER);
+        }
         self.tell_active(scene);
     }
 
@@ -170,6 +191,10 @@ impl Monitor {
             watched.eject(&outlier, scene);
             scene.shard.inc(outlier.detections(cause)[1]);
             scene.shard.inc(stats.ejections_enforced_total);
+        }
+        let action = Action::Eject { cause, enforced, rates: outlier.rates(cause, &watched.host) };
+        watched.log(&self.cluster, action, scene);
+        if enforced {
             self.tell_active(scene);
         }
     }
@@ -184,9 +209,32 @@ impl Monitor {
 }
 
 impl Watched {
+    fn of(host: Arc<Host>) -> Self {
+        Self {
+            host,
+            ejected: None,
+            backoff: 0,
+            degraded: None,
+            degradations: 0,
+            ejections: 0,
+            last: [None; 2],
+        }
+    }
+
+    /// Tells an event in the event log.
+    fn log(&self, cluster: &str, action: Action, scene: &Scene<'_>) {
+        let Some(log) = scene.log else { return };
+        let [ejected, returned] = self.last;
+        let last = if action == Action::Uneject { ejected } else { returned };
+        let since = last.map(|last| scene.now.saturating_duration_since(last));
+        log.write(&event::line(cluster, &self.host, action, self.ejections, since, SystemTime::now()));
+    }
+
     fn eject(&mut self, outlier: &Outlier, scene: &mut Scene<'_>) {
         let jitter = scene.rng.u128(0..=outlier.max_ejection_time_jitter.as_millis()) as u64;
         self.ejected = Some((scene.now, Duration::from_millis(jitter)));
+        self.ejections = self.ejections.saturating_add(1);
+        self.last[0] = Some(scene.now);
         let (base, max) = (outlier.base_ejection_time, outlier.max_ejection_time);
         // Bounded, so that a host that recovers is forgiven in bounded time.
         if base.saturating_mul(self.backoff) < max.saturating_add(base) {
@@ -196,17 +244,44 @@ impl Watched {
     }
 
     /// One interval passed.
-    fn take_back(&mut self, cluster: &str, outlier: &Outlier, now: Instant) {
+    fn take_back(&mut self, cluster: &str, outlier: &Outlier, scene: &Scene<'_>) {
         let Some((since, jitter)) = self.ejected else {
             self.backoff = self.backoff.saturating_sub(1);
             return;
         };
         let time = outlier.base_ejection_time.saturating_mul(self.backoff).min(outlier.max_ejection_time);
-        let over = now.saturating_duration_since(since) >= time.saturating_add(jitter);
+        let over = scene.now.saturating_duration_since(since) >= time.saturating_add(jitter);
         // A check that passed may have cleared the flag already.
         if over || !self.host.live.health.has(Health::FAILED_OUTLIER) {
             tracing::info!("cluster {cluster:?}: host {} is taken back", self.host.display);
             self.release();
+            self.last[1] = Some(scene.now);
+            self.log(cluster, Action::Uneject, scene);
+        }
+    }
+
+    /// It says that it is degraded: other hosts come first for a while.
+    fn degrade(&mut self, cluster: &str, outlier: &Outlier, now: Instant) {
+        tracing::info!("cluster {cluster:?}: host {} says it is degraded", self.host.display);
+        self.degraded = Some(now);
+        let (base, max) = (outlier.base_ejection_time, outlier.max_ejection_time);
+        if base.saturating_mul(self.degradations) < max.saturating_add(base) {
+            self.degradations += 1;
+        }
+        self.host.live.health.set(Health::DEGRADED_OUTLIER);
+    }
+
+    /// One interval passed: it may be as good as the others again.
+    fn restore(&mut self, outlier: &Outlier, now: Instant) {
+        let Some(since) = self.degraded else {
+            self.degradations = self.degradations.saturating_sub(1);
+            return;
+        };
+        let time =
+            outlier.base_ejection_time.saturating_mul(self.degradations).min(outlier.max_ejection_time);
+        if now.saturating_duration_since(since) >= time {
+            self.degraded = None;
+            self.host.live.health.clear(Health::DEGRADED_OUTLIER);
         }
     }
 
@@ -219,6 +294,15 @@ impl Watched {
 }
 
 impl Outlier {
+    /// The success rates that a detector went by.
+    fn rates(&self, cause: Cause, host: &Host) -> Rates {
+        let local = matches!(cause, Cause::SuccessRateLocalOrigin | Cause::FailurePercentageLocalOrigin);
+        let cells = &host.live.outlier;
+        let requests = if local { &cells.local } else { &cells.external };
+        let [mean, threshold] = self.found[usize::from(local)].rates();
+        Rates { host: requests.rate().unwrap_or_default(), mean, threshold }
+    }
+
     /// Counters of detections and ejections for this cause.
     fn detections(&self, cause: Cause) -> [Counter; 2] {
         let stats = &self.stats;

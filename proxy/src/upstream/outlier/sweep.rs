@@ -9,15 +9,16 @@ use fastrand::Rng;
 use super::monitor::{Monitor, Scene};
 use crate::config::publish::Subscriber;
 use crate::config::{ClusterSlot, Snapshot};
+use crate::observe::access_log::sink::Lines;
 use crate::stats::registry::SharedShard;
 
 /// How long to sleep when no cluster has a sweep coming.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// Ejects and takes back hosts until the publisher is gone.
-pub async fn run(mut snapshots: Subscriber, shard: SharedShard) {
+/// Ejects and takes back hosts until the publisher is gone, and tells it in `log`.
+pub async fn run(mut snapshots: Subscriber, shard: SharedShard, log: Option<Lines>) {
     let attention = snapshots.attention().clone();
-    let mut watch = Watch { shard, rng: Rng::new(), clusters: HashMap::new() };
+    let mut watch = Watch { shard, log, rng: Rng::new(), clusters: HashMap::new() };
     watch.follow(&snapshots.current(), Instant::now());
     loop {
         let due = watch.clusters.values().map(|(_, monitor)| monitor.due()).min();
@@ -35,6 +36,7 @@ pub async fn run(mut snapshots: Subscriber, shard: SharedShard) {
 
 struct Watch {
     shard: SharedShard,
+    log: Option<Lines>,
     rng: Rng,
     /// By index in the snapshot: the slot as seen last.
     clusters: HashMap<usize, (Arc<ClusterSlot>, Monitor)>,
@@ -43,7 +45,7 @@ struct Watch {
 impl Watch {
     fn follow(&mut self, snapshot: &Snapshot, now: Instant) {
         let mut before = std::mem::take(&mut self.clusters);
-        let scene = Scene { now, shard: &self.shard, rng: &mut self.rng };
+        let scene = Scene { now, log: self.log.as_ref(), shard: &self.shard, rng: &mut self.rng };
         for (index, slot) in snapshot.clusters.iter().enumerate() {
             let Some((slot, outlier)) = slot.as_ref().and_then(|s| Some((s, s.config.outlier.as_ref()?)))
             else {
@@ -63,7 +65,7 @@ impl Watch {
     }
 
     fn step(&mut self, now: Instant, step: impl Fn(&mut Monitor, &mut Scene<'_>)) {
-        let mut scene = Scene { now, shard: &self.shard, rng: &mut self.rng };
+        let mut scene = Scene { now, log: self.log.as_ref(), shard: &self.shard, rng: &mut self.rng };
         self.clusters.values_mut().for_each(|(_, monitor)| step(monitor, &mut scene));
     }
 

@@ -31,6 +31,7 @@ fn settings(registry: &Registry) -> Outlier {
         failure_percentage: Volume { minimum_hosts: 5, requests: 50 },
         failure_percentage_threshold: 85,
         split_errors: false,
+        detect_degraded: true,
         check_takes_back: true,
         found: Default::default(),
         stats: OutlierStats::for_cluster(registry, "c"),
@@ -54,7 +55,7 @@ impl World {
         change(&mut outlier);
         let (outlier, hosts) = (Arc::new(outlier), hosts_of(hosts));
         let (now, mut rng) = (Instant::now(), Rng::with_seed(7));
-        let scene = Scene { now, shard: registry.shared(), rng: &mut rng };
+        let scene = Scene { now, log: None, shard: registry.shared(), rng: &mut rng };
         let monitor = Monitor::new("c", &hosts, &outlier, &scene);
         Self { registry, outlier, hosts, monitor, now, rng }
     }
@@ -66,7 +67,7 @@ impl World {
     }
 
     fn step(&mut self, step: impl FnOnce(&mut Monitor, &mut Scene<'_>)) {
-        let mut scene = Scene { now: self.now, shard: self.registry.shared(), rng: &mut self.rng };
+        let mut scene = Scene { now: self.now, log: None, shard: self.registry.shared(), rng: &mut self.rng };
         step(&mut self.monitor, &mut scene);
     }
 
@@ -329,7 +330,7 @@ fn without_detection_nothing_stays_ejected() {
         "c",
         &HostSet::default(),
         &world.outlier,
-        &Scene { now: world.now, shard: world.registry.shared(), rng: &mut Rng::new() },
+        &Scene { now: world.now, log: None, shard: world.registry.shared(), rng: &mut Rng::new() },
     );
     let monitor = std::mem::replace(&mut world.monitor, spare);
     world.step(|_, scene| monitor.end(scene));
@@ -344,4 +345,22 @@ fn a_host_that_a_check_took_back_is_no_longer_counted() {
     world.hosts.hosts[0].live.health.clear(Health::FAILED_OUTLIER);
     world.intervals(1);
     assert_eq!(world.stat("ejections_active"), 0);
+}
+
+#[test]
+fn hosts_that_call_themselves_degraded_are_until_their_time_is_over() {
+    let mut world = World::new(3, |_| {});
+    let is_degraded = |world: &World| world.hosts.hosts[1].live.health.has(Health::DEGRADED_OUTLIER);
+    for (times, intervals) in [(1, 3), (2, 6)] {
+        assert!(world.hosts.hosts[1].live.outlier.degrade());
+        assert!(!world.hosts.hosts[1].live.outlier.degrade(), "told once");
+        world.reached();
+        assert!(is_degraded(&world));
+        world.intervals(intervals - 1);
+        assert!(is_degraded(&world), "{times} times: longer every time");
+        world.intervals(1);
+        assert!(!is_degraded(&world), "{times}");
+    }
+    assert_eq!(world.stat("ejections_detected_degradation"), 2);
+    assert_eq!(world.ejected(), [0; 0]);
 }

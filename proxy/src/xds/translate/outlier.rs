@@ -62,10 +62,6 @@ pub(super) fn compile(
         monitors,
     } = message;
     refuse!(path; monitors);
-    if fields::flag(detect_degraded_hosts, false) {
-        let message = "is not in effect: hosts are degraded by discovery alone";
-        scope.warn(&path.field("detect_degraded_hosts"), message);
-    }
     let count = |value, default| fields::count(value).unwrap_or(default);
     let percent = |value, default, field: &'static str| {
         Ok(fields::count_in(value, 0..=100, &path.field(field))?.unwrap_or(default))
@@ -122,6 +118,7 @@ pub(super) fn compile(
             "failure_percentage_threshold",
         )?,
         split_errors: *split_external_local_origin_errors,
+        detect_degraded: fields::flag(detect_degraded_hosts, false),
         check_takes_back: fields::flag(successful_active_health_check_uneject_host, true),
         found: Default::default(),
         stats: OutlierStats::for_cluster(&scope.context.stats, stat_name),

@@ -9,6 +9,7 @@ mod hosts;
 mod paths;
 mod queries;
 mod replies;
+mod retries;
 mod rewrites;
 mod sanitising;
 
@@ -31,6 +32,7 @@ pub const SECTIONS: &[(&str, Groups)] = &[
     ("paths", paths::groups),
     ("queries", queries::groups),
     ("replies", replies::groups),
+    ("retries", retries::groups),
     ("rewrites", rewrites::groups),
     ("sanitising", sanitising::groups),
 ];

@@ -12,7 +12,6 @@ fn cluster_warnings(yaml: &str) -> Vec<String> {
 fn cluster_settings_without_effect() {
     let cases = [
         ("close_connections_on_host_health_failure: true", "close_connections_on_host_health_failure"),
-        ("outlier_detection: {detect_degraded_hosts: true}", "outlier_detection.detect_degraded_hosts"),
         ("lb_policy: CLUSTER_PROVIDED\ntype: ORIGINAL_DST\noutlier_detection: {}", "outlier_detection"),
         ("preconnect_policy: {}", "preconnect_policy"),
         ("track_cluster_stats: {}", "track_cluster_stats"),
