@@ -1,25 +1,29 @@
 //! Embedded metric documents as CloudWatch reads them: parsed, held against the rules of the format, added up.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::Result;
 use crate::requirement::{self, Missing};
+use crate::{Result, workspace};
 
-/// The environment variable that names a folder with AWS's own `emf.schema.json`.
+/// The environment variable that names a folder with AWS's own schemas; else they are looked for beside the workspace.
+/// Not with our prefix: sidecars inherit it, and refuse unknown variables with that.
 const SCHEMAS: &str = "AWS_SCHEMAS";
 /// The file in it.
 const SCHEMA: &str = "emf.schema.json";
 
-/// AWS's schema, when this machine has it.
+/// AWS's schema, when this machine has it. It is no part of this project.
 pub fn schema() -> Result<Value, Missing> {
-    let how = format!("set {SCHEMAS} to a folder with {SCHEMA}");
-    let folder =
-        std::env::var(SCHEMAS).map_err(|_| Missing::new(SCHEMA, format!("{SCHEMAS} is not set"), &how))?;
-    let read = std::fs::read_to_string(std::path::Path::new(&folder).join(SCHEMA));
-    let text = read.map_err(|error| Missing::new(SCHEMA, error.to_string(), &how))?;
-    serde_json::from_str(&text).map_err(|error| Missing::new(SCHEMA, error.to_string(), &how))
+    let beside = || workspace::root().join("../shared/schemas");
+    let file = std::env::var_os(SCHEMAS).map_or_else(beside, PathBuf::from).join(SCHEMA);
+    let missing = |why: String| {
+        let why = format!("{}: {why}", file.display());
+        Missing::new(SCHEMA, why, format!("set {SCHEMAS} to a folder with it"))
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| missing(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| missing(error.to_string()))
 }
 
 /// The documents among lines of output; other lines are none.
