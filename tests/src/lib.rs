@@ -11,6 +11,7 @@ pub mod binaries;
 pub mod bootstrap;
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod containers;
 pub mod control_plane;
 pub mod data_plane;

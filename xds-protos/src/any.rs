@@ -220,6 +220,8 @@ typed! {
         = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig";
     XRAY_CONFIG v3::trace::XRayConfig = "envoy.config.trace.v3.XRayConfig";
     OPEN_TELEMETRY_CONFIG v3::trace::OpenTelemetryConfig = "envoy.config.trace.v3.OpenTelemetryConfig";
+    ZIPKIN_CONFIG v3::trace::ZipkinConfig = "envoy.config.trace.v3.ZipkinConfig";
+    DATADOG_CONFIG v3::trace::DatadogConfig = "envoy.config.trace.v3.DatadogConfig";
     STATSD_SINK v3::metrics::StatsdSink = "envoy.config.metrics.v3.StatsdSink";
     DOG_STATSD_SINK v3::metrics::DogStatsdSink = "envoy.config.metrics.v3.DogStatsdSink";
 

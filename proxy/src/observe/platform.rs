@@ -22,6 +22,10 @@ pub struct Platform {
     pub task_family: String,
     /// ECS task id.
     pub task_id: String,
+    /// ECS task, whole.
+    pub task_arn: String,
+    /// ECS launch type: `EC2`, `FARGATE`.
+    pub launch_type: String,
     /// Kubernetes namespace.
     pub namespace: String,
     /// Kubernetes pod.
@@ -131,6 +135,8 @@ fn task_platform(task: &Value, first: &Platform) -> Platform {
         service_name: service.to_owned(),
         task_family: text("Family").to_owned(),
         task_id: last(text("TaskARN")),
+        task_arn: text("TaskARN").to_owned(),
+        launch_type: text("LaunchType").to_owned(),
         zone: text("AvailabilityZone").to_owned(),
         ..first.clone()
     }

@@ -111,7 +111,12 @@ fn tracing(settings: &mut Settings, variables: &dyn Variables) -> Result<Tracing
         &mut |path, text| warnings.push(format!("bootstrap: {path}: {text}")),
     );
     let provider = provider.map_err(|Rejection { path, message }| settings.source.error(&path, message))?;
-    Ok(TracingContext { tracers: None, provider, options })
+    let otlp = environment::otlp(variables, &options)?;
+    if otlp.is_some() && provider.is_some() {
+        let message = "OUTRIGGER_OTLP_ENDPOINT is set as well, and only one tracer may be enabled";
+        return Err(settings.source.error("tracing", message));
+    }
+    Ok(TracingContext { tracers: None, provider: otlp.or(provider), options })
 }
 
 fn override_node(node: &mut Node, args: &ServeArgs) {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use bootstrap::{Found, GENERATED, bootstrap_text};
-pub use tracing::options as tracing_options;
+pub use tracing::{options as tracing_options, otlp};
 
 #[cfg(test)]
 mod tests;

@@ -185,7 +185,9 @@ impl Server {
         let (publisher, snapshots) = publish::channel();
         let sinks = Arc::new(Sinks::new(AccessLogStats::register(&registry), registry.shared().clone()));
         let dialler = Arc::new(Dialler { snapshots: snapshots.clone() });
-        let tracers = Arc::new(Tracers::new(&registry, tokio::runtime::Handle::current(), dialler));
+        let place = telemetry::place(&process, &settings);
+        let runtime = tokio::runtime::Handle::current();
+        let tracers = Arc::new(Tracers::new(&registry, runtime, dialler, place.clone()));
         let count = worker_count(args, &process);
         let dynamic = dynamic_settings(&settings)?;
         let load = dynamic.load.clone();
@@ -233,7 +235,7 @@ impl Server {
             collector: &collector,
             sinks: &server.sinks,
         };
-        let telemetry = Telemetry::start(&process, &settings, &sources)?;
+        let telemetry = Telemetry::start(&process, &settings, &sources, place)?;
         server
             .start_admin(
                 args,

@@ -40,17 +40,24 @@ pub(super) struct Sources<'s> {
     pub(super) sinks: &'s Sinks,
 }
 
+/// Where we run. ECS is asked only if somebody wants to know.
+pub(super) fn place(process: &ProcessSettings, settings: &Settings) -> Place {
+    let place = Place::find(process.cluster_name.as_deref());
+    let wanted = process.emf.is_some() || settings.tracing.options.rich;
+    if let Some(endpoint) = process.ecs_metadata.clone().filter(|_| wanted) {
+        tokio::spawn(place.clone().ask_ecs(endpoint));
+    }
+    place
+}
+
 impl Telemetry {
     /// Starts what is configured. Nothing here waits for the network.
     pub(super) fn start(
         process: &ProcessSettings,
         settings: &Settings,
         sources: &Sources<'_>,
+        place: Place,
     ) -> Result<Self, String> {
-        let place = Place::find(process.cluster_name.as_deref());
-        if let Some(endpoint) = process.ecs_metadata.clone().filter(|_| process.emf.is_some()) {
-            tokio::spawn(place.clone().ask_ecs(endpoint));
-        }
         let emf = process.emf.as_ref().map(|emf| start_emf(emf, settings, sources, place)).transpose();
         let statsd = (!settings.stats_sinks.is_empty()).then(|| start_statsd(process, settings, sources));
         Ok(Self { emf: emf.map_err(|error| format!("cannot open stdout for metrics: {error}"))?, statsd })

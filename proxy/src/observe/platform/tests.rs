@@ -14,6 +14,7 @@ fn names_come_from_both_forms_of_the_document() {
         service_name: "cart-service".into(),
         task_family: "cart".into(),
         task_id: "0123456789abcdef".into(),
+        task_arn: ARN.into(),
         zone: "eu-west-1a".into(),
         ..Platform::default()
     };

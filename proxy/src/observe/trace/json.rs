@@ -33,6 +33,18 @@ impl<'o> Object<'o> {
         }
     }
 
+    /// A key and text, both from outside.
+    pub fn pair(&mut self, key: &[u8], text: &[u8], max: usize) {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.out.push(b',');
+        }
+        for (text, end) in [(key, &b"\":"[..]), (text, b"\"")] {
+            self.out.push(b'"');
+            Out::new(self.out, Escape::Json, max).text(text);
+            self.out.extend_from_slice(end);
+        }
+    }
+
     /// Text in several parts, at most `max` bytes in all.
     pub fn parts(&mut self, key: &str, parts: &[&[u8]], max: usize) {
         self.key(key);

@@ -5,9 +5,12 @@
 //! into its lane of the tracer's [`queue`], and an exporter on the main runtime sends it.
 
 pub mod attempt;
+pub mod collector;
+mod facts;
 pub mod header;
 pub mod id;
 pub mod json;
+mod protobuf;
 pub mod queue;
 pub mod sampling;
 pub mod span;

@@ -36,7 +36,7 @@ impl Span {
         // Nobody will ever hear of a span that is not recorded, so the caller's stays the parent of what follows.
         let own = self.attempts.last().map_or(self.id, |attempt| attempt.id);
         let parent = if self.sampled { Some(own) } else { self.parent.or(Some(self.id)) };
-        Outgoing { trace_id: self.trace_id, parent, sampled: self.sampled }
+        Outgoing { trace_id: self.trace_id, parent, caller: self.parent, sampled: self.sampled }
     }
 
     /// A span of the trace that came, or of a new one.
@@ -47,7 +47,7 @@ impl Span {
         new_trace: impl FnOnce() -> TraceId,
     ) -> Self {
         Self {
-            trace_id: incoming.map_or_else(new_trace, |incoming| incoming.trace_id),
+            trace_id: incoming.and_then(|incoming| incoming.trace_id).unwrap_or_else(new_trace),
             id,
             parent: incoming.and_then(|incoming| incoming.parent),
             sampled,
@@ -134,6 +134,13 @@ impl Finished<'_> {
     pub fn path(&self) -> &[u8] {
         let path = self.record.original_path.unwrap_or(self.head.path_and_query());
         &path[..path.len().min(self.max_path)]
+    }
+
+    /// Who is called, as X-Ray's SDKs name it: the host without its port, else the cluster.
+    pub fn callee(&self) -> std::borrow::Cow<'_, str> {
+        let authority = self.head.authority();
+        let host = authority.rsplitn(2, |byte| *byte == b':').last().unwrap_or_default();
+        if host.is_empty() { self.record.cluster.into() } else { String::from_utf8_lossy(host) }
     }
 
     /// Length of the exchange in microseconds.

@@ -14,11 +14,12 @@ use super::sampling::central::CentralRules;
 use super::sampling::{LocalRules, Memory, Request};
 use super::span::{Finished, Outcome, Span, wall_times};
 use super::tag::CustomTag;
-use super::xray;
+use super::{collector, xray};
 use crate::config::cluster::Host;
 use crate::config::listener::Direction;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::header_id::HeaderId;
+use crate::observe::platform::Place;
 use crate::observe::record::Record;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TracingStats;
@@ -28,16 +29,21 @@ use crate::stats::scope::TracingStats;
 pub struct Tracer {
     /// Never reused while the process lives.
     id: u64,
-    kind: Kind,
+    encoder: Encoder,
+    rules: Rules,
     propagation: Propagation,
     queue: Arc<Queue>,
     /// Seconds are counted from here.
     epoch: Instant,
 }
 
+/// What documents look like.
 #[derive(Debug)]
-enum Kind {
-    XRay { settings: xray::Settings, rules: Rules },
+pub enum Encoder {
+    /// X-Ray segments.
+    XRay(xray::Settings, Place),
+    /// Spans of a collector.
+    Collector(collector::Settings),
 }
 
 /// Whose sampling rules hold.
@@ -47,40 +53,54 @@ pub enum Rules {
     Local(LocalRules),
     /// Those of the X-Ray service.
     Central(Arc<CentralRules>),
+    /// The connection manager's shares.
+    Manager,
 }
 
 impl Tracer {
-    /// An X-Ray tracer that writes into `queue`; the rules' seconds are counted from `epoch`.
-    pub fn xray(
+    /// A tracer that writes into `queue`; the rules' seconds are counted from `epoch`.
+    pub fn new(
         id: u64,
-        settings: xray::Settings,
+        encoder: Encoder,
         rules: Rules,
         propagation: Propagation,
         queue: Arc<Queue>,
         epoch: Instant,
     ) -> Self {
-        Self { id, kind: Kind::XRay { settings, rules }, propagation, queue, epoch }
+        Self { id, encoder, rules, propagation, queue, epoch }
     }
 
-    fn decide(&self, head: &RequestHead, now: Instant, memory: &mut Memory, random: &mut Rng) -> bool {
-        let request = request(head);
-        let second = now.saturating_duration_since(self.epoch).as_secs() as u32;
-        match &self.kind {
-            Kind::XRay { rules: Rules::Local(rules), .. } => rules.decide(&request, second, memory, random),
-            Kind::XRay { rules: Rules::Central(rules), .. } => rules.decide(&request, second, memory, random),
+    /// `chosen`: by the connection manager's shares.
+    fn decide(
+        &self,
+        head: &RequestHead,
+        chosen: bool,
+        now: Instant,
+        memory: &mut Memory,
+        random: &mut Rng,
+    ) -> bool {
+        let second = || now.saturating_duration_since(self.epoch).as_secs() as u32;
+        match &self.rules {
+            Rules::Local(rules) => rules.decide(&request(head), second(), memory, random),
+            Rules::Central(rules) => rules.decide(&request(head), second(), memory, random),
+            Rules::Manager => chosen,
         }
     }
 
     /// Rules that look at how requests end are told.
     fn ended(&self, head: &RequestHead, status: u16, span: &Span, memory: &Memory) {
-        if let Kind::XRay { rules: Rules::Central(rules), .. } = &self.kind {
+        if let Rules::Central(rules) = &self.rules {
             rules.ended(&request(head), Outcome::of_status(status).fault, span.sampled, memory);
         }
     }
 
     fn encode(&self, finished: &Finished<'_>, out: &mut Vec<u8>) -> bool {
-        match &self.kind {
-            Kind::XRay { settings, .. } => xray::document::encode(settings, finished, out),
+        match &self.encoder {
+            Encoder::XRay(settings, place) => xray::document::encode(settings, place.now(), finished, out),
+            Encoder::Collector(settings) => {
+                collector::encode(settings, finished, out);
+                true
+            }
         }
     }
 }
@@ -180,10 +200,11 @@ impl HttpTracing {
     ) -> Span {
         let WorkerSpans { worker, ids, random, tracers } = worker;
         let incoming = self.tracer.propagation.extract(&head.block);
-        shard.inc(self.reason(head, internal, random));
+        let reason = self.reason(head, internal, random);
+        shard.inc(reason);
         let sampled = incoming.and_then(|incoming| incoming.sampled).unwrap_or_else(|| {
             let memory = &mut part(tracers, &self.tracer, *worker).memory;
-            self.tracer.decide(head, now, memory, random)
+            self.tracer.decide(head, reason != self.stats.not_traceable, now, memory, random)
         });
         let id = ids.span();
         Span::new(incoming, id, sampled, || ids.trace(epoch_seconds()))

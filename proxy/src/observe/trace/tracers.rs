@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::header::{Format, Propagation};
+use super::collector::{self, Sampling, export};
 use super::queue::Queue;
 use super::sampling::LocalRules;
 use super::sampling::central::{CentralRules, poll};
-use super::tracer::{Rules, Tracer};
-use super::transport::{Client, Dial};
+use super::tracer::{Encoder, Rules, Tracer};
+use super::transport::{Client, Dial, Target};
 use super::xray;
+use crate::observe::platform::Place;
 use crate::stats::registry::Registry;
 
 /// A provider's settings. Equal ones share a tracer.
@@ -20,6 +21,8 @@ use crate::stats::registry::Registry;
 pub enum Provider {
     /// X-Ray.
     XRay(xray::Settings),
+    /// A collector that speaks HTTP.
+    Collector(collector::Settings),
 }
 
 impl Provider {
@@ -27,6 +30,7 @@ impl Provider {
     pub fn tells_attempts(&self) -> bool {
         match self {
             Provider::XRay(settings) => settings.rich,
+            Provider::Collector(settings) => settings.attempts,
         }
     }
 }
@@ -39,6 +43,7 @@ pub struct Tracers {
     /// Where exporters run.
     runtime: Handle,
     dial: Arc<dyn Dial>,
+    place: Place,
 }
 
 #[derive(Debug, Default)]
@@ -56,9 +61,10 @@ struct OpenTracer {
 }
 
 impl Tracers {
-    /// None yet; exporters will run on `runtime` and connect with `dial`.
-    pub fn new(registry: &Registry, runtime: Handle, dial: Arc<dyn Dial>) -> Self {
-        Self { open: Mutex::default(), registry: registry.clone(), runtime, dial }
+    /// None yet; exporters will run on `runtime` and connect with `dial`; spans may say where we
+    /// run.
+    pub fn new(registry: &Registry, runtime: Handle, dial: Arc<dyn Dial>, place: Place) -> Self {
+        Self { open: Mutex::default(), registry: registry.clone(), runtime, dial, place }
     }
 
     /// The tracer of a provider.
@@ -82,29 +88,42 @@ impl Tracers {
     }
 
     fn start(&self, id: u64, provider: &Provider) -> (Tracer, Arc<Queue>, JoinHandle<()>) {
-        match provider {
+        let epoch = Instant::now();
+        let (encoder, rules, propagation, queue, exporter) = match provider {
             Provider::XRay(settings) => {
-                let (queue, epoch) = (Queue::new(&self.registry, "xray"), Instant::now());
+                let queue = Queue::new(&self.registry, "xray");
                 let exporter = self.runtime.spawn(xray::udp::export(settings.daemon.clone(), queue.clone()));
-                let propagation = Propagation::only(Format::XRay);
-                let rules = self.rules(settings, epoch);
+                let rules = match &settings.central {
+                    Some(service) => self.central(service, &settings.name, &settings.origin, epoch),
+                    None => Rules::Local(LocalRules::new(settings.manifest.clone())),
+                };
                 (
-                    Tracer::xray(id, settings.clone(), rules, propagation, queue.clone(), epoch),
+                    Encoder::XRay(settings.clone(), self.place.clone()),
+                    rules,
+                    &settings.propagation,
                     queue,
                     exporter,
                 )
             }
-        }
+            Provider::Collector(settings) => {
+                let queue = Queue::new(&self.registry, settings.form.kind());
+                let export = export::export(settings.clone(), queue.clone(), self.dial.clone());
+                let rules = match &settings.sampling {
+                    Sampling::Manager => Rules::Manager,
+                    Sampling::Local(manifest) => Rules::Local(LocalRules::new(manifest.clone())),
+                    Sampling::Central(service) => self.central(service, &settings.service, "", epoch),
+                };
+                let exporter = self.runtime.spawn(export);
+                (Encoder::Collector(settings.clone()), rules, &settings.propagation, queue, exporter)
+            }
+        };
+        (Tracer::new(id, encoder, rules, propagation.clone(), queue.clone(), epoch), queue, exporter)
     }
 
-    fn rules(&self, settings: &xray::Settings, epoch: Instant) -> Rules {
-        let Some(service) = &settings.central else {
-            return Rules::Local(LocalRules::new(settings.manifest.clone()));
-        };
-        let rules = Arc::new(CentralRules::new(&settings.name, &settings.origin));
+    fn central(&self, service: &Target, name: &str, kind: &str, epoch: Instant) -> Rules {
+        let rules = Arc::new(CentralRules::new(name, kind));
         let client = Client::http1(service.clone(), self.dial.clone());
-        let follow = poll::follow(Arc::downgrade(&rules), client, self.registry.clone(), epoch);
-        self.runtime.spawn(follow);
+        self.runtime.spawn(poll::follow(Arc::downgrade(&rules), client, self.registry.clone(), epoch));
         Rules::Central(rules)
     }
 

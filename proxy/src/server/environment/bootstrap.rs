@@ -45,13 +45,15 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
     root.insert("dynamic_resources".to_owned(), dynamic_resources(&target, fetch_timeout(variables)?));
     root.insert("cluster_manager".to_owned(), json!({ "load_stats_config": stream("GRPC", &target) }));
-    root.insert("static_resources".to_owned(), static_resources(variables));
+    let mut clusters: Vec<Value> = sds_cluster(variables).into_iter().collect();
     if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
         root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
     }
-    if let Some(provider) = tracing::bootstrap(variables, &identity)? {
+    if let Some(tracing::Generated { provider, cluster }) = tracing::bootstrap(variables, &identity)? {
         root.insert("tracing".to_owned(), provider);
+        clusters.extend(cluster);
     }
+    root.insert("static_resources".to_owned(), json!({ "clusters": clusters }));
     if let Some(tags) = stats_tags(variables, &identity)? {
         root.insert("stats_config".to_owned(), tags);
     }
@@ -114,9 +116,10 @@ fn stream(api_type: &str, target: &str) -> Value {
     })
 }
 
-fn static_resources(variables: &dyn Variables) -> Value {
-    let Some(path) = variables.get("APPMESH_SDS_SOCKET_PATH") else { return json!({}) };
-    json!({ "clusters": [{
+/// The local secret server.
+fn sds_cluster(variables: &dyn Variables) -> Option<Value> {
+    let path = variables.get("APPMESH_SDS_SOCKET_PATH")?;
+    Some(json!({
         "name": SDS_CLUSTER,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -125,7 +128,7 @@ fn static_resources(variables: &dyn Variables) -> Value {
         } },
         "load_assignment": { "cluster_name": SDS_CLUSTER, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
             "address": { "pipe": { "path": path } } } }] }] },
-    }] })
+    }))
 }
 
 /// `ENABLE_ENVOY_STATS_TAGS` and the metrics extension: every statistic says whose it is.

@@ -25,19 +25,16 @@ const WITHOUT_EFFECT: &[(&str, Kind, &str)] = &[
     ("MAX_REQUESTS_PER_IO_CYCLE", Kind::Number, RUNTIME),
     ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", Kind::Text, "ejections are told in the log, not as events"),
     ("ENVOY_ENABLE_TCP_POOL_IDLE_TIMEOUT", Kind::Text, RUNTIME),
-    ("ENABLE_ENVOY_DATADOG_TRACING", Kind::Flag, TRACING),
-    ("ENABLE_ENVOY_JAEGER_TRACING", Kind::Flag, TRACING),
     ("ENABLE_STATS_SNAPSHOT", Kind::Text, AGENT),
     ("APPNET_ENVOY_LOG_DESTINATION", Kind::Text, "logs go to stderr"),
 ];
 
 const SIGNING: &str = "the AWS endpoint is gone and requests are not signed";
 const RUNTIME: &str = "there is no Envoy runtime to set";
-const TRACING: &str = "of the tracers, X-Ray is supported";
 const AGENT: &str = "there is no agent process beside the proxy";
 
 /// The tracers of the image: at most one.
-const TRACERS: &[&str] =
+pub(super) const TRACERS: &[&str] =
     &["ENABLE_ENVOY_XRAY_TRACING", "ENABLE_ENVOY_DATADOG_TRACING", "ENABLE_ENVOY_JAEGER_TRACING"];
 
 /// Checks the variables and warns about those that are set to something that is not in effect.

@@ -20,6 +20,7 @@ const KNOWN: &[&str] = &[
     "OUTRIGGER_EMF_RESOLUTION",
     "OUTRIGGER_OTLP_ENDPOINT",
     "OUTRIGGER_STRICT_TLS",
+    "OUTRIGGER_TRACE_PROPAGATION",
     "OUTRIGGER_WORKERS",
     "OUTRIGGER_XRAY_SAMPLING",
     "OUTRIGGER_XRAY_SEGMENTS",
@@ -36,9 +37,6 @@ pub(super) struct Own {
 
 pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<Own, VariableError> {
     refuse_unknown(&variables.names())?;
-    if variables.get("OUTRIGGER_OTLP_ENDPOINT").is_some() {
-        warnings.push("OUTRIGGER_OTLP_ENDPOINT is not in effect: requests are not traced yet".to_owned());
-    }
     let workers = in_range(variables, "OUTRIGGER_WORKERS", 1..=1024)?;
     Ok(Own {
         admin_address: admin_address(variables)?,

@@ -205,8 +205,6 @@ fn wrong_values_stop_the_start_by_name() {
 #[test]
 fn what_is_not_in_effect_is_named() {
     for (name, value) in [
-        ("ENABLE_ENVOY_DATADOG_TRACING", "1"),
-        ("ENABLE_ENVOY_JAEGER_TRACING", "1"),
         ("APPMESH_PREVIEW", "1"),
         ("APPMESH_SIGNING_NAME", "appmesh"),
         ("APPMESH_SET_TRACING_DECISION", "0"),
@@ -344,14 +342,9 @@ fn unknown_variables_of_ours_name_the_closest() {
 #[test]
 fn process_settings_follow_the_agent() {
     let of = |pairs: &[(&'static str, &str)]| process_settings(&table(pairs));
-    let settings = of(&[
-        ("ENVOY_CONCURRENCY", " 3 "),
-        ("LISTENER_DRAIN_WAIT_TIME_S", "500"),
-        ("OUTRIGGER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
-    ])
-    .unwrap();
+    let settings = of(&[("ENVOY_CONCURRENCY", " 3 "), ("LISTENER_DRAIN_WAIT_TIME_S", "500")]).unwrap();
     assert_eq!((settings.workers, settings.drain_time), (Some(3), Duration::from_secs(20)));
-    assert_eq!(settings.warnings.len(), 1);
+    assert_eq!(settings.warnings, Vec::<String>::new());
     assert_eq!(of(&[("ENVOY_CONCURRENCY", "-1")]).unwrap().workers, None);
     assert_eq!(of(&[("ENVOY_CONCURRENCY", "3"), ("OUTRIGGER_WORKERS", "2")]).unwrap().workers, Some(2));
     assert_eq!(of(&[("LISTENER_DRAIN_WAIT_TIME_S", "5")]).unwrap().drain_time, Duration::from_secs(5));
@@ -460,5 +453,62 @@ fn xray_becomes_a_provider() {
     ] {
         let error = refused(&[on, (name, value)]);
         assert!(error.starts_with(&format!("environment variable {name}: ")), "{name}={value}: {error}");
+    }
+}
+
+#[test]
+fn jaeger_and_datadog_become_a_provider_and_a_cluster() {
+    let (bootstrap, warnings) =
+        json_of(&[("ENABLE_ENVOY_JAEGER_TRACING", "1"), ("JAEGER_TRACER_ADDRESS", "jaeger.local")]);
+    assert_eq!(warnings, Vec::<String>::new());
+    let config = &bootstrap["tracing"]["http"]["typed_config"];
+    assert_eq!(
+        (&config["collector_cluster"], &config["collector_endpoint"]),
+        (&json!("jaeger"), &json!("/api/v2/spans"))
+    );
+    assert_eq!(config["collector_endpoint_version"], "HTTP_PROTO");
+    let cluster = &bootstrap["static_resources"]["clusters"][0];
+    assert_eq!((&cluster["name"], &cluster["type"]), (&json!("jaeger"), &json!("STRICT_DNS")));
+    let (bootstrap, _) = json_of(&[("ENABLE_ENVOY_DATADOG_TRACING", "1"), ("DATADOG_TRACER_PORT", "8127")]);
+    let config = &bootstrap["tracing"]["http"]["typed_config"];
+    assert_eq!(
+        (&config["collector_cluster"], &config["service_name"]),
+        (&json!("datadog_agent"), &json!("envoy-m/n"))
+    );
+    let cluster = &bootstrap["static_resources"]["clusters"][0];
+    let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+    assert_eq!(endpoint["address"]["socket_address"], json!({"address": "127.0.0.1", "port_value": 8127}));
+    let on = ("ENABLE_ENVOY_JAEGER_TRACING", "1");
+    for (name, value) in [("JAEGER_TRACER_VERSION", "V1"), ("JAEGER_TRACER_PORT", "0")] {
+        assert!(refused(&[on, (name, value)]).starts_with(&format!("environment variable {name}: ")));
+    }
+}
+
+#[test]
+fn opentelemetry_takes_xrays_rules() {
+    use crate::observe::trace::collector::{Form, Sampling};
+    use crate::observe::trace::tracers::Provider;
+    let of = |pairs: &[(&'static str, &str)]| {
+        let table = table(pairs);
+        let mut options = tracing_options(&table)?;
+        options.node = "mesh/m/virtualNode/n".into();
+        otlp(&table, &options)
+    };
+    assert_eq!(of(&[]).unwrap(), None);
+    let endpoint = ("OUTRIGGER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    let Some(Provider::Collector(settings)) = of(&[endpoint, ("XRAY_SAMPLING_RATE", "0.5")]).unwrap() else {
+        panic!("no collector")
+    };
+    assert_eq!((settings.form, &*settings.service, settings.attempts), (Form::OtlpHttp, "m/n", true));
+    let Sampling::Local(manifest) = settings.sampling else { panic!("{:?}", settings.sampling) };
+    assert!((manifest.default.rate - 0.5).abs() < 1e-9);
+    for bad in [
+        [endpoint, ("ENABLE_ENVOY_XRAY_TRACING", "1")],
+        [endpoint, ("OUTRIGGER_TRACE_PROPAGATION", "xray,other")],
+        [endpoint, ("OUTRIGGER_XRAY_SAMPLING", "everything")],
+        [endpoint, ("XRAY_SAMPLING_RULE_MANIFEST", "/does/not/exist")],
+        [("OUTRIGGER_OTLP_ENDPOINT", "https://x"), ("A", "b")],
+    ] {
+        assert!(of(&bad).is_err(), "{bad:?}");
     }
 }

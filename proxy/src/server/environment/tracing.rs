@@ -7,22 +7,43 @@ use serde_json::{Value, json};
 
 use super::identity::Identity;
 use super::{VariableError, Variables, boolean, integer};
+use crate::observe::mesh;
+use crate::observe::trace::collector::{self, Form, Sampling};
+use crate::observe::trace::header::{Format, Propagation};
+use crate::observe::trace::sampling::manifest::{Manifest, Rate};
+use crate::observe::trace::tracers::Provider;
 use crate::observe::trace::transport::Target;
-use crate::xds::translate::TracingOptions;
+use crate::xds::translate::{TRACE_EXPORT, TracingOptions};
 
 const ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 const RATE: &str = "XRAY_SAMPLING_RATE";
 
-/// `tracing` of the bootstrap. A file of the user's takes its place.
+/// `tracing` of the bootstrap, and the cluster that it names.
+pub(super) struct Generated {
+    pub(super) provider: Value,
+    pub(super) cluster: Option<Value>,
+}
+
+/// What the image's variables switch on. A file of the user's takes its place.
 pub(super) fn bootstrap(
     variables: &dyn Variables,
     identity: &Identity,
-) -> Result<Option<Value>, VariableError> {
-    if variables.get("ENVOY_TRACING_CFG_FILE").is_some()
-        || boolean(variables, "ENABLE_ENVOY_XRAY_TRACING")? != Some(true)
-    {
-        return Ok(None);
+) -> Result<Option<Generated>, VariableError> {
+    let on = |name| Ok(boolean(variables, name)? == Some(true));
+    if variables.get("ENVOY_TRACING_CFG_FILE").is_some() {
+        Ok(None)
+    } else if on("ENABLE_ENVOY_XRAY_TRACING")? {
+        xray(variables, identity).map(Some)
+    } else if on("ENABLE_ENVOY_JAEGER_TRACING")? {
+        jaeger(variables).map(Some)
+    } else if on("ENABLE_ENVOY_DATADOG_TRACING")? {
+        datadog(variables, identity).map(Some)
+    } else {
+        Ok(None)
     }
+}
+
+fn xray(variables: &dyn Variables, identity: &Identity) -> Result<Generated, VariableError> {
     let names = identity.names();
     let name = match (variables.get("XRAY_SEGMENT_NAME"), &names) {
         (Some(name), _) => name,
@@ -45,7 +66,69 @@ pub(super) fn bootstrap(
     if let Some(manifest) = manifest(variables)? {
         config["sampling_rule_manifest"] = manifest;
     }
-    Ok(Some(json!({ "http": { "name": "envoy.tracers.xray", "typed_config": config } })))
+    Ok(Generated { provider: provider("envoy.tracers.xray", config), cluster: None })
+}
+
+/// Zipkin's protocol, which Jaeger takes.
+fn jaeger(variables: &dyn Variables) -> Result<Generated, VariableError> {
+    const VERSION: &str = "JAEGER_TRACER_VERSION";
+    let version = match variables.get(VERSION).as_deref() {
+        None | Some("PROTO") => "HTTP_PROTO",
+        Some("JSON") => "HTTP_JSON",
+        Some(other) => {
+            return Err(VariableError::new(VERSION, format!("{other:?} is neither PROTO nor JSON")));
+        }
+    };
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+        "collector_cluster": "jaeger",
+        "collector_endpoint": "/api/v2/spans",
+        "collector_endpoint_version": version,
+        "shared_span_context": false,
+    });
+    let cluster = cluster(variables, "jaeger", "JAEGER_TRACER_ADDRESS", ("JAEGER_TRACER_PORT", 9411))?;
+    Ok(Generated { provider: provider("envoy.tracers.zipkin", config), cluster: Some(cluster) })
+}
+
+fn datadog(variables: &dyn Variables, identity: &Identity) -> Result<Generated, VariableError> {
+    let service = variables.get("DD_SERVICE").unwrap_or_else(|| match identity.names() {
+        Some((mesh, resource)) => format!("envoy-{mesh}/{resource}"),
+        None => "envoy".to_owned(),
+    });
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.config.trace.v3.DatadogConfig",
+        "collector_cluster": "datadog_agent",
+        "service_name": service,
+    });
+    let port = ("DATADOG_TRACER_PORT", 8126);
+    let cluster = cluster(variables, "datadog_agent", "DATADOG_TRACER_ADDRESS", port)?;
+    Ok(Generated { provider: provider("envoy.tracers.datadog", config), cluster: Some(cluster) })
+}
+
+fn provider(name: &str, config: Value) -> Value {
+    json!({ "http": { "name": name, "typed_config": config } })
+}
+
+/// A cluster of one endpoint, on loopback unless a variable says otherwise.
+fn cluster(
+    variables: &dyn Variables,
+    name: &str,
+    address: &str,
+    (port, default): (&str, i64),
+) -> Result<Value, VariableError> {
+    let host = variables.get(address).unwrap_or_else(|| "127.0.0.1".to_owned());
+    let number = integer(variables, port)?.unwrap_or(default);
+    if !(1..=65_535).contains(&number) {
+        return Err(VariableError::new(port, format!("{number} is not a port")));
+    }
+    let kind = if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" };
+    Ok(json!({
+        "name": name,
+        "type": kind,
+        "connect_timeout": "1s",
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+            "address": { "socket_address": { "address": host, "port_value": number } } } }] }] },
+    }))
 }
 
 /// Our own variables: what holds for every provider.
@@ -62,7 +145,100 @@ pub fn options(variables: &dyn Variables) -> Result<TracingOptions, VariableErro
         }
         false => None,
     };
-    Ok(TracingOptions { rich, central, ..TracingOptions::default() })
+    let propagation = propagation(variables)?;
+    Ok(TracingOptions { rich, central, propagation, ..TracingOptions::default() })
+}
+
+/// `OUTRIGGER_TRACE_PROPAGATION`: which headers are read, in this order, and written, all of them.
+fn propagation(variables: &dyn Variables) -> Result<Option<Propagation>, VariableError> {
+    const NAME: &str = "OUTRIGGER_TRACE_PROPAGATION";
+    let Some(text) = variables.get(NAME) else { return Ok(None) };
+    let formats: Option<Vec<Format>> = text.split(',').map(|name| Format::named(name.trim())).collect();
+    match formats {
+        Some(formats) => Ok(Some(Propagation::of(&formats))),
+        None => Err(VariableError::new(NAME, format!("{text:?} is no list of xray, w3c, b3, datadog"))),
+    }
+}
+
+/// `OUTRIGGER_OTLP_ENDPOINT`: spans go to an OpenTelemetry collector, each try one of its own, recorded by the same
+/// rules as X-Ray's.
+pub fn otlp(variables: &dyn Variables, options: &TracingOptions) -> Result<Option<Provider>, VariableError> {
+    const NAME: &str = "OUTRIGGER_OTLP_ENDPOINT";
+    let Some(text) = variables.get(NAME) else { return Ok(None) };
+    for name in super::known::TRACERS {
+        if boolean(variables, name)? == Some(true) {
+            let message = format!("only one tracer may be enabled, and {name} is on; switch one off");
+            return Err(VariableError::new(NAME, message));
+        }
+    }
+    let (form, Endpoint { host, port }, path) = otlp_endpoint(&text).ok_or_else(|| {
+        let message = "is none of grpc://host:port, http://host:port/path, host:port; a collector with TLS needs one \
+                       without beside the proxy";
+        VariableError::new(NAME, format!("{text:?} {message}"))
+    })?;
+    let service = match (variables.get("XRAY_SEGMENT_NAME"), mesh::Identity::parse(&options.node)) {
+        (Some(name), _) => name,
+        (None, Some(own)) => format!("{}/{}", own.mesh, own.name),
+        (None, None) => options.cluster.to_string(),
+    };
+    let sampling = match &options.central {
+        Some(service) => Sampling::Central(service.clone()),
+        None => Sampling::Local(local_rules(variables)?),
+    };
+    Ok(Some(Provider::Collector(collector::Settings {
+        target: Target::Address(host.into(), port),
+        authority: Box::default(),
+        path: path.into(),
+        service: service.into(),
+        node_id: options.node.clone(),
+        form,
+        attempts: true,
+        sampling,
+        propagation: options
+            .propagation
+            .clone()
+            .unwrap_or_else(|| Propagation::of(&[Format::XRay, Format::W3c])),
+    })))
+}
+
+/// gRPC or HTTP by scheme, else by port: 4318 and 4316 are those of HTTP.
+fn otlp_endpoint(text: &str) -> Option<(Form, Endpoint, String)> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let grpc_port = |port| !matches!(port, 4318 | 4316);
+    let (form, endpoint) = match scheme {
+        "grpc" => (Form::OtlpGrpc, endpoint(authority, 4317)?),
+        "http" => {
+            let endpoint = endpoint(authority, 4318)?;
+            let grpc = path.is_empty() && matches!(endpoint.port, 4317 | 4315);
+            (if grpc { Form::OtlpGrpc } else { Form::OtlpHttp }, endpoint)
+        }
+        "" => {
+            let endpoint = endpoint(authority, 4317)?;
+            (if grpc_port(endpoint.port) { Form::OtlpGrpc } else { Form::OtlpHttp }, endpoint)
+        }
+        _ => return None,
+    };
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic());
+    let path = match (form, path) {
+        (Form::OtlpGrpc, "" | "/") => TRACE_EXPORT.to_owned(),
+        (Form::OtlpGrpc, _) => return None,
+        (_, "" | "/") => "/v1/traces".to_owned(),
+        (_, path) => path.to_owned(),
+    };
+    plain.then_some((form, endpoint, path))
+}
+
+/// X-Ray's rules for other collectors.
+fn local_rules(variables: &dyn Variables) -> Result<Manifest, VariableError> {
+    const FILE: &str = "XRAY_SAMPLING_RULE_MANIFEST";
+    if let Some(path) = variables.get(FILE) {
+        let fail = |error: String| VariableError::new(FILE, format!("{path}: {error}"));
+        let text = std::fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+        return Manifest::parse(&text).map_err(fail);
+    }
+    Ok(rate(variables)?
+        .map_or_else(Manifest::default, |rate| Manifest::of_default(Rate { fixed_target: 1, rate })))
 }
 
 /// True for `other`, false for `default` and when unset.
@@ -80,15 +256,19 @@ fn manifest(variables: &dyn Variables) -> Result<Option<Value>, VariableError> {
     if let Some(path) = variables.get("XRAY_SAMPLING_RULE_MANIFEST") {
         return Ok(Some(json!({ "filename": path })));
     }
-    let Some(text) = variables.get(RATE) else { return Ok(None) };
-    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
-    let Some(rate) = rate else {
-        return Err(VariableError::new(RATE, format!("{text:?} is not a share from 0 to 1")));
-    };
-    // The image rounded to whole percents.
-    let rate = (rate * 100.0).round() / 100.0;
+    let Some(rate) = rate(variables)? else { return Ok(None) };
     let rules = json!({ "version": 2, "default": { "fixed_target": 1, "rate": rate } });
     Ok(Some(json!({ "inline_string": rules.to_string() })))
+}
+
+/// `XRAY_SAMPLING_RATE`, in whole percents, as the image rounded it.
+fn rate(variables: &dyn Variables) -> Result<Option<f64>, VariableError> {
+    let Some(text) = variables.get(RATE) else { return Ok(None) };
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    match rate {
+        Some(rate) => Ok(Some((rate * 100.0).round() / 100.0)),
+        None => Err(VariableError::new(RATE, format!("{text:?} is not a share from 0 to 1"))),
+    }
 }
 
 /// Host and port.
@@ -162,6 +342,28 @@ mod tests {
     fn both(udp: (&str, u16), tcp: (&str, u16)) -> Option<DaemonAddress> {
         let endpoint = |(host, port): (&str, u16)| Endpoint { host: host.to_owned(), port };
         Some(DaemonAddress { udp: endpoint(udp), tcp: endpoint(tcp) })
+    }
+
+    #[test]
+    fn endpoints_of_opentelemetry() {
+        for (text, expected) in [
+            ("http://127.0.0.1:4318", Some((Form::OtlpHttp, 4318, "/v1/traces"))),
+            ("http://agent:4318/custom", Some((Form::OtlpHttp, 4318, "/custom"))),
+            ("http://agent", Some((Form::OtlpHttp, 4318, "/v1/traces"))),
+            ("http://agent:4317", Some((Form::OtlpGrpc, 4317, TRACE_EXPORT))),
+            ("grpc://agent:9", Some((Form::OtlpGrpc, 9, TRACE_EXPORT))),
+            ("agent:4315", Some((Form::OtlpGrpc, 4315, TRACE_EXPORT))),
+            ("agent:4316", Some((Form::OtlpHttp, 4316, "/v1/traces"))),
+            ("[::1]", Some((Form::OtlpGrpc, 4317, TRACE_EXPORT))),
+            ("https://agent:4318", None),
+            ("grpc://agent/x", None),
+            ("http://", None),
+            ("http://agent:4318/a b", None),
+        ] {
+            let found = otlp_endpoint(text);
+            let found = found.as_ref().map(|(form, endpoint, path)| (*form, endpoint.port, path.as_str()));
+            assert_eq!(found, expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a connection manager traces, and with which provider.
 //! Source: `HttpConnectionManager.Tracing`, `envoy.config.trace.v3`, `envoy.type.tracing.v3.CustomTag`.
 
+mod collector;
+
 use std::sync::Arc;
 
 use outrigger_xds_protos::any;
@@ -10,10 +12,14 @@ use outrigger_xds_protos::v3::hcm::http_connection_manager::Tracing;
 use outrigger_xds_protos::v3::trace::tracing::Http;
 use outrigger_xds_protos::v3::trace::tracing::http::ConfigType;
 use outrigger_xds_protos::v3::trace::x_ray_config::SegmentFields;
-use outrigger_xds_protos::v3::trace::{Tracing as Bootstrap, XRayConfig};
+use outrigger_xds_protos::v3::trace::{
+    DatadogConfig, OpenTelemetryConfig, Tracing as Bootstrap, XRayConfig, ZipkinConfig,
+};
 use outrigger_xds_protos::v3::tracing::CustomTag as TagMessage;
 use outrigger_xds_protos::v3::tracing::custom_tag::{Environment, Header, Literal, Type};
 use outrigger_xds_protos::v3::types::Percent;
+
+pub use collector::EXPORT as TRACE_EXPORT;
 
 use super::fields;
 use super::fields::{refuse, warn_set};
@@ -22,6 +28,7 @@ use super::scope::Scope;
 use super::{access_log, data_source};
 use crate::config::listener::Direction;
 use crate::observe::format::Format;
+use crate::observe::trace::header::{Format as HeaderFormat, Propagation};
 use crate::observe::trace::sampling::manifest::Manifest;
 use crate::observe::trace::tag::{CustomTag, TagValue};
 use crate::observe::trace::tracer::{HttpTracing, Shares};
@@ -57,6 +64,8 @@ pub struct TracingOptions {
     pub rich: bool,
     /// Where the X-Ray service's sampling rules are asked for; `None`: local rules hold.
     pub central: Option<Target>,
+    /// Headers that are read and written; `None`: those of the provider.
+    pub propagation: Option<Propagation>,
 }
 
 /// Compiles a connection manager's tracing. `None`: nothing is traced, as in Envoy without `tracing` or without any
@@ -145,8 +154,22 @@ fn provider(
         let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
         return xray(&message, options, &config_path).map(Provider::XRay).map(Some);
     }
+    if any::is::<OpenTelemetryConfig>(config) {
+        let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
+        return collector::open_telemetry(&message, options, &config_path, warn)
+            .map(Provider::Collector)
+            .map(Some);
+    }
+    if any::is::<ZipkinConfig>(config) {
+        let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
+        return collector::zipkin(&message, options, &config_path, warn).map(Provider::Collector).map(Some);
+    }
+    if any::is::<DatadogConfig>(config) {
+        let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
+        return collector::datadog(&message, options, &config_path, warn).map(Provider::Collector).map(Some);
+    }
     let kind = &config.type_url;
-    warn(path, format!("{name:?} ({kind}) is not in effect: requests are not traced; X-Ray is supported"));
+    warn(path, format!("{name:?} ({kind}) is not in effect: requests are not traced"));
     Ok(None)
 }
 
@@ -184,6 +207,7 @@ fn xray(
         node_id: options.node.clone(),
         rich: options.rich,
         central: options.central.clone(),
+        propagation: options.propagation.clone().unwrap_or_else(|| Propagation::of(&[HeaderFormat::XRay])),
     })
 }
 

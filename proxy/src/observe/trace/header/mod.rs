@@ -1,5 +1,8 @@
 //! Trace context in headers: who called, and what was decided about recording.
 
+mod b3;
+mod datadog;
+mod w3c;
 pub mod xray;
 
 use smallvec::SmallVec;
@@ -10,8 +13,8 @@ use crate::http::head::HeaderBlock;
 /// What a request said about its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// The trace it belongs to.
-    pub trace_id: TraceId,
+    /// The trace it belongs to; `None`: only a decision came.
+    pub trace_id: Option<TraceId>,
     /// The caller's span, unless it named none.
     pub parent: Option<SpanId>,
     /// The caller's decision; `None` leaves it to us.
@@ -27,6 +30,8 @@ pub struct Outgoing {
     pub trace_id: TraceId,
     /// Our span, or that of the attempt.
     pub parent: Option<SpanId>,
+    /// The span above ours.
+    pub caller: Option<SpanId>,
     /// Decided.
     pub sampled: bool,
 }
@@ -36,6 +41,25 @@ pub struct Outgoing {
 pub enum Format {
     /// `x-amzn-trace-id`.
     XRay,
+    /// `traceparent`.
+    W3c,
+    /// `b3`, `x-b3-...`.
+    B3,
+    /// `x-datadog-...`.
+    Datadog,
+}
+
+impl Format {
+    /// By the name that users write.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "xray" => Some(Format::XRay),
+            "w3c" => Some(Format::W3c),
+            "b3" => Some(Format::B3),
+            "datadog" => Some(Format::Datadog),
+            _ => None,
+        }
+    }
 }
 
 /// Which formats are read, in this order, and written, all of them.
@@ -43,9 +67,9 @@ pub enum Format {
 pub struct Propagation(pub SmallVec<[Format; 4]>);
 
 impl Propagation {
-    /// One format only.
-    pub fn only(format: Format) -> Self {
-        Self(SmallVec::from_slice(&[format]))
+    /// These formats.
+    pub fn of(formats: &[Format]) -> Self {
+        Self(SmallVec::from_slice(formats))
     }
 
     /// The context in the first format that has one.
@@ -53,6 +77,9 @@ impl Propagation {
     pub fn extract(&self, block: &HeaderBlock) -> Option<Incoming> {
         self.0.iter().find_map(|format| match format {
             Format::XRay => xray::extract(block),
+            Format::W3c => w3c::extract(block),
+            Format::B3 => b3::extract(block),
+            Format::Datadog => datadog::extract(block),
         })
     }
 
@@ -62,7 +89,13 @@ impl Propagation {
         for format in &self.0 {
             match format {
                 Format::XRay => xray::inject(outgoing, block),
+                Format::W3c => w3c::inject(outgoing, block),
+                Format::B3 => b3::inject(outgoing, block),
+                Format::Datadog => datadog::inject(outgoing, block),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ fn line(block: &HeaderBlock) -> Option<&[u8]> {
 /// The context; `None` without a valid root, whatever else the header says.
 pub(super) fn extract(block: &HeaderBlock) -> Option<Incoming> {
     let value = line(block)?;
-    let mut incoming = Incoming { trace_id: root(value)?, parent: None, sampled: None, asks: false };
+    let mut incoming = Incoming { trace_id: Some(root(value)?), parent: None, sampled: None, asks: false };
     for (key, value) in fields(value) {
         if is(key, b"parent") {
             incoming.parent = incoming.parent.or_else(|| SpanId::parse(value));

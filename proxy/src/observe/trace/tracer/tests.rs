@@ -1,6 +1,7 @@
 use super::*;
 use crate::observe::test_record::{Exchange, request, response};
 use crate::observe::trace::header::Format;
+use crate::observe::trace::id::TraceId;
 use crate::observe::trace::queue::Documents;
 use crate::observe::trace::sampling::manifest::{Manifest, Rate};
 use crate::stats::registry::Registry;
@@ -28,14 +29,15 @@ impl Scene {
             node_id: "".into(),
             rich: false,
             central: None,
+            propagation: Propagation::of(&[Format::XRay]),
         };
         let rules = LocalRules::new(settings.manifest.clone());
         let tracing = HttpTracing {
-            tracer: Arc::new(Tracer::xray(
+            tracer: Arc::new(Tracer::new(
                 1,
-                settings,
+                Encoder::XRay(settings, Place::known(Default::default())),
                 Rules::Local(rules),
-                Propagation::only(Format::XRay),
+                Propagation::of(&[Format::XRay, Format::W3c, Format::B3, Format::Datadog]),
                 queue.clone(),
                 Instant::now(),
             )),
@@ -183,4 +185,31 @@ fn reasons_are_counted_as_by_envoy() {
             stats.random_sampling
         ]
     );
+}
+
+#[test]
+fn the_first_format_with_a_context_is_honoured_and_all_go_out() {
+    let mut scene = Scene::new(0.0);
+    let trace = "4efaaf4d1e8720b39541901950019ee5";
+    let traceparent = format!("00-{trace}-53995c3f42cd8ad8-01");
+    let b3 = format!("{}-00000000000000ab-0", "1".repeat(32));
+    let mut head = request("GET", "/", "h", &[("b3", &b3), ("traceparent", &traceparent)]);
+    let span = scene.begin(&head);
+    assert_eq!((span.trace_id, span.sampled), (TraceId::parse_hex(trace.as_bytes()).unwrap(), true));
+    scene.tracing.inject(&span, &mut head);
+    let get =
+        |name: &str| String::from_utf8(head.block.get_by_name(name.as_bytes()).unwrap().to_vec()).unwrap();
+    let id = String::from_utf8(span.id.hex().to_vec()).unwrap();
+    assert_eq!(get("traceparent"), format!("00-{trace}-{id}-01"));
+    assert_eq!(
+        get("x-amzn-trace-id"),
+        format!("Root=1-4efaaf4d-1e8720b39541901950019ee5;Parent={id};Sampled=1")
+    );
+    assert_eq!((get("b3"), get("x-b3-traceid")), (format!("{trace}-{id}-1"), trace.to_owned()));
+    assert_eq!(get("x-datadog-parent-id"), span.id.0.to_string());
+    let mut head = request("GET", "/", "h", &[("b3", "1")]);
+    let span = scene.begin(&head);
+    assert!(span.sampled && span.parent.is_none(), "only a decision came");
+    scene.tracing.inject(&span, &mut head);
+    assert!(head.block.get_by_name(b"traceparent").is_some());
 }

@@ -8,6 +8,7 @@ use crate::base::error::ResponseFlags;
 use crate::config::listener::Direction;
 use crate::http::header_id::HeaderId;
 use crate::observe::format::Out;
+use crate::observe::platform::Platform;
 use crate::observe::trace::json::Object;
 use crate::observe::trace::span::Finished;
 
@@ -21,17 +22,17 @@ const OWN_ANNOTATIONS: usize = 16;
 
 /// Appends the segment of one exchange. One that is too long leaves out what others added to it, and explanations;
 /// false: even so it does not fit.
-pub fn encode(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<u8>) -> bool {
+pub fn encode(settings: &Settings, place: &Platform, finished: &Finished<'_>, out: &mut Vec<u8>) -> bool {
     let start = out.len();
-    write(settings, finished, false, out);
+    write(settings, place, finished, false, out);
     if out.len() - start > MAX_DOCUMENT {
         out.truncate(start);
-        write(settings, &Finished { tags: &[], ..*finished }, true, out);
+        write(settings, place, &Finished { tags: &[], ..*finished }, true, out);
     }
     out.len() - start <= MAX_DOCUMENT
 }
 
-fn write(settings: &Settings, finished: &Finished<'_>, lean: bool, out: &mut Vec<u8>) {
+fn write(settings: &Settings, place: &Platform, finished: &Finished<'_>, lean: bool, out: &mut Vec<u8>) {
     let span = finished.span;
     let mut segment = Object::begin(out);
     segment.text("name", settings.name.as_bytes(), usize::MAX);
@@ -44,7 +45,7 @@ fn write(settings: &Settings, finished: &Finished<'_>, lean: bool, out: &mut Vec
     segment.seconds("end_time", finished.end);
     segment.text("origin", settings.origin.as_bytes(), MAX_TEXT);
     match settings.rich {
-        true => rich::aws(settings, &mut segment),
+        true => rich::aws(settings, place, &mut segment),
         false => segment.raw("aws", settings.aws.as_bytes()),
     }
     let outcome = finished.outcome();

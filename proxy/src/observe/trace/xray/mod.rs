@@ -3,6 +3,7 @@
 pub mod document;
 pub mod udp;
 
+use super::header::Propagation;
 use super::sampling::manifest::Manifest;
 use super::transport::Target;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub rich: bool,
     /// Where the service's sampling rules are asked for; `None`: those of the manifest hold.
     pub central: Option<Target>,
+    /// Headers.
+    pub propagation: Propagation,
 }
 
 /// Longest document: with its header line it fits into a datagram and the daemon's buffer.

@@ -93,7 +93,8 @@ fn what_is_wrong_is_named() {
 #[tokio::test]
 async fn a_manager_traces_when_it_says_so_and_there_is_a_provider() {
     let mut context = context();
-    let tracers = Tracers::new(&context.stats, tokio::runtime::Handle::current(), Arc::new(Nowhere));
+    let nowhere = crate::observe::platform::Place::known(Default::default());
+    let tracers = Tracers::new(&context.stats, tokio::runtime::Handle::current(), Arc::new(Nowhere), nowhere);
     context.tracing.tracers = Some(Arc::new(tracers));
     assert!(http(&traced("{}", &mut context).unwrap().config, 0).tracing.is_none(), "no provider");
     context.tracing.provider = provider(XRAY).unwrap();

@@ -16,7 +16,7 @@ fn read(line: &str) -> Option<Incoming> {
 fn sent(lines: &[&str]) -> String {
     let mut block = block(lines);
     let trace_id = TraceId::parse_xray(ROOT.as_bytes()).unwrap();
-    inject(&Outgoing { trace_id, parent: Some(SpanId(0xab)), sampled: true }, &mut block);
+    inject(&Outgoing { trace_id, parent: Some(SpanId(0xab)), caller: None, sampled: true }, &mut block);
     assert_eq!(block.len(), 1, "one line goes out");
     String::from_utf8(block.get(HeaderId::AmznTraceId).unwrap().to_vec()).unwrap()
 }
@@ -24,7 +24,7 @@ fn sent(lines: &[&str]) -> String {
 #[test]
 fn the_grammar() {
     let whole = read(&format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1")).unwrap();
-    assert_eq!(whole.trace_id.xray(), ROOT.as_bytes());
+    assert_eq!(whole.trace_id.unwrap().xray(), ROOT.as_bytes());
     assert_eq!(whole.parent, Some(SpanId(0x5399_5c3f_42cd_8ad8)));
     assert_eq!((whole.sampled, whole.asks), (Some(true), false));
     let blanks = format!("  root = {ROOT} ; PARENT= 53995c3f42cd8ad8 ;sampled=1;");
@@ -56,7 +56,7 @@ fn of_several_lines_the_first_with_a_root_counts() {
         "Root=1-00000000-000000000000000000000001",
     ];
     let incoming = extract(&block(&lines)).unwrap();
-    assert_eq!((&incoming.trace_id.xray()[..], incoming.sampled), (ROOT.as_bytes(), Some(true)));
+    assert_eq!((&incoming.trace_id.unwrap().xray()[..], incoming.sampled), (ROOT.as_bytes(), Some(true)));
     assert_eq!(sent(&lines), format!("Root={ROOT};Parent=00000000000000ab;Sampled=1;A=b"));
 }
 
@@ -121,14 +121,18 @@ fn no_header_makes_it_panic() {
             block.append(b"x-amzn-trace-id", &line);
         }
         let incoming = extract(&block);
-        let outgoing =
-            Outgoing { trace_id: TraceId(1), parent: SpanId::new(random.u64(..)), sampled: random.bool() };
+        let outgoing = Outgoing {
+            trace_id: TraceId(1),
+            parent: SpanId::new(random.u64(..)),
+            caller: None,
+            sampled: random.bool(),
+        };
         inject(&outgoing, &mut block);
         let again = extract(&block).expect("what we send can be read");
         assert_eq!(
             (again.trace_id, again.parent, again.sampled),
-            (TraceId(1), outgoing.parent, Some(outgoing.sampled))
+            (Some(TraceId(1)), outgoing.parent, Some(outgoing.sampled))
         );
-        assert!(incoming.is_none_or(|incoming| incoming.trace_id.0 != 0));
+        assert!(incoming.is_none_or(|incoming| incoming.trace_id.is_some_and(|id| id.0 != 0)));
     }
 }

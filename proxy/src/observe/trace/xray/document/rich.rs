@@ -1,6 +1,7 @@
 //! What a segment tells beyond App Mesh's: each try as a subsegment, why something failed, where we run.
 
 use super::{MAX_TEXT, Settings, flags};
+use crate::observe::platform::Platform;
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::id::SpanId;
 use crate::observe::trace::json::Object;
@@ -15,12 +16,26 @@ pub(super) fn without_query(path: &[u8]) -> &[u8] {
     path.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
-/// The configured block, with who sends this.
-pub(super) fn aws(settings: &Settings, segment: &mut Object<'_>) {
+/// The configured block, with where we run and who sends this.
+pub(super) fn aws(settings: &Settings, place: &Platform, segment: &mut Object<'_>) {
     let mut aws = segment.object("aws");
     // An object without its braces.
     let fields = settings.aws.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     aws.fields(fields.unwrap_or_default().as_bytes());
+    if !place.task_arn.is_empty() {
+        let mut ecs = aws.object("ecs");
+        ecs.text("task_arn", place.task_arn.as_bytes(), MAX_TEXT);
+        ecs.text("task_family", place.task_family.as_bytes(), MAX_TEXT);
+        ecs.text("cluster_name", place.cluster_name.as_bytes(), MAX_TEXT);
+        ecs.text("launch_type", place.launch_type.as_bytes(), MAX_TEXT);
+        ecs.text("availability_zone", place.zone.as_bytes(), MAX_TEXT);
+        ecs.end();
+    } else if !place.pod.is_empty() {
+        let mut eks = aws.object("eks");
+        eks.text("cluster_name", place.cluster_name.as_bytes(), MAX_TEXT);
+        eks.text("pod", place.pod.as_bytes(), MAX_TEXT);
+        eks.end();
+    }
     let mut sdk = aws.object("xray");
     sdk.text("sdk", b"outrigger", MAX_TEXT);
     sdk.text("sdk_version", env!("CARGO_PKG_VERSION").as_bytes(), MAX_TEXT);
@@ -83,9 +98,7 @@ impl Callee {
         if let Some(name) = Self::member(settings, finished.record.cluster) {
             return Self { name, traced: true };
         }
-        let host = String::from_utf8_lossy(finished.head.authority());
-        let host = host.rsplit_once(':').map_or(&*host, |(host, _)| host);
-        let name = segment_name(host);
+        let name = segment_name(&finished.callee());
         let fallback = || segment_name(finished.record.cluster);
         Self { name: if name.is_empty() { fallback() } else { name }, traced: false }
     }

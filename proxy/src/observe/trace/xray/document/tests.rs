@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::base::error::ResponseFlags;
 use crate::http::head::Version;
+use crate::observe::platform::Platform;
 use crate::observe::test_record::{Exchange, request, response};
 use crate::observe::trace::attempt::{AttemptSpan, MAX_ATTEMPTS};
+use crate::observe::trace::header::Propagation;
 use crate::observe::trace::id::{SpanId, TraceId};
 use crate::observe::trace::sampling::manifest::Manifest;
 use crate::observe::trace::span::Span;
@@ -26,6 +28,16 @@ fn settings() -> Settings {
         node_id: "mesh/shop/virtualNode/cart-vn".into(),
         rich: false,
         central: None,
+        propagation: Propagation::of(&[]),
+    }
+}
+
+fn place() -> Platform {
+    Platform {
+        task_arn: "arn:aws:ecs:us-west-2:1:task/prod/abc".into(),
+        task_family: "cart".into(),
+        zone: "us-west-2a".into(),
+        ..Platform::default()
     }
 }
 
@@ -51,7 +63,7 @@ fn document(finished: &Finished<'_>) -> Value {
 
 fn document_of(settings: &Settings, finished: &Finished<'_>) -> Value {
     let mut out = Vec::new();
-    assert!(encode(settings, finished, &mut out) && out.len() <= 65_000, "{} bytes", out.len());
+    assert!(encode(settings, &place(), finished, &mut out) && out.len() <= 65_000, "{} bytes", out.len());
     serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
 }
 
@@ -185,6 +197,9 @@ fn a_rich_segment_tells_each_try() {
     assert_eq!(document["http"]["request"]["url"], "http://price.local:8080/items", "queries are not told");
     assert_eq!(document["aws"]["app_mesh"]["mesh_name"], "shop");
     assert_eq!(document["aws"]["xray"]["sdk"], "outrigger");
+    let task = json!({"task_arn": "arn:aws:ecs:us-west-2:1:task/prod/abc", "task_family": "cart",
+        "availability_zone": "us-west-2a"});
+    assert_eq!(document["aws"]["ecs"], task);
     assert_eq!(document["annotations"]["route"], "main");
     let tries = &document["subsegments"];
     assert_eq!(

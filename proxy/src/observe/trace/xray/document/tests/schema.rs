@@ -1,5 +1,5 @@
 //! AWS's JSON schema of segment documents. It is not part of this project: it is looked for at `../shared/schemas`
-//! beside the workspace, or at `OUTRIGGER_SCHEMAS`.
+//! beside the workspace, or at `XRAY_SCHEMAS`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ impl Schema {
     /// `None`, said aloud, where the schema is not at hand.
     pub(super) fn find() -> Option<Self> {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/schemas");
-        let folder = std::env::var_os("OUTRIGGER_SCHEMAS").map_or(beside, PathBuf::from);
+        let folder = std::env::var_os("XRAY_SCHEMAS").map_or(beside, PathBuf::from);
         let Ok(text) = std::fs::read_to_string(folder.join("xray-segment.schema.json")) else {
             eprintln!("NOT RUN against the published schema: none at {}", folder.display());
             return None;
