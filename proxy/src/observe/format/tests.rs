@@ -72,7 +72,7 @@ fn flags_join_and_details_are_one_word() {
     record.flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
     record.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
     record.details = "upstream_reset{Connection refused}";
-    assert_eq!(line("%RESPONSE_FLAGS%", &record), "UF,URX");
+    assert_eq!(line("%RESPONSE_FLAGS%", &record), "URX,UF");
     assert_eq!(line("%RESPONSE_CODE_DETAILS%", &record), "upstream_reset{Connection_refused}");
     assert_eq!(
         line("%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%", &record),
@@ -80,7 +80,7 @@ fn flags_join_and_details_are_one_word() {
     );
     assert_eq!(
         line("%RESPONSE_FLAGS_LONG%", &record),
-        "UpstreamConnectionFailure,UpstreamRetryLimitExceeded"
+        "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"
     );
 }
 

@@ -158,7 +158,7 @@ fn what_has_no_effect_is_named() {
         ("overload_manager: {resource_monitors: [{name: x}]}", "bootstrap: overload_manager: "),
         ("watchdogs: {}", "bootstrap: watchdogs: "),
         (
-            "cluster_manager: {outlier_detection: {event_service: {}}}",
+            "cluster_manager: {outlier_detection: {event_service: {grpc_service: {envoy_grpc: {cluster_name: c}}}}}",
             "bootstrap: cluster_manager.outlier_detection.event_service: ",
         ),
         ("admin: {access_log_path: /tmp/x}", "bootstrap: admin.access_log_path: "),
