@@ -13,6 +13,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::base::matcher::StringMatch;
 use crate::config::secret::ServerTls;
 use crate::config::secret::x509::{Certificate, hexadecimal};
 use crate::net::stream::Stream;
@@ -47,6 +48,14 @@ pub struct PeerIdentity {
 }
 
 impl PeerIdentity {
+    /// Whether a URI or DNS name of the certificate or its subject matches, as RBAC reads names. Who has shown no
+    /// certificate has an empty subject.
+    pub fn is_named(identity: Option<&Self>, matcher: &StringMatch) -> bool {
+        let Some(identity) = identity else { return matcher.matches(b"") };
+        let mut names = identity.uris.iter().chain(&identity.dns_names);
+        names.any(|name| matcher.matches(name.as_bytes())) || matcher.matches(identity.subject.as_bytes())
+    }
+
     /// Of an accepted connection; `None` when the client has shown no certificate.
     pub fn of(io: &Stream, tls: &ServerTls) -> Option<Self> {
         let Stream::TlsServer(stream) = io else { return None };

@@ -7,6 +7,8 @@ mod sidecar;
 
 pub use floor::relay;
 
+use sidecar::Features;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -34,6 +36,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 pub enum Name {
     /// Our sidecar.
     Outrigger,
+    /// Our sidecar with everything that protects and resists configured, and nothing of it at work.
+    Guarded,
     /// The pinned Envoy, from the same bootstrap.
     Envoy,
     /// HAProxy, from a Debian package.
@@ -61,7 +65,7 @@ pub struct Subject {
 
 #[derive(Debug, Clone)]
 enum Program {
-    Sidecar(DataPlane, PathBuf),
+    Sidecar(DataPlane, PathBuf, Features),
     Haproxy(Tool),
     Nginx(Tool),
     Floor,
@@ -82,8 +86,13 @@ impl Subject {
     /// Finds or fetches a proxy; `outrigger` is our binary where it is already built.
     pub fn find(name: Name, outrigger: Option<PathBuf>) -> Result<Self, Missing> {
         let program = match name {
-            Name::Outrigger => Program::Sidecar(DataPlane::Outrigger, sidecar::outrigger(outrigger)?),
-            Name::Envoy => Program::Sidecar(DataPlane::Envoy, envoy::binary()?),
+            Name::Outrigger => {
+                Program::Sidecar(DataPlane::Outrigger, sidecar::outrigger(outrigger)?, Features::None)
+            }
+            Name::Guarded => {
+                Program::Sidecar(DataPlane::Outrigger, sidecar::outrigger(outrigger)?, Features::Idle)
+            }
+            Name::Envoy => Program::Sidecar(DataPlane::Envoy, envoy::binary()?, Features::None),
             Name::Haproxy => Program::Haproxy(packages::tool("haproxy")?),
             Name::Nginx => Program::Nginx(packages::tool("nginx")?),
             Name::Floor => Program::Floor,
@@ -99,7 +108,7 @@ impl Subject {
     /// The sidecar's plane and binary, for scenarios that only sidecars can do.
     pub fn sidecar(&self) -> Option<(DataPlane, &PathBuf)> {
         match &self.program {
-            Program::Sidecar(plane, path) => Some((*plane, path)),
+            Program::Sidecar(plane, path, _) => Some((*plane, path)),
             _ => None,
         }
     }
@@ -109,8 +118,8 @@ impl Subject {
         let port = Port::lease()?;
         let topology = Topology { protocol, listen: port.address(), backend };
         let process = cores::on(cores::PROXY, || match &self.program {
-            Program::Sidecar(plane, path) => {
-                Ok(Kind::Sidecar(Box::new(sidecar::start(*plane, path, &topology)?)))
+            Program::Sidecar(plane, path, features) => {
+                Ok(Kind::Sidecar(Box::new(sidecar::start(*plane, path, &topology, *features)?)))
             }
             Program::Haproxy(tool) => start(haproxy::command(tool, &topology)?, &topology),
             Program::Nginx(tool) => start(nginx::command(tool, &topology)?, &topology),

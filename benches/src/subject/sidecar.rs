@@ -16,6 +16,15 @@ use super::{Topology, block_on};
 use crate::Result;
 use crate::scenario::{HEADER, HOST, PREFIX, Protocol};
 
+/// What is configured beside the route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Features {
+    /// Nothing.
+    None,
+    /// Filters, retries, breakers, outlier detection and overload, of which no request meets the limits.
+    Idle,
+}
+
 /// Our binary, built as the images ship it.
 pub(super) fn outrigger(built: Option<PathBuf>) -> Result<PathBuf, Missing> {
     if let Some(path) = built {
@@ -38,20 +47,91 @@ pub(super) fn outrigger(built: Option<PathBuf>) -> Result<PathBuf, Missing> {
 }
 
 /// Starts one with one worker and waits until it is ready.
-pub(super) fn start(plane: DataPlane, program: &Path, topology: &Topology) -> Result<Sidecar> {
+pub(super) fn start(
+    plane: DataPlane,
+    program: &Path,
+    topology: &Topology,
+    features: Features,
+) -> Result<Sidecar> {
     let launch = Launch::of(plane, program).log_level("warning");
-    block_on(launch.start(&bootstrap(topology)))
+    block_on(launch.start(&bootstrap(topology, features)))
 }
 
-fn bootstrap(topology: &Topology) -> Value {
+fn bootstrap(topology: &Topology, features: Features) -> Value {
     let cluster = cluster("backend", &[topology.backend]);
-    let cluster = match topology.protocol {
+    let mut cluster = match topology.protocol {
         Protocol::Http1 => cluster,
         Protocol::Http2 => over_http2(cluster),
     };
     let mut listener = http_listener("ingress", topology.listen, inline(routes()));
-    manager_of(&mut listener)["generate_request_id"] = json!(false);
-    with_static(&[listener], &[cluster])
+    let manager = manager_of(&mut listener);
+    manager["generate_request_id"] = json!(false);
+    if features == Features::None {
+        return with_static(&[listener], &[cluster]);
+    }
+    let mut filters = idle_filters();
+    filters.extend(manager["http_filters"].as_array().cloned().unwrap_or_default());
+    manager["http_filters"] = Value::Array(filters);
+    let host = &mut manager["route_config"]["virtual_hosts"][0];
+    host["routes"][0]["route"]["retry_policy"] = json!({"retry_on": "5xx,reset", "num_retries": 2});
+    host["typed_per_filter_config"] = json!({"cors": typed(
+        "filters.http.cors.v3.CorsPolicy",
+        json!({"allow_origin_string_match": [{"exact": "https://app.example"}]}),
+    )});
+    cluster["outlier_detection"] = json!({"consecutive_5xx": 5, "max_ejection_percent": 50});
+    let limits = json!({"max_connections": 10_000, "max_pending_requests": 10_000, "max_requests": 10_000});
+    cluster["circuit_breakers"] = json!({"thresholds": [limits]});
+    let mut bootstrap = with_static(&[listener], &[cluster]);
+    bootstrap["overload_manager"] = idle_overload();
+    bootstrap
+}
+
+/// A message inside an `Any`; `kind` follows `envoy.extensions.`.
+fn typed(kind: &str, mut config: Value) -> Value {
+    config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.{kind}"));
+    config
+}
+
+/// Every filter that protects, with limits that the load does not reach.
+fn idle_filters() -> Vec<Value> {
+    let all = json!({"default_value": {"numerator": 100}});
+    let rate = json!({
+        "stat_prefix": "bench",
+        "token_bucket": {"max_tokens": 100_000_000, "tokens_per_fill": 100_000_000, "fill_interval": "1s"},
+        "filter_enabled": all,
+        "filter_enforced": all,
+    });
+    let fault = json!({
+        "abort": {"http_status": 503, "percentage": {"numerator": 100}},
+        "headers": [{"name": "x-fault", "present_match": true}],
+    });
+    let anyone = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+    let rules = json!({"rules": {"action": "ALLOW", "policies": {"anyone": anyone}}});
+    let gradient = json!({"gradient_controller_config": {
+        "concurrency_limit_params": {"concurrency_update_interval": "1s", "max_concurrency_limit": 10_000},
+        "min_rtt_calc_params": {"interval": "3600s", "min_concurrency": 10_000},
+    }});
+    let filters = [
+        ("local_ratelimit", "local_ratelimit.v3.LocalRateLimit", rate),
+        ("fault", "fault.v3.HTTPFault", fault),
+        ("cors", "cors.v3.Cors", json!({})),
+        ("rbac", "rbac.v3.RBAC", rules),
+        ("concurrency", "adaptive_concurrency.v3.AdaptiveConcurrency", gradient),
+    ];
+    let filter = |(name, kind, config)| json!({"name": name, "typed_config": typed(&format!("filters.http.{kind}"), config)});
+    filters.map(filter).to_vec()
+}
+
+/// Memory that is never used up.
+fn idle_overload() -> Value {
+    let heap =
+        typed("resource_monitors.fixed_heap.v3.FixedHeapConfig", json!({"max_heap_size_bytes": 1_u64 << 40}));
+    let name = "envoy.resource_monitors.fixed_heap";
+    let stop = "envoy.overload_actions.stop_accepting_requests";
+    json!({
+        "resource_monitors": [{"name": name, "typed_config": heap}],
+        "actions": [{"name": stop, "triggers": [{"name": name, "threshold": {"value": 0.95}}]}],
+    })
 }
 
 /// The host, the prefix and the header of the scenario; whatever else gets 404.

@@ -212,6 +212,8 @@ pub(crate) fn listener(registry: &Registry) -> Listener {
         continue_on_timeout: false,
         direction: Direction::Inbound,
         backlog: 128,
+        ignores_connection_limit: false,
+        bypasses_overload: false,
         chains: Vec::new(),
         default_chain: None,
         stats: ListenerStats::for_address(registry, address),

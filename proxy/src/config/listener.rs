@@ -64,6 +64,10 @@ pub struct Listener {
     pub direction: Direction,
     /// listen(2) backlog.
     pub backlog: u32,
+    /// `ignore_global_conn_limit`: its connections do not count for the limit of the process.
+    pub ignores_connection_limit: bool,
+    /// `bypass_overload_manager`: serves as ever when the process has too much to do.
+    pub bypasses_overload: bool,
     /// Chains in configuration order.
     pub chains: Vec<Arc<FilterChain>>,
     /// Taken when no chain matches.
@@ -295,6 +299,10 @@ pub struct HttpSettings {
     pub via: Option<Box<str>>,
     /// Access loggers; empty is off.
     pub access_logs: Vec<Arc<AccessLog>>,
+    /// The listener's `bypass_overload_manager`.
+    pub bypasses_overload: bool,
+    /// Mark answers that overload gives with `x-envoy-local-overloaded`.
+    pub append_local_overload: bool,
     /// HTTP filters before the router, in order.
     pub filters: Vec<HttpFilter>,
     /// What is traced; `None` is off.

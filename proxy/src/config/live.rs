@@ -9,6 +9,7 @@ mod health;
 mod latency;
 mod limit;
 mod outlier;
+mod overload;
 mod retries;
 mod table;
 
@@ -23,6 +24,7 @@ pub use health::{Health, HealthEpoch};
 pub use latency::Latency;
 pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};
+pub use overload::{ActionState, Overload};
 pub use retries::{RetryBudget, RetryLimit};
 pub use table::{HashTable, Shelf, TableInput};
 

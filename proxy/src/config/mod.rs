@@ -13,6 +13,7 @@ pub mod listener;
 pub mod live;
 pub mod outlier;
 pub mod outside;
+pub mod overload;
 pub mod publish;
 pub mod rbac;
 pub mod retry;

@@ -210,6 +210,10 @@ fn is_last(ctx: &ConnContext, served: u32) -> bool {
         ctx.local.stats.inc(ctx.settings.stats.downstream_cx_max_requests_reached);
         return true;
     }
+    if ctx.ends_keepalive() {
+        ctx.local.stats.inc(ctx.settings.stats.downstream_cx_overload_disable_keepalive);
+        return true;
+    }
     if ctx.drain.is_draining() {
         ctx.local.stats.inc(ctx.settings.stats.downstream_cx_drain_close);
         return true;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::drain::Drain;
 use crate::config::RouteTable;
 use crate::config::listener::{HttpSettings, RouteSource};
-use crate::config::live::TokenBucket;
+use crate::config::live::{Overload, TokenBucket};
 use crate::http::request_headers::ClientCertificate;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
@@ -51,6 +51,21 @@ impl ConnContext {
     /// What request headers tell of the client's certificate.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
         ClientCertificate { shown: self.peer_identity.is_some(), element: self.client_cert.as_deref() }
+    }
+
+    /// Whether overload ends the connection after its next response.
+    pub fn ends_keepalive(&self) -> bool {
+        self.overload().is_some_and(|overload| self.local.random(|rng| overload.end_keepalive.is_taken(rng)))
+    }
+
+    /// Whether overload refuses the next request.
+    pub fn refuses_request(&self) -> bool {
+        self.overload()
+            .is_some_and(|overload| self.local.random(|rng| overload.refuse_requests.is_taken(rng)))
+    }
+
+    fn overload(&self) -> Option<&Overload> {
+        self.local.overload.as_deref().filter(|_| !self.settings.bypasses_overload)
     }
 
     /// The route table in force for a request that holds `view`. `None`: RDS has not delivered it.

@@ -115,6 +115,10 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<Served, ProxyError> {
         let ctx = self.ctx;
+        if ctx.refuses_request() {
+            ctx.local.stats.inc(ctx.settings.stats.downstream_rq_overload_close);
+            return Ok(Served::Reply(LocalReply::overload(ctx.settings.append_local_overload)));
+        }
         request_headers::check_names(&mut self.head, ctx.settings.underscores)?;
         let port = ctx.destination.port();
         if ctx.settings.strip_trailing_dot {

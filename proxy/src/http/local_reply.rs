@@ -56,6 +56,15 @@ impl LocalReply {
         }
     }
 
+    /// The answer when the process has too much to do. `tell`: also in a header.
+    pub fn overload(tell: bool) -> Self {
+        let mut reply = Self::new(503, ResponseFlags::NONE, "overload", "envoy overloaded");
+        if tell {
+            reply.headers.push((b"x-envoy-local-overloaded", b"true".to_vec()));
+        }
+        reply
+    }
+
     /// The answer for a failure; `None` when nobody is left to answer.
     pub fn for_error(error: &ProxyError) -> Option<Self> {
         use ResponseFlags as F;

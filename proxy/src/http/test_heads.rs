@@ -88,6 +88,8 @@ pub fn settings() -> HttpSettings {
         respect_expected_rq_timeout: false,
         via: None,
         access_logs: Vec::new(),
+        bypasses_overload: false,
+        append_local_overload: false,
         filters: Vec::new(),
         tracing: None,
         stats: HttpStats::for_manager(&registry, "test", ([127, 0, 0, 1], 80).into()),

@@ -151,6 +151,12 @@ impl BufPool {
         self.large.borrow_mut().pop().unwrap_or_else(|| Buf::with_capacity(LARGE_SIZE))
     }
 
+    /// Frees what nobody uses.
+    pub fn shrink(&self) {
+        self.free.take();
+        self.large.take();
+    }
+
     /// Gives a buffer back.
     #[inline]
     pub fn give(&self, mut buf: Buf) {

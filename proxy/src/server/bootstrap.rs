@@ -5,6 +5,7 @@
 //! Source: `envoy.config.bootstrap.v3.Bootstrap`.
 
 mod dns;
+mod overload;
 mod reduce;
 mod sinks;
 mod source;
@@ -23,6 +24,7 @@ use outrigger_xds_protos::v3::core::Node;
 
 use super::args::ServeArgs;
 use super::environment::{self, AdminBind, Variables};
+use crate::config::overload::OverloadSettings;
 use crate::stats::tags::StatsConfig;
 use crate::xds::translate::{self, Path, Rejection, TracingContext};
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub dns_servers: Vec<SocketAddr>,
     /// Where ejections are told (`cluster_manager.outlier_detection.event_log_path`).
     pub outlier_log: Option<PathBuf>,
+    /// What to do about too much load.
+    pub overload: Option<OverloadSettings>,
     /// Where the bootstrap came from, to say where a fault is.
     pub source: Source,
     /// Accepted and without effect, for the log.

@@ -9,6 +9,7 @@ pub mod environment;
 mod faults;
 mod intercept;
 mod logging;
+mod overload;
 mod process;
 pub mod ready;
 pub mod run;

@@ -18,6 +18,7 @@ use super::bootstrap::{self, Settings};
 use super::config_view::DriverView;
 use super::dial::Dialler;
 use super::environment::{self, AdminBind, ProcessSettings, ProcessVariables};
+use super::overload::Manager;
 use super::process::Lifecycle;
 use super::telemetry::{Sources, Telemetry};
 use super::{faults, intercept, logging, ready, telemetry};
@@ -25,6 +26,7 @@ use crate::admin::logging::LogLevels;
 use crate::admin::server::{AdminAddress, AdminServer};
 use crate::admin::{AdminState, Process, ServerInfo, ServerState};
 use crate::base::drain::DrainPhase;
+use crate::config::live::Overload;
 use crate::config::publish::{self, Subscriber};
 use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
@@ -176,7 +178,7 @@ impl Server {
     async fn run(
         args: &ServeArgs,
         process: ProcessSettings,
-        settings: Settings,
+        mut settings: Settings,
         levels: LogLevels,
     ) -> Result<ExitCode, String> {
         let started = Instant::now();
@@ -225,7 +227,12 @@ impl Server {
             Lifecycle::new(drains.clone(), drain_time, sinks.clone(), tokio::runtime::Handle::current());
         let outlier_log = settings.outlier_log.as_deref().map(|path| open_log(&sinks, path)).transpose()?;
         let outliers = outlier::run(snapshots.clone(), registry.shared().clone(), outlier_log);
-        let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time)
+        let shed = settings.overload.take();
+        let overload = shed.as_ref().map(|shed| Arc::new(Overload::new(shed.max_connections)));
+        if let (Some(shed), Some(overload)) = (shed, &overload) {
+            tokio::spawn(Manager::new(shed, overload.clone(), &registry).run());
+        }
+        let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time, overload.as_ref())
             .map_err(|error| format!("cannot start workers: {error}"))?;
         let server = Self { lifecycle, workers, sinks, tracers, driver: handle };
         let collector = server.collector(&registry, snapshots.clone(), started, count);

@@ -14,7 +14,7 @@ use super::registry::{Counter, Gauge, Histogram, Registry, Shard, SharedShard, S
 
 pub use filter::{
     ConnectionLimitStats, CorsStats, FaultStats, GradientStats, LocalRateLimitStats, NetworkRateLimitStats,
-    PolicyStats, RbacStats,
+    OverloadActionStats, PolicyStats, RbacStats, ResourceMonitorStats,
 };
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, ListenerManagerStats, ServerStats,
@@ -133,6 +133,7 @@ bundle! {
             downstream_cx_idle_timeout: Counter,
             downstream_cx_max_duration_reached: Counter,
             downstream_cx_max_requests_reached: Counter,
+            downstream_cx_overload_disable_keepalive: Counter,
             downstream_cx_protocol_error: Counter,
             downstream_cx_delayed_close_timeout: Counter,
             downstream_rq_total: Counter,
@@ -153,6 +154,7 @@ bundle! {
             downstream_rq_header_timeout: Counter,
             downstream_rq_max_duration_reached: Counter,
             downstream_rq_too_large: Counter,
+            downstream_rq_overload_close: Counter,
             downstream_rq_too_many_premature_resets: Counter,
             downstream_rq_non_relative_path: Counter,
             downstream_rq_ws_on_non_ws_route: Counter,

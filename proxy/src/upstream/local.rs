@@ -10,6 +10,7 @@ use fastrand::Rng;
 use tokio::sync::Notify;
 
 use super::view::View;
+use crate::config::live::Overload;
 use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
 use crate::net::own_address::own_address;
@@ -37,6 +38,8 @@ pub struct Local {
     pub own_address: IpAddr,
     /// This worker's part of every tracer.
     pub spans: RefCell<WorkerSpans>,
+    /// How loaded the process is, where an overload manager is configured.
+    pub overload: Option<Arc<Overload>>,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
     pub attention: Arc<Notify>,
     /// Who watches requests.
@@ -59,6 +62,7 @@ impl Local {
             replay: Rc::default(),
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
             own_address: own_address(),
+            overload: None,
             spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
             tap,
@@ -67,6 +71,11 @@ impl Local {
             date: RefCell::new(DateCache::new(Instant::now())),
             next_connection: Cell::new(index as u64),
         }
+    }
+
+    /// With an overload manager.
+    pub fn with_overload(self, overload: Option<Arc<Overload>>) -> Self {
+        Self { overload, ..self }
     }
 
     /// The world as this worker sees it now; hold it for one request or one connection decision.

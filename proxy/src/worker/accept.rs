@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::Worker;
 use super::guard::{self, Peer};
+use super::overload;
 use super::reconcile::ChainDrains;
 use crate::base::drain::Drain;
 use crate::base::ids::ListenerId;
@@ -98,7 +99,11 @@ async fn accept_all(
 ) -> Infallible {
     loop {
         match socket.accept().await {
-            Ok((tcp, peer)) => spawn_connection(worker, id, tcp, peer, drains),
+            Ok((tcp, peer)) => {
+                // One that came just then waits as well, like those still in the kernel's queue.
+                overload::pause(&worker.local).await;
+                spawn_connection(worker, id, tcp, peer, drains);
+            }
             Err(error) if is_per_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accept failed; trying again shortly");
@@ -190,6 +195,7 @@ async fn handle(worker: &Rc<Worker>, id: ListenerId, tcp: TcpStream, peer: Socke
     let Some(listener) = worker.local.view().snapshot.listener(id).map(|slot| slot.config.clone()) else {
         return;
     };
+    let Some(_counted) = overload::admit(&worker.local, &listener) else { return };
     let opened = Instant::now();
     let stats = &listener.stats;
     worker.local.stats.inc(stats.downstream_cx_total);
@@ -307,7 +313,8 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     let id = worker.local.connection_id();
     let peer_identity = chain.tls.as_ref().and_then(|tls| tls::PeerIdentity::of(&io, tls)).map(Rc::new);
     let server_name = detected.server_name.unwrap_or_default();
-    let who = Peer { io: &io, peer, destination, server_name: &server_name };
+    let who =
+        Peer { io: &io, identity: peer_identity.as_deref(), peer, destination, server_name: &server_name };
     if !chain.guards.is_empty() && !guard::authorise(&chain, &worker.local, &who).await {
         return;
     }

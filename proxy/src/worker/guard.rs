@@ -9,6 +9,7 @@ use crate::config::listener::FilterChain;
 use crate::config::rbac::{Access, Facts};
 use crate::net::stream::Stream;
 use crate::stats::registry::Gauge;
+use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
 
 /// What a connection holds while it is served.
@@ -78,6 +79,7 @@ async fn wait(delay: Duration) {
 /// A connection as access rules see it.
 pub(super) struct Peer<'c> {
     pub(super) io: &'c Stream,
+    pub(super) identity: Option<&'c PeerIdentity>,
     pub(super) peer: SocketAddr,
     pub(super) destination: SocketAddr,
     pub(super) server_name: &'c str,
@@ -109,6 +111,6 @@ impl Facts for Peer<'_> {
     }
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
-        self.io.is_tls() && matcher.is_none()
+        self.io.is_tls() && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.identity, matcher))
     }
 }

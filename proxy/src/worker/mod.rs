@@ -3,6 +3,7 @@
 
 mod accept;
 mod guard;
+mod overload;
 mod reconcile;
 
 use std::io;
@@ -16,6 +17,7 @@ use fastrand::Rng;
 use tokio::sync::Notify;
 
 use crate::base::drain::{Drain, DrainPhase};
+use crate::config::live::Overload;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::Registry;
 use crate::upstream::local::Local;
@@ -65,6 +67,7 @@ impl Workers {
         registry: &Registry,
         drains: &Drains,
         drain_time: Duration,
+        overload: Option<&Arc<Overload>>,
     ) -> io::Result<Self> {
         let workers = (0..count).map(|_| WorkerProgress::default()).collect();
         let progress = Arc::new(Progress { workers, applied: Notify::new(), idle: Notify::new() });
@@ -76,6 +79,7 @@ impl Workers {
                 shard: registry.shard(),
                 drains: drains.clone(),
                 drain_time,
+                overload: overload.cloned(),
                 progress: progress.clone(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -181,6 +185,7 @@ struct Seat {
     shard: crate::stats::registry::Shard,
     drains: Drains,
     drain_time: Duration,
+    overload: Option<Arc<Overload>>,
     progress: Arc<Progress>,
 }
 
@@ -189,9 +194,9 @@ impl Seat {
         let tasks = tokio::task::LocalSet::new();
         tasks.block_on(runtime, async move {
             let (attention, tap) = (self.snapshots.attention().clone(), self.snapshots.tap().clone());
-            let local = Rc::new(Local::new(self.index, self.shard, Rng::new(), attention, tap));
+            let local = Local::new(self.index, self.shard, Rng::new(), attention, tap);
             let worker = Rc::new(Worker {
-                local,
+                local: Rc::new(local.with_overload(self.overload)),
                 drains: self.drains,
                 drain_time: self.drain_time,
                 progress: self.progress,

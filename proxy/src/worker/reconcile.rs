@@ -204,6 +204,9 @@ impl Served {
 pub(super) async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
+        if worker.local.overload.as_ref().is_some_and(|overload| overload.shrink_heap.is_saturated()) {
+            worker.local.bufs.shrink();
+        }
         let view = worker.local.view();
         let now = Instant::now();
         for cluster in view.clusters() {

@@ -6,6 +6,7 @@ mod cors;
 mod fault;
 mod guards;
 mod headers;
+mod identity;
 mod overrides;
 mod rate_limit;
 mod rbac;

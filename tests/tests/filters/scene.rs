@@ -56,12 +56,23 @@ pub struct Script {
     pub host: Value,
     /// Worker threads.
     pub workers: u32,
+    /// The transport socket; null is plaintext.
+    pub transport: Value,
+    /// Network filters before the connection manager.
+    pub guards: Vec<Value>,
 }
 
 impl Script {
     /// These filters, and everything to cluster `a`.
     pub fn of(filters: &[Value]) -> Self {
-        Self { filters: filters.to_vec(), routes: vec![prefix_route("/", "a")], host: json!({}), workers: 1 }
+        Self {
+            filters: filters.to_vec(),
+            routes: vec![prefix_route("/", "a")],
+            host: json!({}),
+            workers: 1,
+            transport: Value::Null,
+            guards: Vec::new(),
+        }
     }
 
     /// These routes instead.
@@ -82,6 +93,18 @@ impl Script {
         self
     }
 
+    /// Over this transport socket.
+    pub fn transport(mut self, socket: Value) -> Self {
+        self.transport = socket;
+        self
+    }
+
+    /// Behind this network filter.
+    pub fn guard(mut self, guard: Value) -> Self {
+        self.guards.push(guard);
+        self
+    }
+
     /// Starts.
     pub async fn start(self, plane: DataPlane) -> Result<Scene> {
         let (port, log) =
@@ -97,6 +120,13 @@ impl Script {
         let mut chain = self.filters;
         chain.extend(manager["http_filters"].as_array().cloned().unwrap_or_default());
         manager["http_filters"] = Value::Array(chain);
+        let network = &mut listener["filter_chains"][0];
+        if !self.transport.is_null() {
+            network["transport_socket"] = self.transport;
+        }
+        let mut filters = self.guards;
+        filters.extend(network["filters"].as_array().cloned().unwrap_or_default());
+        network["filters"] = Value::Array(filters);
         let mut grpc = over_http2(cluster("grpc", &[upstream.address()]));
         grpc["name"] = json!("grpc");
         let clusters = [cluster("a", &[upstream.address()]), grpc];

@@ -9,6 +9,7 @@ use crate::config::filter::{HttpFilter, RouteFilter};
 use crate::config::rbac::{Access, Facts, RbacFilter};
 use crate::http::local_reply::LocalReply;
 use crate::http::route::header_matches;
+use crate::tls::PeerIdentity;
 
 impl Facts for Call<'_, '_> {
     fn header(&self, matcher: &HeaderMatch) -> bool {
@@ -36,7 +37,8 @@ impl Facts for Call<'_, '_> {
     }
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
-        self.ctx.tls && matcher.is_none()
+        let identity = self.ctx.peer_identity.as_deref();
+        self.ctx.tls && matcher.is_none_or(|matcher| PeerIdentity::is_named(identity, matcher))
     }
 }
 

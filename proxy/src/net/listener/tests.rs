@@ -18,6 +18,8 @@ fn listener(address: &str, ipv4_compat: bool) -> Listener {
         continue_on_timeout: false,
         direction: Direction::Unspecified,
         backlog: 16,
+        ignores_connection_limit: false,
+        bypasses_overload: false,
         chains: Vec::new(),
         default_chain: None,
         stats: ListenerStats::new(&Registry::new(), "listener.test."),

@@ -13,7 +13,7 @@ use outrigger_xds_protos::v3::core::{Address, TypedExtensionConfig, address};
 use outrigger_xds_protos::v3::wkt;
 
 use super::source::Loaded;
-use super::{BootstrapError, Settings, dns, sinks, stats};
+use super::{BootstrapError, Settings, dns, overload, sinks, stats};
 use crate::server::environment::AdminBind;
 use crate::xds::translate::fields::{self, refuse, warn_set};
 use crate::xds::translate::{Path, Rejection, TracingContext};
@@ -55,6 +55,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         dns_servers: fields.dns_servers,
         local_cluster: fields.local_cluster,
         outlier_log: fields.outlier_log,
+        overload: fields.overload,
         source,
         warnings: notes.warnings,
         bootstrap,
@@ -71,6 +72,7 @@ struct Honoured {
     dns_servers: Vec<SocketAddr>,
     local_cluster: Option<String>,
     outlier_log: Option<PathBuf>,
+    overload: Option<crate::config::overload::OverloadSettings>,
 }
 
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -121,8 +123,6 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
     let path = &Path::ROOT;
     refuse!(path; header_prefix, use_tcp_for_dns_lookups, xds_delegate_extension);
     warn_set!(notes, path, "has no effect: there is no runtime, defaults hold"; layered_runtime);
-    warn_set!(notes, path, "is not in effect: memory and connections are bounded by built-in limits";
-        overload_manager);
     warn_set!(notes, path, "is not in effect: hosts are not checked for others"; hds_config);
     warn_set!(notes, path, "is not in effect"; flags_path, watchdog, watchdogs, enable_dispatcher_stats,
         stats_server_version_override, fatal_actions, inline_headers, perf_tracing_file_path,
@@ -153,6 +153,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
         stats: stats::compile(stats_config, app_mesh, &path.field("stats_config"), notes)?,
         stats_sinks: sinks::compile(stats_sinks, &path.field("stats_sinks"), notes)?,
         stats_flush: flush_interval(stats_flush_interval, &path.field("stats_flush_interval"))?,
+        overload: overload::compile(overload_manager, &path.field("overload_manager"), notes)?,
         dns_servers: dns::servers(dns_resolution_config, typed_dns_resolver_config, path, notes)?,
         local_cluster,
         outlier_log,
@@ -237,7 +238,7 @@ fn admin_endpoint(
         profile_path,
         address,
         socket_options,
-        ignore_global_conn_limit: _, // There is no such limit.
+        ignore_global_conn_limit: _, // Admin connections never count.
         allow_paths,
     } = message;
     refuse!(path; socket_options, allow_paths);

@@ -155,7 +155,6 @@ fn refusals_name_file_line_column_and_path() {
 fn what_has_no_effect_is_named() {
     let cases = [
         ("layered_runtime: {layers: [{name: a, static_layer: {x: 1}}]}", "bootstrap: layered_runtime: "),
-        ("overload_manager: {resource_monitors: [{name: x}]}", "bootstrap: overload_manager: "),
         ("watchdogs: {}", "bootstrap: watchdogs: "),
         (
             "cluster_manager: {outlier_detection: {event_service: {grpc_service: {envoy_grpc: {cluster_name: c}}}}}",
@@ -206,4 +205,49 @@ fn without_arguments_the_environment_speaks() {
     );
     let error = load(&ServeArgs::default(), &Nothing).unwrap_err().to_string();
     assert!(error.starts_with("environment variable APPMESH_RESOURCE_ARN: is required"), "{error}");
+}
+
+/// The path below `overload_manager` at which a bootstrap is refused.
+fn overload_refused(fields: &str) -> String {
+    let error = refused(&format!("overload_manager: {{{fields}}}"));
+    let (_, path) = error.split_once("overload_manager.").unwrap_or_else(|| panic!("{fields}: {error}"));
+    path.split_once(": ").map_or(path, |(path, _)| path).to_owned()
+}
+
+const HEAP: &str = r#"{name: heap, typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 1000}}"#;
+
+#[test]
+fn overload_is_decided_on_field_by_field() {
+    let action =
+        |fields: &str| overload_refused(&format!("resource_monitors: [{HEAP}], actions: [{{{fields}}}]"));
+    let known = "name: envoy.overload_actions.shrink_heap";
+    let monitor = "resource_monitors[0].typed_config";
+    for (fields, path) in [
+        ("loadshed_points: [{name: x, triggers: [{name: y, threshold: {value: 1}}]}]", "loadshed_points"),
+        ("resource_monitors: [{name: x}]", monitor),
+        (
+            r#"resource_monitors: [{name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Empty, value: {}}}]"#,
+            monitor,
+        ),
+        (&*format!("resource_monitors: [{HEAP}, {HEAP}]"), "resource_monitors[1].name"),
+        (
+            &*HEAP.replace("1000", "0").replace("{name", "resource_monitors: [{name").replace("}}", "}}]"),
+            "resource_monitors[0].typed_config.max_heap_size_bytes",
+        ),
+    ] {
+        assert_eq!(overload_refused(fields), path, "{fields}");
+    }
+    for (fields, path) in [
+        ("name: envoy.overload_actions.reset_high_memory_stream, triggers: [{name: heap, threshold: {value: 1}}]".to_owned(), "name"),
+        (format!("{known}, triggers: [{{name: other, threshold: {{value: 1}}}}]"), "triggers[0].name"),
+        (format!("{known}, triggers: [{{name: heap, scaled: {{scaling_threshold: 0.9, saturation_threshold: 0.8}}}}]"), "triggers[0].scaled"),
+    ] {
+        assert_eq!(action(&fields), format!("actions[0].{path}"), "{fields}");
+    }
+    let settings = loaded(&format!(
+        "overload_manager: {{refresh_interval: 0.5s, resource_monitors: [{HEAP}], actions: [{{{known}, triggers: [{{name: heap, threshold: {{value: 0.9}}}}]}}]}}"
+    ));
+    let overload = settings.overload.unwrap();
+    assert_eq!((overload.refresh, overload.monitors.len()), (std::time::Duration::from_millis(500), 1));
+    assert_eq!(overload.actions[0].kind, crate::config::overload::ActionKind::ShrinkHeap);
 }

@@ -1,4 +1,4 @@
-//! Statistics of HTTP and network filters.
+//! Statistics of HTTP and network filters, and of the overload manager.
 
 use super::{Counter, Gauge, Registry, bundle, sanitize};
 
@@ -127,6 +127,28 @@ bundle! {
         connections: workers(prefix) {
             limited_connections: Counter,
             active_connections: Gauge,
+        }
+    }
+}
+
+bundle! {
+    /// `overload.<resource monitor>.*`
+    ResourceMonitorStats(prefix) {
+        monitor: main(prefix) {
+            // Hundredths.
+            pressure: Gauge,
+            failed_updates: Counter,
+            skipped_updates: Counter,
+        }
+    }
+}
+
+bundle! {
+    /// `overload.<action>.*`
+    OverloadActionStats(prefix) {
+        action: main(prefix) {
+            active: Gauge,
+            scale_percent: Gauge,
         }
     }
 }

@@ -55,7 +55,8 @@ impl World {
         let (publisher, subscriber) = publish::channel();
         publisher.publish(snapshot);
         let drains = Drains::default();
-        let workers = Workers::start(2, &subscriber, &registry, &drains, Duration::from_secs(1)).unwrap();
+        let workers =
+            Workers::start(2, &subscriber, &registry, &drains, Duration::from_secs(1), None).unwrap();
         Self { address, drains, workers: Some(workers), _publisher: publisher }
     }
 }
@@ -84,6 +85,8 @@ fn listener(registry: &Registry) -> Listener {
         continue_on_timeout: false,
         direction: Direction::Unspecified,
         backlog: 128,
+        ignores_connection_limit: false,
+        bypasses_overload: false,
         chains: vec![Arc::new(FilterChain {
             name: "".into(),
             matches: ChainMatch::default(),

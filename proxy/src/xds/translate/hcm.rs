@@ -91,7 +91,7 @@ pub(super) fn compile(
         proxy_status_config,
         typed_header_validation_config,
         append_x_forwarded_port,
-        append_local_overload: _, // There is no overload manager that would answer.
+        append_local_overload,
         add_proxy_protocol_connection_state: _, // PROXY protocol is refused at the listener.
         forward_proto_config,
         route_specifier,
@@ -158,6 +158,8 @@ pub(super) fn compile(
         respect_expected_rq_timeout: chain.respect_expected_rq_timeout,
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
+        bypasses_overload: scope.bypasses_overload,
+        append_local_overload: *append_local_overload,
         filters: chain.filters,
         tracing: trace::compile(tracing, stat_prefix, &path.field("tracing"), scope)?,
         stats: stats(stat_prefix, scope),

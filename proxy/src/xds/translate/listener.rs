@@ -67,8 +67,8 @@ pub(super) fn compile(
         max_connections_to_accept_per_socket_event,
         bind_to_port,
         enable_mptcp,
-        ignore_global_conn_limit: _, // There is no overload manager whose limits it would lift.
-        bypass_overload_manager: _,
+        ignore_global_conn_limit,
+        bypass_overload_manager,
         tcp_keepalive,
         listener_specifier,
     } = message;
@@ -97,6 +97,7 @@ pub(super) fn compile(
     let socket = fields::socket_address(address, &address_path)?;
     let address = fields::ip_port(socket, &address_path.field("socket_address"))?;
     scope.listener_stats = stats_prefix(stat_prefix, address);
+    scope.bypasses_overload = *bypass_overload_manager;
     scope.direction = direction(*traffic_direction, &path.field("traffic_direction"))?;
     let (chains, default_chain) = chains(filter_chains, default_filter_chain, path, &mut scope)?;
     warn_unmatchable(&chains, filters.inspect, &path.field("filter_chains"), &mut scope);
@@ -118,6 +119,8 @@ pub(super) fn compile(
         continue_on_timeout: *continue_on_listener_filters_timeout,
         direction: scope.direction,
         backlog: fields::count(tcp_backlog_size).unwrap_or(BACKLOG),
+        ignores_connection_limit: *ignore_global_conn_limit,
+        bypasses_overload: *bypass_overload_manager,
         chains,
         default_chain,
         stats: ListenerStats::new(&scope.context.stats, &scope.listener_stats),

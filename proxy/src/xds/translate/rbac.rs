@@ -272,10 +272,7 @@ fn always(any: bool, path: &Path<'_>) -> Result<Rule, Rejection> {
 }
 
 fn name(matcher: Option<&StringMatcher>, path: &Path<'_>) -> Result<Option<StringMatch>, Rejection> {
-    match matcher {
-        Some(_) => Err(path.field("principal_name").unsupported()),
-        None => Ok(None),
-    }
+    matcher.map(|matcher| matchers::string(matcher, &path.field("principal_name"))).transpose()
 }
 
 fn url_path(message: &PathMatcher, path: &Path<'_>) -> Result<Rule, Rejection> {

@@ -24,6 +24,8 @@ pub(super) struct Scope<'c> {
     pub(super) secret_refs: Vec<ResourceRef>,
     /// `listener.<address>.`, while a listener is translated.
     pub(super) listener_stats: String,
+    /// The listener's `bypass_overload_manager`.
+    pub(super) bypasses_overload: bool,
     /// `traffic_direction`, while a listener is translated.
     pub(super) direction: Direction,
     /// Clusters that must exist.
@@ -39,6 +41,7 @@ impl<'c> Scope<'c> {
             route_refs: Vec::new(),
             secret_refs: Vec::new(),
             listener_stats: String::new(),
+            bypasses_overload: false,
             direction: Direction::Unspecified,
             required_clusters: Vec::new(),
         }

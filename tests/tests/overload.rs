@@ -1,0 +1,185 @@
+//! The overload manager: load is shed before the kernel sheds it, and service comes back when the pressure is gone.
+
+use std::time::Duration;
+
+use outrigger_tests::access_log::AccessLog;
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
+};
+use outrigger_tests::client::h1::{Connection, get};
+use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::ports::Port;
+use outrigger_tests::upstream::{Echo, Upstream};
+use outrigger_tests::{Result, on_both_data_planes};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+on_both_data_planes!(
+    requests_are_refused_under_pressure,
+    keepalive_ends_under_pressure,
+    connections_are_refused_under_pressure,
+    accepting_pauses_under_pressure,
+    connections_have_a_limit_of_the_process,
+    memory_is_a_pressure,
+);
+
+const PRESSURE: &str = "envoy.resource_monitors.injected_resource";
+
+/// A sidecar whose pressure a file says.
+struct Scene {
+    port: Port,
+    log: AccessLog,
+    sidecar: Sidecar,
+    files: TempDir,
+    _upstream: Upstream,
+}
+
+fn resource(kind: &str, mut config: Value) -> Value {
+    config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.resource_monitors.{kind}"));
+    json!({"typed_config": config})
+}
+
+impl Scene {
+    /// Takes `action` when the pressure reaches 0.9.
+    async fn start(plane: DataPlane, action: &str) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        std::fs::write(files.path().join("pressure"), "0.0")?;
+        let name = files.path().join("pressure");
+        let mut monitor = resource("injected_resource.v3.InjectedResourceConfig", json!({"filename": name}));
+        monitor["name"] = json!(PRESSURE);
+        let manager = json!({
+            "refresh_interval": "0.02s",
+            "resource_monitors": [monitor],
+            "actions": [{"name": action, "triggers": [{"name": PRESSURE, "threshold": {"value": 0.9}}]}],
+        });
+        Self::with(plane, manager, files).await
+    }
+
+    async fn with(plane: DataPlane, manager: Value, files: TempDir) -> Result<Self> {
+        let (port, log) =
+            (Port::lease()?, AccessLog::of(&["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"])?);
+        let upstream = Upstream::start(Echo::new("a"))?;
+        let host = virtual_host("host", &["*"], &[prefix_route("/", "a")]);
+        let mut listener = http_listener("ingress", port.address(), inline(route_config("routes", &[host])));
+        listener["stat_prefix"] = json!("ingress");
+        manager_of(&mut listener)["access_log"] = log.config();
+        manager_of(&mut listener)["append_local_overload"] = json!(true);
+        let mut bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+        bootstrap["overload_manager"] = manager;
+        bootstrap["admin"]["ignore_global_conn_limit"] = json!(true);
+        let sidecar = plane.launch()?.start(&bootstrap).await?;
+        Ok(Self { port, log, sidecar, files, _upstream: upstream })
+    }
+
+    /// Sets the pressure, and waits until the action is as active as that makes it.
+    async fn press(&self, pressure: &str, action: &str, active: u64) -> Result<()> {
+        // Moved into place: what watches the file sees it whole.
+        let next = self.files.path().join("next");
+        std::fs::write(&next, pressure)?;
+        std::fs::rename(&next, self.files.path().join("pressure"))?;
+        self.sidecar.until_stat(&format!("overload.{action}.active"), |now| now == active).await?;
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<u16> {
+        Ok(get(self.port.address(), "svc", "/").await?.status)
+    }
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: svc\r\n\r\n";
+
+async fn requests_are_refused_under_pressure(plane: DataPlane) -> Result<()> {
+    let action = "envoy.overload_actions.stop_accepting_requests";
+    let scene = Scene::start(plane, action).await?;
+    assert_eq!(scene.status().await?, 200);
+    scene.press("0.95", action, 1).await?;
+    let mut connection = Connection::open(scene.port.address()).await?;
+    let refused = connection.exchange(REQUEST).await?;
+    assert_eq!((refused.status, refused.text().as_str()), (503, "envoy overloaded"));
+    assert_eq!(refused.header("x-envoy-local-overloaded"), Some("true"));
+    assert_eq!(scene.log.lines(2).await?[1], "503|-|overload");
+    assert_eq!(scene.sidecar.stat("http.ingress.downstream_rq_overload_close").await?, 1);
+    assert_eq!(scene.sidecar.stat(&format!("overload.{PRESSURE}.pressure")).await?, 95);
+    assert_eq!(scene.sidecar.stat(&format!("overload.{action}.scale_percent")).await?, 100);
+    scene.press("0.5", action, 0).await?;
+    assert_eq!(scene.status().await?, 200, "it is over");
+    Ok(())
+}
+
+async fn keepalive_ends_under_pressure(plane: DataPlane) -> Result<()> {
+    let action = "envoy.overload_actions.disable_http_keepalive";
+    let scene = Scene::start(plane, action).await?;
+    let mut connection = Connection::open(scene.port.address()).await?;
+    assert_eq!(connection.exchange(REQUEST).await?.header("connection"), None);
+    scene.press("1.0", action, 1).await?;
+    let last = connection.exchange(REQUEST).await?;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    assert!(connection.rest().await?.is_empty());
+    assert_eq!(scene.sidecar.stat("http.ingress.downstream_cx_overload_disable_keepalive").await?, 1);
+    Ok(())
+}
+
+async fn connections_are_refused_under_pressure(plane: DataPlane) -> Result<()> {
+    let action = "envoy.overload_actions.reject_incoming_connections";
+    let scene = Scene::start(plane, action).await?;
+    let mut open = Connection::open(scene.port.address()).await?;
+    assert_eq!(open.exchange(REQUEST).await?.status, 200);
+    scene.press("1.0", action, 1).await?;
+    assert!(scene.status().await.is_err());
+    assert_eq!(open.exchange(REQUEST).await?.status, 200, "those that are open are served");
+    scene.sidecar.until_stat("listener.ingress.downstream_cx_overload_reject", |count| count >= 1).await?;
+    scene.press("0.0", action, 0).await?;
+    assert_eq!(scene.status().await?, 200);
+    Ok(())
+}
+
+async fn accepting_pauses_under_pressure(plane: DataPlane) -> Result<()> {
+    let action = "envoy.overload_actions.stop_accepting_connections";
+    let scene = Scene::start(plane, action).await?;
+    scene.press("1.0", action, 1).await?;
+    // The kernel takes it; nobody answers.
+    let mut waiting = Connection::open(scene.port.address()).await?;
+    waiting.send(REQUEST).await?;
+    let answer = tokio::time::timeout(Duration::from_millis(300), waiting.response()).await;
+    assert!(answer.is_err(), "{answer:?}");
+    scene.press("0.0", action, 0).await?;
+    assert_eq!(waiting.response().await?.status, 200);
+    Ok(())
+}
+
+async fn connections_have_a_limit_of_the_process(plane: DataPlane) -> Result<()> {
+    let config = json!({"max_active_downstream_connections": 2});
+    let mut monitor = resource("downstream_connections.v3.DownstreamConnectionsConfig", config);
+    monitor["name"] = json!("envoy.resource_monitors.global_downstream_max_connections");
+    let scene = Scene::with(plane, json!({"resource_monitors": [monitor]}), tempfile::tempdir()?).await?;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::open(scene.port.address()).await?;
+        assert_eq!(connection.exchange(REQUEST).await?.status, 200);
+        open.push(connection);
+    }
+    assert!(scene.status().await.is_err());
+    scene.sidecar.until_stat("listener.ingress.downstream_global_cx_overflow", |count| count == 1).await?;
+    open.pop();
+    scene.sidecar.until_stat("listener.ingress.downstream_cx_active", |now| now == 1).await?;
+    assert_eq!(scene.status().await?, 200);
+    Ok(())
+}
+
+/// A heap of one byte is always too small.
+async fn memory_is_a_pressure(plane: DataPlane) -> Result<()> {
+    let action = "envoy.overload_actions.stop_accepting_requests";
+    let name = "envoy.resource_monitors.fixed_heap";
+    let mut monitor = resource("fixed_heap.v3.FixedHeapConfig", json!({"max_heap_size_bytes": 1}));
+    monitor["name"] = json!(name);
+    let trigger = json!({"name": name, "threshold": {"value": 0.95}});
+    let shrink = json!({"name": "envoy.overload_actions.shrink_heap", "triggers": [trigger]});
+    let stop = json!({"name": action, "triggers": [trigger]});
+    let manager =
+        json!({"refresh_interval": "0.02s", "resource_monitors": [monitor], "actions": [shrink, stop]});
+    let scene = Scene::with(plane, manager, tempfile::tempdir()?).await?;
+    scene.sidecar.until_stat(&format!("overload.{action}.active"), |now| now == 1).await?;
+    assert_eq!(scene.status().await?, 503);
+    assert!(scene.sidecar.stat(&format!("overload.{name}.pressure")).await? >= 100);
+    Ok(())
+}
