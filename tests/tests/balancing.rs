@@ -2,13 +2,14 @@
 //! start slowly.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use outrigger_tests::bootstrap::{address, http_listener, inline, route_config, virtual_host, with_static};
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::ports::Port;
-use outrigger_tests::upstream::{Echo, Scripted, Upstream};
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::upstream::{Echo, Scripted, Slow, Upstream};
+use outrigger_tests::{Result, on_both_data_planes, on_data_plane};
 use serde_json::{Value, json};
 
 on_both_data_planes!(
@@ -26,6 +27,9 @@ on_both_data_planes!(
     a_full_scan_takes_the_idle_host,
     hosts_of_a_new_cluster_start_slowly_together,
 );
+
+// Envoy has this policy only in builds with contrib extensions.
+on_data_plane!(ours, Outrigger, a_slow_host_is_asked_less);
 
 /// Hosts that say who they are: one per name.
 struct Hosts(Vec<(&'static str, Upstream)>);
@@ -431,5 +435,27 @@ async fn hosts_of_a_new_cluster_start_slowly_together(plane: DataPlane) -> Resul
     let found = served(&port, "/", 100).await?;
     assert!(count(&found, "one").abs_diff(50) <= 2, "{found:?}");
     assert_eq!(hosts.requests("one") + hosts.requests("two"), 100);
+    Ok(())
+}
+
+async fn a_slow_host_is_asked_less(plane: DataPlane) -> Result<()> {
+    let quick = Upstream::start(Echo::new("quick"))?;
+    let late = Slow { before_head: Duration::from_millis(300), between_bytes: Duration::ZERO };
+    let late = Upstream::start(late)?;
+    let endpoints = [&quick, &late].map(|host| json!({"endpoint": {"address": address(host.address())}}));
+    let config = json!({
+        "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.peak_ewma.v3alpha.PeakEwma",
+        "decay_time": "600s",
+    });
+    let policy = json!({"policies": [{"typed_extension_config": {"name": "p", "typed_config": config}}]});
+    let groups = json!({"endpoints": [{"lb_endpoints": endpoints}]});
+    let settings = json!({"load_balancing_policy": policy});
+    let (port, _sidecar) = start(plane, &[cluster("a", groups, settings)]).await?;
+    let mut connection = Connection::open(port.address()).await?;
+    for _ in 0..60 {
+        assert_eq!(connection.exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await?.status, 200);
+    }
+    // Its latency is known after its first answer; a quick host that once took as long would be tried again.
+    assert!(late.counts().requests() <= 5, "{}", late.counts().requests());
     Ok(())
 }

@@ -84,8 +84,8 @@ impl<'r> Affinity<'r> {
                 hash_values(values.into_iter().map(rewritten).collect())
             }
             HashInput::Cookie(cookie) => match cookie_value(&head.block, &cookie.name) {
-                Some(value) => Some(xxhash64(value, 0)),
-                None => self.new_cookie(cookie, ends),
+                Some(value) if !value.is_empty() => Some(xxhash64(value, 0)),
+                _ => self.new_cookie(cookie, ends),
             },
             HashInput::SourceIp => Some(xxhash64(ends.client.ip().to_canonical().to_string().as_bytes(), 0)),
             HashInput::Query(name) => {
@@ -135,14 +135,14 @@ fn hash_values(mut values: SmallVec<[Cow<'_, [u8]>; 2]>) -> Option<u64> {
     (!values.is_empty()).then(|| values.iter().fold(0, |seed, value| xxhash64(value, seed)))
 }
 
-/// The value of a cookie, without quotes. The first one of that name that has any counts.
+/// The value of a cookie, without quotes. The first one of that name counts.
 fn cookie_value<'h>(block: &'h HeaderBlock, name: &str) -> Option<&'h [u8]> {
     let headers = block.fields_named(b"cookie").map(|field| block.bytes(field.value));
     let mut pairs = headers.flat_map(|header| header.split(|byte| *byte == b';'));
     pairs.find_map(|pair| {
         let (key, value) = split_at(pair.trim_ascii_start(), b'=');
         let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-        (key == name.as_bytes() && !value.is_empty()).then_some(value)
+        (key == name.as_bytes()).then_some(value)
     })
 }
 

@@ -36,10 +36,11 @@ impl Mersenne {
 
     /// A number below `bound`, which is at least 1.
     pub fn below(&mut self, bound: u32) -> u32 {
-        let slice = ((1u64 << 32) / u64::from(bound.max(1))) as u64;
+        let bound = u64::from(bound.max(1));
+        let slice = (1u64 << 32) / bound;
         loop {
             let drawn = u64::from(self.draw()) / slice;
-            if drawn < u64::from(bound.max(1)) {
+            if drawn < bound {
                 return drawn as u32;
             }
         }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::config::subset::{Criterion, Fallback, MetadataValue, Selector, SelectorFallback, Subsets};
 
+/// Keys and values that a request asks for.
+type Asked<'a> = &'a [(&'a str, &'a str)];
+
 fn text(value: &str) -> MetadataValue {
     MetadataValue::Text(value.into())
 }
@@ -57,7 +60,7 @@ fn documented() -> Subsets {
     }
 }
 
-fn picked(scene: &mut Scene, asked: Option<&[(&str, &str)]>) -> Vec<usize> {
+fn picked(scene: &mut Scene, asked: Option<Asked<'_>>) -> Vec<usize> {
     let criteria = asked.map(metadata);
     let context = PickContext { criteria: criteria.as_ref(), ..PickContext::default() };
     let mut seen: Vec<usize> = (0..50).filter_map(|_| scene.pick_with(context).0).collect();
@@ -69,7 +72,7 @@ fn picked(scene: &mut Scene, asked: Option<&[(&str, &str)]>) -> Vec<usize> {
 #[test]
 fn requests_reach_the_hosts_that_the_documentation_says() {
     let mut scene = scene(documented());
-    let cases: [(&[(&str, &str)], &[usize]); 8] = [
+    let cases: [(Asked<'_>, &[usize]); 8] = [
         (&[("stage", "prod"), ("type", "std")], &[0, 1, 2, 3]),
         (&[("stage", "prod"), ("type", "bigmem")], &[4, 5]),
         (&[("stage", "dev"), ("type", "std")], &[6]),
@@ -127,7 +130,7 @@ fn any_host_when_the_default_subset_has_none() {
 #[test]
 fn a_subset_follows_the_health_of_its_hosts() {
     let mut scene = scene(documented());
-    let asked: &[(&str, &str)] = &[("version", "1.0")];
+    let asked: Asked<'_> = &[("version", "1.0")];
     assert_eq!(picked(&mut scene, Some(asked)), [0, 1, 4]);
     scene.host(1).live.health.set(Health::FAILED_OUTLIER);
     assert_eq!(scene.refresh(), Some(vec![1]));
