@@ -176,6 +176,12 @@ typed! {
     HTTP_RBAC_PER_ROUTE v3::http_rbac::RbacPerRoute = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
     LOCAL_RATE_LIMIT v3::local_ratelimit::LocalRateLimit
         = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
+    PREVIOUS_ROUTES crate::pb::envoy::extensions::internal_redirect::previous_routes::v3::PreviousRoutesConfig
+        = "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig";
+    ALLOW_LISTED_ROUTES crate::pb::envoy::extensions::internal_redirect::allow_listed_routes::v3::AllowListedRoutesConfig
+        = "envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig";
+    SAFE_CROSS_SCHEME crate::pb::envoy::extensions::internal_redirect::safe_cross_scheme::v3::SafeCrossSchemeConfig
+        = "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig";
     FILTER_CONFIG v3::route::FilterConfig = "envoy.config.route.v3.FilterConfig";
     UUID_REQUEST_ID crate::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig
         = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";

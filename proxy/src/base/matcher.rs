@@ -153,6 +153,34 @@ impl QueryMatch {
     }
 }
 
+/// Envoy `CookieMatcher`: the value of a cookie, of several of one name the first.
+#[derive(Clone, Debug)]
+pub struct CookieMatch {
+    /// Cookie name, compared as written.
+    pub name: Box<str>,
+    /// What its value must be.
+    pub value: StringMatch,
+    /// Flips the result. A cookie that is missing does not match, so then it does.
+    pub invert: bool,
+}
+
+impl CookieMatch {
+    /// Whether the cookies in these `cookie` lines satisfy this matcher.
+    pub fn matches<'v>(&self, lines: impl IntoIterator<Item = &'v [u8]>) -> bool {
+        let cookies = lines.into_iter().flat_map(|line| line.split(|byte| *byte == b';'));
+        // What has no `=` is no cookie.
+        let mut pairs = cookies.filter(|cookie| cookie.contains(&b'=')).map(split_pair);
+        let found = pairs.find(|(name, _)| name.trim_ascii() == self.name.as_bytes());
+        let fits = found.is_some_and(|(_, value)| self.value.matches(unquoted(value.trim_ascii())));
+        fits != self.invert
+    }
+}
+
+/// A cookie's value without the quotes around it (RFC 6265, 4.1.1).
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value)
+}
+
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'=', pair) {
         Some(at) => (&pair[..at], &pair[at + 1..]),

@@ -8,11 +8,13 @@ use regex::bytes::Regex;
 
 use super::balance::HashPolicy;
 use super::filter::Overrides;
+use super::internal_redirect::InternalRedirects;
 use super::live::Priority;
+use super::mirror::Mirror;
 use super::retry::RetryPolicy;
 use super::subset::Criteria;
 use crate::base::ids::ClusterId;
-use crate::base::matcher::{HeaderMatch, QueryMatch};
+use crate::base::matcher::{CookieMatch, HeaderMatch, QueryMatch};
 use crate::observe::access_log::LogFormat;
 use crate::observe::format::Format;
 
@@ -102,6 +104,10 @@ pub struct RouteMatch {
     pub headers: Vec<HeaderMatch>,
     /// Query parameters, ANDed.
     pub query: Vec<QueryMatch>,
+    /// Cookies, ANDed.
+    pub cookies: Vec<CookieMatch>,
+    /// Compare the path without the parameters (`;a=1`) of its segments.
+    pub ignore_parameters: bool,
     /// Only for `content-type: application/grpc*`.
     pub grpc: bool,
     /// Share of requests this route takes, per million; `None` is all.
@@ -202,6 +208,8 @@ pub struct WeightedClusters {
     pub entries: Vec<WeightedCluster>,
     /// Sum of the weights.
     pub total: u32,
+    /// Take the number in this request header (lower case) for the random value.
+    pub by_header: Option<Box<str>>,
 }
 
 /// One entry.
@@ -281,8 +289,12 @@ pub struct Forward {
     pub timeout: Duration,
     /// Stream idle timeout of this route; `None` takes the connection manager's, zero is off.
     pub idle_timeout: Option<Duration>,
-    /// Longest life of the stream; presence switches `timeout` off.
+    /// Longest life of the stream; presence switches `timeout` and `max_grpc_timeout` off.
     pub max_stream_duration: Option<MaxStreamDuration>,
+    /// gRPC requests have the time that they ask for, up to this, instead of `timeout`; zero inside is uncapped.
+    pub max_grpc_timeout: Option<Duration>,
+    /// Taken off the time that a gRPC request asks for, unless nothing would be left.
+    pub grpc_timeout_offset: Duration,
     /// Retries, unless the cluster has a policy of its own.
     pub retry: Option<Arc<RetryPolicy>>,
     /// `hedge_on_per_try_timeout`: a try that takes too long goes on beside the next one.
@@ -291,6 +303,10 @@ pub struct Forward {
     pub replay_limit: Option<usize>,
     /// Which circuit breakers count.
     pub priority: Priority,
+    /// Redirects of the upstream that are followed here.
+    pub internal_redirects: Option<Box<InternalRedirects>>,
+    /// Who gets copies of requests.
+    pub mirrors: Option<Arc<[Mirror]>>,
     /// Upgrade types switched on or off for this route, lower case.
     pub upgrades: Vec<(Box<str>, bool)>,
     /// CONNECT is terminated here: the payload goes upstream as raw TCP.
@@ -304,8 +320,8 @@ pub struct Forward {
 /// `RouteAction.max_stream_duration`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MaxStreamDuration {
-    /// Zero is off.
-    pub max: Duration,
+    /// Zero is off; `None` takes the connection manager's.
+    pub max: Option<Duration>,
     /// Honour `grpc-timeout` up to this; zero inside is uncapped.
     pub grpc_timeout_max: Option<Duration>,
     /// Subtracted from `grpc-timeout`.

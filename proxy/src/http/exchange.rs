@@ -51,6 +51,8 @@ pub struct Exchange<'r> {
     pub(super) filters: Option<Running<'r>>,
     /// What binds the request to a host.
     pub(super) affinity: Affinity<'r>,
+    /// Redirects of upstreams that were followed.
+    followed: Option<Box<internal_redirect::Followed>>,
 }
 
 /// How serving ended when nothing failed.
@@ -83,6 +85,7 @@ pub async fn run(
         no_content_on_timeout: false,
         filters: None,
         affinity: Affinity::default(),
+        followed: None,
     };
     let reply = match exchange.serve(down, deadline).await {
         Ok(Served::Relayed) => None,
@@ -141,9 +144,23 @@ impl<'r> Exchange<'r> {
             ctx.local.stats.inc(ctx.settings.stats.downstream_rq_non_relative_path);
             return Err(ProxyError::NoPath);
         }
+        loop {
+            if let Some(served) = self.serve_route(down, deadline).await? {
+                return Ok(served);
+            }
+        }
+    }
+
+    /// Finds a route and does what it says. `None`: the request was redirected inside and is to be routed anew.
+    async fn serve_route(
+        &mut self,
+        down: &mut Downstream<'_>,
+        deadline: &mut Deadline,
+    ) -> Result<Option<Served>, ProxyError> {
+        let ctx = self.ctx;
         let virtual_host = self.find_virtual_host();
         let wants_tls = virtual_host
-            .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, caller.internal));
+            .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, self.summary.internal));
         if !wants_tls {
             self.summary.found = virtual_host.and_then(|host| route::find(host, &self.head, self.random));
         }
@@ -152,7 +169,7 @@ impl<'r> Exchange<'r> {
             if !matches!(verdict, Verdict::Pass)
                 && let Some(reply) = Box::pin(self.follow_filters(verdict, down, deadline)).await?
             {
-                return Ok(Served::Reply(reply));
+                return Ok(Some(Served::Reply(reply)));
             }
         }
         ctx.local.stats.inc(ctx.settings.stats.rq_total);
@@ -160,16 +177,16 @@ impl<'r> Exchange<'r> {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
             let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
             reply.location = Some(redirect::to_https(&self.head));
-            return Ok(Served::Reply(reply));
+            return Ok(Some(Served::Reply(reply)));
         }
         let Some(found) = self.summary.found else { return Err(self.no_route()) };
         match &found.route.action {
             RouteAction::Forward(forward) => {
-                self.forward(found, forward, down, deadline).await?;
-                Ok(Served::Relayed)
+                let relayed = self.forward(found, forward, down, deadline).await?;
+                Ok(relayed.then_some(Served::Relayed))
             }
-            RouteAction::Redirect(redirect) => Ok(Served::Reply(self.redirected(found, redirect))),
-            RouteAction::Direct(direct) => Ok(Served::Reply(self.answered(found, direct))),
+            RouteAction::Redirect(redirect) => Ok(Some(Served::Reply(self.redirected(found, redirect)))),
+            RouteAction::Direct(direct) => Ok(Some(Served::Reply(self.answered(found, direct)))),
         }
     }
 
@@ -252,3 +269,4 @@ mod answer;
 mod edit;
 mod failure;
 mod filters;
+mod internal_redirect;

@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::hash_policy::{Affinity, Ends};
 use super::head::{BodyLength, ResponseHead};
 use super::header_id::HeaderId;
+use super::mirror;
 use super::relay;
 use super::replay::ReplayBuffer;
 use super::retry::{Asked, Cause, Decision, Limits, Retries, Retry};
@@ -46,13 +47,14 @@ struct Tries<'a, 'd> {
 type Outcome = Result<(Attempt, ResponseHead), ProxyError>;
 
 impl<'r> Exchange<'r> {
+    /// Sends the request on and relays the response. False: the response redirects the request inside.
     pub(in crate::http) async fn forward(
         &mut self,
         found: Found<'r>,
         forward: &'r Forward,
         down: &mut Downstream<'_>,
         deadline: &mut Deadline,
-    ) -> Result<(), ProxyError> {
+    ) -> Result<bool, ProxyError> {
         self.check_upgrade(forward)?;
         let (cluster, entry) = self.choose_cluster(forward)?;
         let policy = cluster.config().retry.as_deref().or(forward.retry.as_deref());
@@ -88,6 +90,14 @@ impl<'r> Exchange<'r> {
         let abandoned = self.count_abandoned(&tries, false);
         self.note_times(&tries.timers);
         let (mut attempt, mut response) = outcome?;
+        if forward.internal_redirects.is_some()
+            && self.follow_redirect(forward, found, &tries.replay, &response)
+        {
+            self.let_go(attempt, &tries);
+            self.summary.redirected(&self.head, response);
+            self.keep_body(tries.replay);
+            return Ok(false);
+        }
         self.affinity.set_cookies(&mut response.block);
         self.edit_response(&mut response, found, entry);
         let Tries { replay, timers, .. } = &mut tries;
@@ -96,7 +106,7 @@ impl<'r> Exchange<'r> {
         self.note_times(timers);
         self.count_abandoned(&tries, abandoned);
         attempt.lease.finish(&self.ctx.local, cluster.config());
-        Ok(())
+        Ok(true)
     }
 
     fn note_times(&mut self, timers: &Timers<'_>) {
@@ -131,20 +141,25 @@ impl<'r> Exchange<'r> {
     }
 
     fn replay_buffer(&mut self, forward: &Forward, retries: &Retries<'_>) -> ReplayBuffer {
-        if let Some(body) = self.collected_body() {
+        if let Some(body) = self.collected_body().or_else(|| self.kept_body()) {
             return body;
         }
-        if self.head.body == BodyLength::None || !retries.wants_replay() {
+        let redirects = forward.internal_redirects.is_some();
+        if self.head.body == BodyLength::None || !(retries.wants_replay() || redirects) {
             return ReplayBuffer::new();
         }
-        ReplayBuffer::recording(&self.ctx.local.replay, forward.replay_limit, retries.are_possible())
+        let by_policy = retries.are_possible() || redirects;
+        ReplayBuffer::recording(&self.ctx.local.replay, forward.replay_limit, by_policy)
     }
 
     /// Tells the upstream how long we are going to wait for it.
     fn announce_timeout(&mut self, timeouts: &Timeouts, elapsed: Duration) {
-        if let (Some(expected), false) =
-            (timeouts.expected(elapsed), self.ctx.settings.suppress_envoy_headers)
-        {
+        let expected = timeouts.expected(elapsed);
+        if let Some(told) = timeouts.told_by_grpc(expected) {
+            let text = super::grpc::timeout_text(told);
+            self.head.block.replace(HeaderId::GrpcTimeout, text.as_bytes());
+        }
+        if let (Some(expected), false) = (expected, self.ctx.settings.suppress_envoy_headers) {
             let mut text = itoa::Buffer::new();
             self.head.block.replace(HeaderId::EnvoyExpectedTimeout, text.format(millis(expected)).as_bytes());
         }
@@ -232,6 +247,9 @@ impl<'r> Exchange<'r> {
         if matches!(tries.forward.host_rewrite, Some(HostRewrite::Auto)) && !pool.host.hostname.is_empty() {
             self.set_authority(pool.host.hostname.as_bytes(), tries.forward);
         }
+        if self.summary.attempts == 1 {
+            self.mirror(tries);
+        }
         self.summary.begin_attempt(&mut self.head);
         let Some(found) = self.summary.found else { return Ok(pool) };
         if found.virtual_host.include_request_attempt_count {
@@ -247,6 +265,14 @@ impl<'r> Exchange<'r> {
             }
         }
         Ok(pool)
+    }
+
+    /// Starts the copies that the route asks for, once there is a host for the original. Bytes of a tunnel have none.
+    fn mirror(&self, tries: &mut Tries<'_, '_>) {
+        if let Some(mirrors) = tries.forward.mirrors.as_deref().filter(|_| !self.head.asks_for_tunnel()) {
+            let copies = mirror::start(self, mirrors, tries.cluster, tries.timeouts.route);
+            tries.replay.share_with(copies);
+        }
     }
 
     fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
@@ -298,6 +324,7 @@ impl<'r> Exchange<'r> {
     }
 
     fn pick(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
+        self.summary.attempts += 1;
         let cluster = tries.cluster;
         let (avoid, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
@@ -309,7 +336,6 @@ impl<'r> Exchange<'r> {
             return Err(ProxyError::NoHealthyUpstream);
         };
         tries.retries.tried(pool.host.uid);
-        self.summary.attempts += 1;
         self.summary.host = Some(pool.clone());
         Ok(pool)
     }

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+/// `grpc-status` of a call that took too long.
+pub const DEADLINE_EXCEEDED: u32 = 4;
+
 /// `grpc-status` for a local reply with this HTTP status.
 pub fn status_from_http(status: u16) -> u8 {
     match status {
@@ -51,6 +54,18 @@ pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
+/// The text of a `grpc-timeout`, in milliseconds as long as its eight digits hold them.
+pub fn timeout_text(timeout: Duration) -> String {
+    const MOST: u128 = 99_999_999;
+    let (mut amount, mut unit) = (timeout.as_millis(), 'm');
+    for (next, factor) in [('S', 1000), ('M', 60), ('H', 60)] {
+        if amount > MOST {
+            (amount, unit) = (amount / factor, next);
+        }
+    }
+    format!("{}{unit}", amount.min(MOST))
+}
+
 /// Percent-encodes a `grpc-message`: everything outside printable ASCII, and `%`.
 pub fn encode_message(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -73,6 +88,14 @@ mod tests {
         for bad in [&b""[..], b"m", b"100", b"-1m", b"123456789m", b"1x", b"1 m"] {
             assert_eq!(parse_timeout(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn timeouts_are_written_in_eight_digits() {
+        assert_eq!(timeout_text(Duration::from_millis(500)), "500m");
+        assert_eq!(timeout_text(Duration::from_secs(99_999)), "99999000m");
+        assert_eq!(timeout_text(Duration::from_secs(100_000)), "100000S");
+        assert_eq!(timeout_text(Duration::MAX), "99999999H");
     }
 
     #[test]

@@ -348,6 +348,25 @@ impl RequestHead {
         }
     }
 
+    /// The same head in a block of its own.
+    pub fn copy(&self) -> Self {
+        let mut block = self.block.copy();
+        let mut text = |span: Span| block.push_text(self.block.bytes(span));
+        Self {
+            method_text: text(self.method_text),
+            path: text(self.path),
+            authority: text(self.authority),
+            upgrade: self.upgrade.map(&mut text),
+            method: self.method,
+            https: self.https,
+            version: self.version,
+            body: self.body,
+            expects_continue: self.expects_continue,
+            accepts_trailers: self.accepts_trailers,
+            block,
+        }
+    }
+
     /// Method as written.
     #[inline]
     pub fn method_text(&self) -> &[u8] {

@@ -117,12 +117,15 @@ impl LocalReply {
                 "stream_idle_timeout",
                 "stream timeout",
             ),
-            ProxyError::MaxStreamDuration { request_complete } => Self::new(
-                timeout_status(*request_complete),
-                F::UPSTREAM_MAX_STREAM_DURATION,
-                "upstream_max_stream_duration_reached",
-                "upstream max stream duration reached",
-            ),
+            ProxyError::MaxStreamDuration { request_complete } => Self {
+                grpc_status: Some(grpc::DEADLINE_EXCEEDED),
+                ..Self::new(
+                    timeout_status(*request_complete),
+                    F::NONE,
+                    "max_duration_timeout",
+                    "downstream duration timeout",
+                )
+            },
             ProxyError::RequestArrivalTimeout => {
                 Self { close: true, ..Self::new(408, F::NONE, "request_overall_timeout", "request timeout") }
             }

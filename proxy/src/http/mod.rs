@@ -14,6 +14,7 @@ pub mod hash_policy;
 pub mod head;
 pub mod header_id;
 pub mod local_reply;
+pub mod mirror;
 pub mod normalize;
 pub mod pump;
 pub mod redirect;

@@ -165,7 +165,8 @@ fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &m
         Cut::Timer(ProxyError::PerTryIdleTimeout) => {
             (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
         }
-        Cut::Timer(ProxyError::MaxStreamDuration { .. } | ProxyError::UpstreamMaxDuration { .. }) => {
+        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => (ResponseFlags::NONE, "max_duration_timeout"),
+        Cut::Timer(ProxyError::UpstreamMaxDuration { .. }) => {
             (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, "upstream_max_stream_duration_reached")
         }
         Cut::Timer(ProxyError::Cut) => {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::head::HeaderBlock;
+use super::mirror::Copies;
 use crate::config::retry::LARGEST_REPLAY;
 use crate::upstream::local::ReplayStore;
 
@@ -25,6 +26,8 @@ pub struct ReplayBuffer {
     store: Option<Rc<ReplayStore>>,
     /// The whole body was read before the first attempt.
     whole: bool,
+    /// Copies of the request that take the same body.
+    copies: Option<Box<Copies>>,
 }
 
 impl ReplayBuffer {
@@ -41,6 +44,17 @@ impl ReplayBuffer {
         buffer.limit = limit.unwrap_or(own).min(own);
         buffer.store = Some(store.clone());
         buffer
+    }
+
+    /// Hands the body to copies of the request too: what was read before, and what will be.
+    pub fn share_with(&mut self, copies: Option<Box<Copies>>) {
+        let Some(mut copies) = copies else { return };
+        copies.push(&self.kept);
+        if self.ended {
+            copies.finish(self.trailers.as_ref());
+        } else {
+            self.copies = Some(copies);
+        }
     }
 
     /// Whether another attempt could send the same body.
@@ -143,10 +157,17 @@ impl BodySource for RequestBody<'_, '_> {
         if self.replay.ended {
             return Poll::Ready(Ok(Fill::End));
         }
+        if self.replay.copies.as_mut().is_some_and(|copies| copies.turn_is_over()) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let fill = self.down.poll_fill(cx);
         if let Poll::Ready(Ok(Fill::End)) = fill {
             self.replay.ended = true;
             self.replay.trailers = self.down.take_trailers();
+            if let Some(mut copies) = self.replay.copies.take() {
+                copies.finish(self.replay.trailers.as_ref());
+            }
         }
         fill
     }
@@ -166,6 +187,9 @@ impl BodySource for RequestBody<'_, '_> {
         let taken = &chunk[..count.min(chunk.len())];
         self.replay.received += taken.len() as u64;
         self.replay.keep(taken);
+        if let Some(copies) = &mut self.replay.copies {
+            copies.push(taken);
+        }
         *self.sent = self.replay.kept.len();
         self.down.consume(count);
     }

@@ -74,28 +74,40 @@ fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64) -> bool {
     {
         return false;
     }
-    path_matches(&conditions.path, head)
+    path_matches(conditions, head)
         && (!conditions.grpc || head.is_grpc())
         && conditions.headers.iter().all(|matcher| header_matches(matcher, head))
         && conditions.query.iter().all(|matcher| matcher.matches(head.query()))
+        && conditions.cookies.iter().all(|matcher| matcher.matches(head.lines("cookie")))
 }
 
-fn path_matches(matcher: &PathMatch, head: &RequestHead) -> bool {
-    match matcher {
+fn path_matches(conditions: &RouteMatch, head: &RequestHead) -> bool {
+    let stripped;
+    let mut path = head.path_only();
+    if conditions.ignore_parameters && memchr::memchr(b';', path).is_some() {
+        stripped = without_parameters(path);
+        path = &stripped;
+    }
+    match &conditions.path {
         PathMatch::Connect => head.method == Method::Connect && head.upgrade.is_none(),
         // Plain CONNECT has no path to compare.
         _ if head.method == Method::Connect && head.upgrade.is_none() => false,
-        PathMatch::Prefix(prefix) => starts_with(head.path_only(), prefix),
-        PathMatch::Exact(text) => {
-            let path = head.path_only();
-            path.len() == text.text.len() && starts_with(path, text)
-        }
+        PathMatch::Prefix(prefix) => starts_with(path, prefix),
+        PathMatch::Exact(text) => path.len() == text.text.len() && starts_with(path, text),
         PathMatch::SeparatedPrefix(prefix) => {
-            let path = head.path_only();
             starts_with(path, prefix) && matches!(path.get(prefix.text.len()), None | Some(b'/'))
         }
-        PathMatch::Regex(regex) => regex.is_match(head.path_only()),
+        PathMatch::Regex(regex) => regex.is_match(path),
     }
+}
+
+/// The path without the parameters of its segments: what follows a `;` up to the next slash (RFC 3986, 3.3).
+fn without_parameters(path: &[u8]) -> Vec<u8> {
+    let bare = |segment: &[u8]| {
+        let end = memchr::memchr(b';', segment).unwrap_or(segment.len());
+        segment[..end].to_vec()
+    };
+    path.split(|byte| *byte == b'/').map(bare).collect::<Vec<_>>().join(&b'/')
 }
 
 fn starts_with(path: &[u8], prefix: &Literal) -> bool {
@@ -127,7 +139,8 @@ pub fn choose_cluster<'a>(
     match choice {
         ClusterChoice::One(cluster) => Target { cluster: Some(*cluster), entry: None },
         ClusterChoice::Weighted(weighted) => {
-            let entry = weighted.choose(random);
+            let told = weighted.by_header.as_deref().and_then(|name| only_number(name, head));
+            let entry = weighted.choose(told.unwrap_or(random));
             let cluster = entry.and_then(|entry| match &entry.cluster {
                 EntryCluster::Named(cluster) => Some(*cluster),
                 EntryCluster::Header(name) => named_by(name, snapshot, head),
@@ -136,6 +149,13 @@ pub fn choose_cluster<'a>(
         }
         ClusterChoice::Header { name } => Target { cluster: named_by(name, snapshot, head), entry: None },
     }
+}
+
+/// The number in a header that occurs once.
+fn only_number(header: &str, head: &RequestHead) -> Option<u64> {
+    let mut lines = head.lines(header);
+    let (value, None) = (lines.next()?, lines.next()) else { return None };
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The cluster that the first line of a header names.

@@ -192,6 +192,18 @@ impl<'r> Summary<'r> {
         }
     }
 
+    /// The response redirects the request inside: its own line in the access log, and the next turn starts afresh.
+    /// As in Envoy the cluster does not count it among its responses.
+    pub fn redirected(&mut self, head: &RequestHead, response: ResponseHead) {
+        (self.status, self.details) = (response.status, "internal_redirect".into());
+        self.response = Some(response);
+        for log in &self.ctx.settings.access_logs {
+            log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
+        }
+        (self.status, self.details, self.response) = (0, "".into(), None);
+        (self.attempts, self.host, self.cluster, self.found) = (0, None, None, None);
+    }
+
     /// The exchange is over, now: counts the outcome and writes the access log.
     pub fn finish(&mut self, head: &RequestHead) -> Instant {
         let now = Instant::now();

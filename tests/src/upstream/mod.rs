@@ -9,6 +9,7 @@ mod grpc_echo;
 mod scripted;
 mod sequence;
 mod slow;
+mod tally;
 mod tcp_echo;
 mod tunnel;
 
@@ -21,6 +22,7 @@ pub use grpc_echo::GrpcEcho;
 pub use scripted::Scripted;
 pub use sequence::{Requests, Sequence, Step};
 pub use slow::Slow;
+pub use tally::Tally;
 pub use tcp_echo::TcpEcho;
 pub use tunnel::Tunnel;
 

@@ -42,12 +42,14 @@ section_tests!(
     header_edits,
     header_matches,
     hosts,
+    internal_redirects,
     paths,
     queries,
     replies,
     retries,
     rewrites,
     sanitising,
+    timeouts,
 );
 
 /// Runs one section on both data planes and compares.

@@ -104,10 +104,13 @@ pub const OPERATORS: &[&str] = &[
     "RESPONSE_CODE_DETAILS",
 ];
 
-/// Adds what the access log says. `line` is what follows the case's number.
+/// Adds what the access log says. `line` is what follows the case's number. Of several lines the last counts, but the
+/// details are those of all.
 pub fn log_line(seen: &mut Observation, line: &str) {
     let fields = ["logged status", "flags", "cluster", "route", "attempts", "details"];
     for (field, value) in fields.into_iter().zip(line.splitn(fields.len(), '|')) {
-        seen.insert(field.into(), value.to_owned());
+        let before = seen.get(field).filter(|_| field == "details");
+        let value = before.map_or(value.to_owned(), |before| format!("{before} > {value}"));
+        seen.insert(field.into(), value);
     }
 }

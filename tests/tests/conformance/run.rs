@@ -94,14 +94,18 @@ async fn run_group(
         }
         seen.push((name, observation));
     }
-    let mut lines = stage.log.lines(seen.len()).await?;
+    let mut lines = whole_log(&stage.log, seen.len()).await?;
     for (number, (name, observation)) in seen.iter_mut().enumerate() {
         // What could not be read as a request has no case header; such lines come in the order of their cases.
         let ours = format!("{number}|");
-        let at = lines.iter().position(|line| line.starts_with(&ours));
-        let at = at.or_else(|| lines.iter().position(|line| line.starts_with("-|")));
-        let line = lines.remove(at.ok_or_else(|| format!("no log line for {name}"))?);
-        observe::log_line(observation, line.split_once('|').map_or("", |(_, rest)| rest));
+        let mut told: Vec<_> = lines.extract_if(.., |line| line.starts_with(&ours)).collect();
+        if told.is_empty() {
+            let at = lines.iter().position(|line| line.starts_with("-|"));
+            told.push(lines.remove(at.ok_or_else(|| format!("no log line for {name}"))?));
+        }
+        for line in &told {
+            observe::log_line(observation, line.split_once('|').map_or("", |(_, rest)| rest));
+        }
         for value in observation.values_mut() {
             for (address, name) in &known {
                 *value = value.replace(address, name);
@@ -109,6 +113,19 @@ async fn run_group(
         }
     }
     Ok(seen)
+}
+
+/// The log once every case has its last line; a redirect that was followed inside has a line before.
+async fn whole_log(log: &AccessLog, cases: usize) -> Result<Vec<String>> {
+    let mut expected = cases;
+    loop {
+        let lines = log.lines(expected).await?;
+        let followed = lines.iter().filter(|line| line.ends_with("|internal_redirect")).count();
+        if lines.len() >= cases + followed {
+            return Ok(lines);
+        }
+        expected = cases + followed;
+    }
 }
 
 async fn send(at: SocketAddr, request: &Request, number: usize) -> Result<Answer> {

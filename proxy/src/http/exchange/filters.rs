@@ -104,6 +104,14 @@ impl<'r> Exchange<'r> {
         down: &mut Downstream<'_>,
         deadline: &mut Deadline,
     ) -> Result<bool, ProxyError> {
+        if let Some(kept) = self.kept_body() {
+            // A redirect was followed inside: the body is here already.
+            let fits = kept.received() <= limit.into();
+            if let Some(running) = &mut self.filters {
+                running.body = Some(kept);
+            }
+            return Ok(fits);
+        }
         self.answer_expectation(down)?;
         self.head.expects_continue = false;
         let settings = &self.ctx.settings;

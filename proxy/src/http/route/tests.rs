@@ -10,6 +10,8 @@ fn route(name: &str, path: PathMatch) -> Route {
             path,
             headers: Vec::new(),
             query: Vec::new(),
+            cookies: Vec::new(),
+            ignore_parameters: false,
             grpc: false,
             runtime_fraction_ppm: None,
         },
@@ -82,7 +84,9 @@ fn ports_are_ignored_when_told() {
 
 #[test]
 fn path_kinds() {
-    let check = |matcher: PathMatch, path: &str| path_matches(&matcher, &request("GET", path, "h", &[]));
+    let check = |matcher: PathMatch, path: &str| {
+        path_matches(&route("r", matcher).matches, &request("GET", path, "h", &[]))
+    };
     assert!(check(PathMatch::Prefix(literal("/foo")), "/foobar?x"));
     assert!(!check(PathMatch::Prefix(literal("/foo")), "/fo"));
     assert!(check(PathMatch::Exact(literal("/foo")), "/foo?x=1"));
@@ -139,6 +143,7 @@ fn weights_are_exact_over_the_whole_range() {
     let choice = ClusterChoice::Weighted(WeightedClusters {
         entries: vec![entry(0, 0), entry(1, 30), entry(2, 70)],
         total: 100,
+        by_header: None,
     });
     let snapshot = Snapshot::default();
     let hits = |id| {

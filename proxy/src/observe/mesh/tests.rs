@@ -55,6 +55,8 @@ fn host(name: &str, cluster: u32) -> VirtualHost {
             path: PathMatch::Prefix(Literal { text: b"/".as_slice().into(), ignore_case: false }),
             headers: Vec::new(),
             query: Vec::new(),
+            cookies: Vec::new(),
+            ignore_parameters: false,
             grpc: false,
             runtime_fraction_ppm: None,
         },

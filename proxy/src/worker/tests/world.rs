@@ -107,6 +107,8 @@ fn routes() -> RouteTable {
             path: PathMatch::Prefix(Literal { text: b"/".as_slice().into(), ignore_case: false }),
             headers: Vec::new(),
             query: Vec::new(),
+            cookies: Vec::new(),
+            ignore_parameters: false,
             grpc: false,
             runtime_fraction_ppm: None,
         },

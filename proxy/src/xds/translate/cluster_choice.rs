@@ -6,9 +6,10 @@ use std::sync::Arc;
 use outrigger_xds_protos::v3::core::Metadata;
 use outrigger_xds_protos::v3::route::WeightedCluster as WeightedMessage;
 use outrigger_xds_protos::v3::route::route_action::ClusterSpecifier;
-use outrigger_xds_protos::v3::route::weighted_cluster::ClusterWeight;
 use outrigger_xds_protos::v3::route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+use outrigger_xds_protos::v3::route::weighted_cluster::{ClusterWeight, RandomValueSpecifier};
 use outrigger_xds_protos::v3::tcp_proxy::tcp_proxy;
+use outrigger_xds_protos::v3::wkt;
 
 use super::fields;
 use super::headers::{self, Lists};
@@ -68,14 +69,19 @@ fn weighted(
         runtime_key_prefix: _, // There is no runtime, so the weights below hold.
         random_value_specifier,
     } = message;
-    if random_value_specifier.is_some() {
-        return Err(
-            path.reject("header_name and use_hash_policy are not supported by Outrigger; remove them")
-        );
-    }
+    let by_header = match random_value_specifier {
+        None | Some(RandomValueSpecifier::UseHashPolicy(wkt::BoolValue { value: false })) => None,
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            Some(matchers::header_name(name, &path.field("header_name"))?)
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(_)) => {
+            return Err(path.field("use_hash_policy").unsupported());
+        }
+    };
     let list_path = path.field("clusters");
     let entry = |(i, message)| weighted_entry(message, metadata_match, inherited, &list_path.index(i), scope);
-    summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)
+    let weighted = summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)?;
+    Ok(WeightedClusters { by_header, ..weighted })
 }
 
 fn weighted_entry(
@@ -179,6 +185,6 @@ fn summed(entries: Vec<WeightedCluster>, path: &Path<'_>) -> Result<WeightedClus
     match total {
         None => Err(path.reject("the sum of the weights is above 4294967295")),
         Some(0) => Err(path.reject("the sum of the weights must be at least 1")),
-        Some(total) => Ok(WeightedClusters { entries, total }),
+        Some(total) => Ok(WeightedClusters { entries, total, by_header: None }),
     }
 }

@@ -5,13 +5,14 @@ use outrigger_xds_protos::v3::matcher::string_matcher::MatchPattern;
 use outrigger_xds_protos::v3::matcher::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher};
 use outrigger_xds_protos::v3::route::header_matcher::HeaderMatchSpecifier;
 use outrigger_xds_protos::v3::route::query_parameter_matcher::QueryParameterMatchSpecifier;
-use outrigger_xds_protos::v3::route::{HeaderMatcher, QueryParameterMatcher};
+use outrigger_xds_protos::v3::route::{CookieMatcher, HeaderMatcher, QueryParameterMatcher};
 use regex::bytes::Regex;
 
 use super::fields;
 use super::path::{Path, Rejection};
 use crate::base::matcher::{
-    HeaderMatch, HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch, full_match_regex, search_regex,
+    CookieMatch, HeaderMatch, HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch, full_match_regex,
+    search_regex,
 };
 
 #[cfg(test)]
@@ -154,6 +155,15 @@ pub(super) fn query(matcher: &QueryParameterMatcher, path: &Path<'_>) -> Result<
         }
     };
     Ok(QueryMatch { name: name.into(), kind })
+}
+
+/// A cookie matcher.
+pub(super) fn cookie(matcher: &CookieMatcher, path: &Path<'_>) -> Result<CookieMatch, Rejection> {
+    let CookieMatcher { name, string_match, invert_match } = matcher;
+    let name = fields::required(name, &path.field("name"))?;
+    let value_path = path.field("string_match");
+    let value = string(fields::message(string_match, &value_path)?, &value_path)?;
+    Ok(CookieMatch { name: name.into(), value, invert: *invert_match })
 }
 
 /// A lower-cased header name: a token (RFC 9110 5.1), or one of the request pseudo-headers.

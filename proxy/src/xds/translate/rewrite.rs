@@ -123,7 +123,7 @@ fn format_of(text: &str, path: &Path<'_>) -> Result<Format, Rejection> {
 }
 
 /// Text that becomes part of a request line or a header must not break out of it.
-fn checked(text: &str, path: &Path<'_>) -> Result<Box<str>, Rejection> {
+pub(super) fn checked(text: &str, path: &Path<'_>) -> Result<Box<str>, Rejection> {
     if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(path.reject("must not hold spaces or control characters"));
     }

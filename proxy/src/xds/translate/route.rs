@@ -15,7 +15,8 @@ use super::fields::{refuse, warn_set};
 use super::headers::{self, Lists};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{RequiredCluster, filter, matchers, retry, route_action, route_match};
+use super::{RequiredCluster, filter, matchers, mirror, retry, route_action, route_match};
+use crate::config::mirror::Mirror;
 use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
 
 /// Largest direct response body unless the table says otherwise.
@@ -29,6 +30,8 @@ pub(super) struct Inherited<'m> {
     pub(super) retry_policy: Option<(&'m RetryMessage, &'m Path<'m>)>,
     pub(super) hedge: bool,
     pub(super) replay_limit: Option<usize>,
+    pub(super) ignore_parameters: bool,
+    pub(super) mirrors: Option<&'m Arc<[Mirror]>>,
 }
 
 /// Compiles a table. `validate_default` is Envoy's: true for tables inside a listener, false over RDS.
@@ -59,8 +62,7 @@ pub(super) fn table(
         metadata: _, // Only filters and access-log operators that we refuse read it.
         route_specifiers,
     } = message;
-    refuse!(path; vhds, cluster_specifier_plugins, request_mirror_policies,
-        ignore_path_parameters_in_path_matching, route_specifiers);
+    refuse!(path; vhds, cluster_specifier_plugins, route_specifiers);
     let filters = filter::overrides(typed_per_filter_config, path, scope)?;
     let lists = Lists {
         request_add: request_headers_to_add,
@@ -68,6 +70,7 @@ pub(super) fn table(
         response_add: response_headers_to_add,
         response_remove: response_headers_to_remove,
     };
+    let mirrors = mirror::compile(request_mirror_policies, path, scope)?;
     let inherited = Inherited {
         max_direct_body: fields::count(max_direct_response_body_size_bytes).unwrap_or(MAX_DIRECT_BODY)
             as usize,
@@ -75,6 +78,8 @@ pub(super) fn table(
         retry_policy: None,
         hedge: false,
         replay_limit: None,
+        ignore_parameters: *ignore_path_parameters_in_path_matching,
+        mirrors: mirrors.as_ref(),
     };
     let mut table = RouteTable {
         name: name.as_str().into(),
@@ -190,7 +195,7 @@ fn virtual_host(
         metadata: _, // Only filters and access-log operators that we refuse read it.
         route_specifiers,
     } = message;
-    refuse!(path; matcher, retry_policy_typed_config, request_mirror_policies, route_specifiers);
+    refuse!(path; matcher, retry_policy_typed_config, route_specifiers);
     warn_set!(scope, path, "has no effect: per-virtual-cluster statistics do not exist"; virtual_clusters);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     let mut filters = filter::overrides(typed_per_filter_config, path, scope)?;
@@ -202,7 +207,9 @@ fn virtual_host(
         response_remove: response_headers_to_remove,
     };
     let retry_path = path.field("retry_policy");
+    let mirrors = mirror::compile(request_mirror_policies, path, scope)?;
     let inherited = Inherited {
+        mirrors: mirrors.as_ref().or(inherited.mirrors),
         retry_policy: retry_policy.as_ref().map(|policy| (policy, &retry_path)),
         hedge: retry::hedge(hedge_policy, &path.field("hedge_policy"))?.unwrap_or(false),
         replay_limit: retry::replay_limit(
@@ -275,7 +282,7 @@ fn route(
     let own_limit =
         retry::replay_limit(request_body_buffer_limit, per_request_buffer_limit_bytes, path, scope);
     let inherited = Inherited { replay_limit: own_limit.or(inherited.replay_limit), ..*inherited };
-    let matches = route_match::compile(r#match, &path.field("match"))?;
+    let matches = route_match::compile(r#match, inherited.ignore_parameters, &path.field("match"))?;
     let action =
         action.as_ref().ok_or_else(|| path.reject("needs one of route, redirect, direct_response"))?;
     Ok(Route {

@@ -16,7 +16,9 @@ use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::route::Inherited;
 use super::scope::Scope;
-use super::{access_log, cluster_choice, data_source, hash_policy, metadata, retry, rewrite};
+use super::{
+    access_log, cluster_choice, data_source, hash_policy, internal_redirect, metadata, mirror, retry, rewrite,
+};
 use crate::config::live::Priority;
 use crate::config::route::{BodyFormat, DirectResponse, Forward, MaxStreamDuration, RouteAction};
 use crate::observe::access_log::LogFormat;
@@ -84,11 +86,9 @@ fn forward(
         host_rewrite_specifier,
     } = message;
     refuse!(path; path_rewrite_policy, flush_timeout, retry_policy_typed_config,
-        request_mirror_policies, internal_redirect_policy, internal_redirect_action);
+        internal_redirect_action);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
-    warn_set!(scope, path, "is not in effect; use max_stream_duration.grpc_timeout_header_max";
-        max_grpc_timeout, grpc_timeout_offset);
     let retry_path = path.field("retry_policy");
     let retry = match (retry_policy, &inherited.retry_policy) {
         (Some(policy), _) => Some(retry::compile(policy, &retry_path, scope)?),
@@ -104,11 +104,23 @@ fn forward(
         append_x_forwarded_host: *append_x_forwarded_host,
         timeout: fields::duration(timeout, &path.field("timeout"))?.unwrap_or(TIMEOUT),
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?,
+        max_grpc_timeout: fields::duration(max_grpc_timeout, &path.field("max_grpc_timeout"))?,
+        grpc_timeout_offset: fields::duration_or_off(
+            grpc_timeout_offset,
+            &path.field("grpc_timeout_offset"),
+        )?,
         max_stream_duration: stream_duration(max_stream_duration, &path.field("max_stream_duration"))?,
         retry,
         hedge: retry::hedge(hedge_policy, &path.field("hedge_policy"))?.unwrap_or(inherited.hedge),
         replay_limit: inherited.replay_limit,
         priority: priority_of(*priority, &path.field("priority"))?,
+        internal_redirects: internal_redirect_policy
+            .as_ref()
+            .map(|policy| internal_redirect::compile(policy, &path.field("internal_redirect_policy")))
+            .transpose()?
+            .map(Box::new),
+        mirrors: mirror::compile(request_mirror_policies, path, scope)?
+            .or_else(|| inherited.mirrors.cloned()),
         upgrades,
         connect_terminate,
         hash_policy: hash_policy::compile(hash_policy, &path.field("hash_policy"))?,
@@ -144,7 +156,7 @@ fn stream_duration(
         return Ok(None);
     };
     Ok(Some(MaxStreamDuration {
-        max: fields::duration_or_off(max_stream_duration, &path.field("max_stream_duration"))?,
+        max: fields::duration(max_stream_duration, &path.field("max_stream_duration"))?,
         grpc_timeout_max: fields::duration(grpc_timeout_header_max, &path.field("grpc_timeout_header_max"))?,
         grpc_timeout_offset: fields::duration_or_off(
             grpc_timeout_header_offset,

@@ -11,7 +11,11 @@ use super::path::{Path, Rejection};
 use crate::config::route::{Literal, PathMatch, RouteMatch};
 
 /// Compiles the conditions of one route.
-pub(super) fn compile(message: &Option<MatchMessage>, path: &Path<'_>) -> Result<RouteMatch, Rejection> {
+pub(super) fn compile(
+    message: &Option<MatchMessage>,
+    ignore_parameters: bool,
+    path: &Path<'_>,
+) -> Result<RouteMatch, Rejection> {
     let MatchMessage {
         case_sensitive,
         runtime_fraction,
@@ -24,13 +28,17 @@ pub(super) fn compile(message: &Option<MatchMessage>, path: &Path<'_>) -> Result
         filter_state,
         path_specifier,
     } = fields::message(message, path)?;
-    refuse!(path; cookies, tls_context, dynamic_metadata, filter_state);
+    refuse!(path; tls_context, dynamic_metadata, filter_state);
     let ignore_case = !fields::flag(case_sensitive, true);
     let headers_path = path.field("headers");
     let query_path = path.field("query_parameters");
     let header = |(i, matcher)| matchers::header(matcher, &headers_path.index(i));
     let query = |(i, matcher)| matchers::query(matcher, &query_path.index(i));
+    let cookies_path = path.field("cookies");
+    let cookie = |(i, matcher)| matchers::cookie(matcher, &cookies_path.index(i));
     Ok(RouteMatch {
+        cookies: cookies.iter().enumerate().map(cookie).collect::<Result<_, _>>()?,
+        ignore_parameters,
         path: path_match(path_specifier, ignore_case, path)?,
         headers: headers.iter().enumerate().map(header).collect::<Result<_, _>>()?,
         query: query_parameters.iter().enumerate().map(query).collect::<Result<_, _>>()?,
@@ -79,7 +87,10 @@ fn check_separated_prefix(text: &str, path: &Path<'_>) -> Result<(), Rejection> 
 }
 
 /// The share of requests. There is no runtime, so the key is never found and the default holds.
-fn fraction(fraction: &Option<RuntimeFractionalPercent>, path: &Path<'_>) -> Result<Option<u32>, Rejection> {
+pub(super) fn fraction(
+    fraction: &Option<RuntimeFractionalPercent>,
+    path: &Path<'_>,
+) -> Result<Option<u32>, Rejection> {
     let Some(RuntimeFractionalPercent { default_value, runtime_key: _ }) = fraction else { return Ok(None) };
     let path = path.field("default_value");
     fields::parts_per_million(fields::message(default_value, &path)?, &path).map(Some)

@@ -43,6 +43,8 @@ fn weighted() -> Group {
     let of = |entries: Vec<Value>| route(json!({"weighted_clusters": {"clusters": entries}}));
     let mut rewritten = entry("a", 5);
     rewritten["host_rewrite_literal"] = json!("entry.test");
+    let by_number =
+        json!({"header_name": "X-Number", "clusters": [entry("a", 10), entry("b", 20), entry("c", 1)]});
     let rewritten_too = rewritten.clone();
     let mut edited = entry("c", 1);
     edited["request_headers_to_add"] = json!([{"header": {"key": "x-entry", "value": "c"}}]);
@@ -57,6 +59,7 @@ fn weighted() -> Group {
         host("nobody", of(vec![entry("nobody", 1), entry("b", 0)])),
         host("rewritten", of(vec![rewritten])),
         host("edited", of(vec![edited])),
+        host("by-number", route(json!({ "weighted_clusters": by_number }))),
         host(
             "twice",
             route(json!({
@@ -68,6 +71,9 @@ fn weighted() -> Group {
     for name in ["first", "last", "middle", "nobody", "rewritten", "twice"] {
         group.add(name, get("/").host(name));
         group.add(format!("{name} http2"), get("/").host(name).http2());
+    }
+    for number in ["0", "9", "10", "29", "30", "31", "62", "18446744073709551615"] {
+        group.add(format!("by number {number}"), get("/").host("by-number").with("x-number", number));
     }
     let edited = get("/").host("edited").with("x-gone", "1").with("x-stays", "1");
     group.case("edited", edited.with("x-echo-header", "x-upstream=1"))

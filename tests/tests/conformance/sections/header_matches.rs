@@ -57,7 +57,7 @@ const VALUES: &[(&str, &[&str])] = &[
 ];
 
 pub fn groups(_: &World) -> Vec<Group> {
-    vec![products(), old_forms(), numbers(), special_names(), grpc_only(), shares()]
+    vec![products(), old_forms(), numbers(), special_names(), cookies(), grpc_only(), shares()]
 }
 
 fn conditioned(name: &str, mut matcher: Value) -> Value {
@@ -169,6 +169,43 @@ fn special_names() -> Group {
         .case("internal is not believed", get("/").host("internal").with("x-envoy-internal", "true"))
         .case("both", get("/").host("both").with("x-one", "1").with("x-two", "2"))
         .case("one of both", get("/").host("both").with("x-one", "1").with("x-two", "1"))
+}
+
+fn cookies() -> Group {
+    let string = |matcher: Value, invert: bool| json!([{"name": "c", "string_match": matcher, "invert_match": invert}]);
+    let kinds = [
+        ("exact", string(json!({"exact": "v"}), false)),
+        ("exact-not", string(json!({"exact": "v"}), true)),
+        ("prefix", string(json!({"prefix": "v"}), false)),
+        ("any-case", string(json!({"exact": "V", "ignore_case": true}), false)),
+        ("empty", string(json!({"exact": ""}), false)),
+        ("regex", string(json!({"safe_regex": {"regex": "v.*"}}), false)),
+    ];
+    let of = |(name, matchers): &(&str, Value)| {
+        host(name, vec![to("a", json!({"prefix": "/", "cookies": matchers})), rest("b")])
+    };
+    let mut group = Group::new("cookies", table(kinds.iter().map(of).collect()));
+    let lines: &[(&str, &[&str])] = &[
+        ("none", &[]),
+        ("alone", &["c=v"]),
+        ("other value", &["c=w"]),
+        ("other name", &["C=v"]),
+        ("among others", &["a=1; c=v; b=2"]),
+        ("without space", &["a=1;c=v"]),
+        ("twice", &["c=w; c=v"]),
+        ("second line", &["a=1", "c=v"]),
+        ("quoted", &["c=\"v\""]),
+        ("no value", &["c="]),
+        ("no equals", &["c"]),
+        ("equals within", &["c=v=w"]),
+        ("longer", &["c=value"]),
+    ];
+    for (kind, _) in &kinds {
+        for (name, lines) in lines {
+            group.add(format!("{kind} {name}"), with_lines(get("/").host(kind), "cookie", lines));
+        }
+    }
+    group
 }
 
 fn grpc_only() -> Group {

@@ -6,12 +6,14 @@ mod clusters;
 mod header_edits;
 mod header_matches;
 mod hosts;
+mod internal_redirects;
 mod paths;
 mod queries;
 mod replies;
 mod retries;
 mod rewrites;
 mod sanitising;
+mod timeouts;
 
 use serde_json::{Value, json};
 
@@ -29,12 +31,14 @@ pub const SECTIONS: &[(&str, Groups)] = &[
     ("header_edits", header_edits::groups),
     ("header_matches", header_matches::groups),
     ("hosts", hosts::groups),
+    ("internal_redirects", internal_redirects::groups),
     ("paths", paths::groups),
     ("queries", queries::groups),
     ("replies", replies::groups),
     ("retries", retries::groups),
     ("rewrites", rewrites::groups),
     ("sanitising", sanitising::groups),
+    ("timeouts", timeouts::groups),
 ];
 
 /// A table of virtual hosts; clusters need not exist.

@@ -54,7 +54,7 @@ pub fn groups(_: &World) -> Vec<Group> {
             kinds.add(format!("{name} {path}"), get(path).host(name));
         }
     }
-    vec![kinds, normalised(), odd_targets(), order()]
+    vec![kinds, normalised(), odd_targets(), order(), without_parameters()]
 }
 
 /// The connection manager normalises before routes are looked up.
@@ -85,6 +85,20 @@ fn normalised() -> Group {
     ];
     for path in paths {
         group.add(path, get(path));
+    }
+    group
+}
+
+/// What follows a `;` is not compared.
+fn without_parameters() -> Group {
+    let hosts = matchers().into_iter().map(|(name, matcher)| host(name, vec![to("a", matcher), rest("b")]));
+    let mut table = table(hosts.collect());
+    table["ignore_path_parameters_in_path_matching"] = json!(true);
+    let mut group = Group::new("without parameters", table);
+    for (name, _) in matchers() {
+        for path in ["/foo", "/foo;a=1", "/foo;a=1/bar", "/foo/bar;v?x", "/;foo", "/foo?x;y"] {
+            group.add(format!("{name} {path}"), get(path).host(name));
+        }
     }
     group
 }

@@ -52,7 +52,6 @@ fn group(name: &str, settings: Value) -> Group {
         "x-envoy-upstream-rq-per-try-timeout-ms",
         "x-envoy-upstream-rq-timeout-alt-response",
         "x-envoy-expected-rq-timeout-ms",
-        "x-envoy-force-trace",
         "x-envoy-ip-tags",
         "x-envoy-original-url",
         "x-envoy-hedge-on-per-try-timeout",
@@ -74,6 +73,8 @@ fn group(name: &str, settings: Value) -> Group {
     let group = group
         .case("nothing", get("/"))
         .case("nothing http2", get("/").http2())
+        .case("control", all(get("/")))
+        .case("control from inside", all(forwarded("10.1.2.3")))
         .case("control through two", all(forwarded("10.1.2.3, 10.1.2.4")))
         .case("forwarded for outside", forwarded("1.2.3.4"))
         .case("forwarded for three", forwarded("1.1.1.1, 2.2.2.2,3.3.3.3"))

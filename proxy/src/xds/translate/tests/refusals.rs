@@ -290,13 +290,7 @@ fn host_path(fields: &str) -> String {
 fn table_and_virtual_host_fields() {
     let of = |yaml: &str| route_table_of(yaml).expect_err(yaml).path;
     assert_eq!(of("{}"), "name");
-    for field in [
-        "vhds: {}",
-        "cluster_specifier_plugins: [{}]",
-        "request_mirror_policies: [{}]",
-        "vhost_header: 'a b'",
-        "ignore_path_parameters_in_path_matching: true",
-    ] {
+    for field in ["vhds: {}", "cluster_specifier_plugins: [{}]", "vhost_header: 'a b'"] {
         assert_eq!(of(&format!("{{name: t, {field}}}")), field.split(':').next().unwrap());
     }
     let twice = "{name: t, virtual_hosts: [{name: a, domains: [x]}, {name: b, domains: [z, X]}]}";
@@ -311,7 +305,7 @@ fn table_and_virtual_host_fields() {
         ("domains: ['*.a', '*.A']", "domains[1]"),
         ("matcher: {}", "matcher"),
         ("hedge_policy: {initial_requests: 2}", "hedge_policy.initial_requests"),
-        ("request_mirror_policies: [{}]", "request_mirror_policies"),
+        ("request_mirror_policies: [{}]", "request_mirror_policies[0].cluster"),
         (
             r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}}"#,
             "typed_per_filter_config[\"f\"]",
@@ -389,7 +383,10 @@ fn route_fields() {
             weights("clusters: [{name: a, weight: 4294967295}, {name: b, weight: 1}]"),
             "route.weighted_clusters.clusters",
         ),
-        (weights("header_name: x, clusters: [{name: a, weight: 1}]"), "route.weighted_clusters"),
+        (
+            weights("use_hash_policy: true, clusters: [{name: a, weight: 1}]"),
+            "route.weighted_clusters.use_hash_policy",
+        ),
         (forwarding("prefix_rewrite: /a, regex_rewrite: {pattern: {regex: a}}"), "route.regex_rewrite"),
         (forwarding("prefix_rewrite: '/a b'"), "route.prefix_rewrite"),
         (forwarding("path_rewrite_policy: {name: x}"), "route.path_rewrite_policy"),
@@ -398,8 +395,19 @@ fn route_fields() {
         (forwarding("host_rewrite: \"a\\nb\""), "route.host_rewrite"),
         (forwarding("host_rewrite_literal: \"a\\nb\""), "route.host_rewrite_literal"),
         (forwarding("timeout: -1s"), "route.timeout"),
-        (forwarding("request_mirror_policies: [{}]"), "route.request_mirror_policies"),
-        (forwarding("internal_redirect_policy: {}"), "route.internal_redirect_policy"),
+        (forwarding("request_mirror_policies: [{}]"), "route.request_mirror_policies[0].cluster"),
+        (
+            forwarding("request_mirror_policies: [{cluster: a, cluster_header: b}]"),
+            "route.request_mirror_policies[0].cluster_header",
+        ),
+        (
+            forwarding("internal_redirect_policy: {predicates: [{name: x}]}"),
+            "route.internal_redirect_policy.predicates[0].typed_config",
+        ),
+        (
+            forwarding("internal_redirect_policy: {response_headers_to_copy: [Host]}"),
+            "route.internal_redirect_policy.response_headers_to_copy[0]",
+        ),
         (
             forwarding("hedge_policy: {additional_request_chance: {numerator: 1}}"),
             "route.hedge_policy.additional_request_chance",

@@ -159,7 +159,7 @@ virtual_hosts:
     assert!(first.append_x_forwarded_host && first.priority == Priority::High && first.connect_terminate);
     assert_eq!((first.timeout, first.idle_timeout), (Duration::ZERO, Some(Duration::from_secs(7))));
     let stream = first.max_stream_duration.unwrap();
-    assert_eq!(stream.max, Duration::from_secs(1));
+    assert_eq!(stream.max, Some(Duration::from_secs(1)));
     assert_eq!(stream.grpc_timeout_max, Some(Duration::ZERO));
     assert_eq!(stream.grpc_timeout_offset, Duration::from_secs(2));
     assert_eq!(first.upgrades, [("websocket".into(), false), ("connect".into(), true)]);

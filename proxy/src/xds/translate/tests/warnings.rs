@@ -39,7 +39,6 @@ fn route_settings_without_effect() {
     };
     let action = "virtual_hosts[0].routes[0].route";
     let policy = |tokens: &str| format!("retry_policy: {{retry_on: '{tokens}'}}");
-    assert_eq!(warnings("", "max_grpc_timeout: 1s"), [format!("{action}.max_grpc_timeout")]);
     assert_eq!(
         warnings("", &policy("5xx,http3-post-connect-failure")),
         [format!("{action}.retry_policy.retry_on")]
