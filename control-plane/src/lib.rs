@@ -4,12 +4,14 @@
 //! graph, seen from one proxy, xDS resources ([`translate`]). A [`mesh_source`] yields those, a [`snapshot`] gives
 //! them their versions, [`ads`] brings them to clients, and [`server`] is the whole as a value that others can embed.
 
+pub mod access;
 pub mod admin;
 pub mod ads;
 pub mod ca;
 pub mod cli;
 pub mod demo;
 pub mod diagnostics;
+pub mod discovery_tls;
 pub mod graph;
 pub mod listen;
 pub mod load;

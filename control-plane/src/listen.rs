@@ -71,6 +71,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub struct Socket {
     /// The bytes.
     pub io: Box<dyn Duplex>,
+    /// It came over the network, not by a Unix socket.
+    pub is_remote: bool,
     /// Who it is: address and port, or `unix` with process and user.
     pub peer: String,
 }
@@ -114,7 +116,7 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // Small messages that someone waits for. Without it they are late, not wrong.
                 let _ = stream.set_nodelay(true);
-                Ok(Socket { io: Box::new(stream), peer: peer.to_string() })
+                Ok(Socket { io: Box::new(stream), is_remote: true, peer: peer.to_string() })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
@@ -122,7 +124,7 @@ impl Listener {
                     Ok(cred) => format!("unix:pid={},uid={}", cred.pid().unwrap_or(0), cred.uid()),
                     Err(_) => "unix".to_owned(),
                 };
-                Ok(Socket { io: Box::new(stream), peer })
+                Ok(Socket { io: Box::new(stream), is_remote: false, peer })
             }
         }
     }

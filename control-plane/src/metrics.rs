@@ -22,14 +22,17 @@ pub enum Refusal {
     BadRequest,
     /// A limit was reached.
     Limit,
+    /// The client may not be served, or not as this node.
+    Unauthenticated,
 }
 
 impl Refusal {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::UnknownNode, "unknown_node"),
         (Self::Untranslated, "untranslated"),
         (Self::BadRequest, "bad_request"),
         (Self::Limit, "limit"),
+        (Self::Unauthenticated, "unauthenticated"),
     ];
 }
 

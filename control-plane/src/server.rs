@@ -7,24 +7,29 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::access::Access;
 use crate::admin;
 use crate::ads::registry::Registry;
 use crate::ads::server::{self, ConnectionPolicy};
 use crate::ads::session::Context;
 use crate::ads::store::{self, Store};
 use crate::ads::stream::Policy;
+use crate::discovery_tls::DiscoveryTls;
 use crate::listen::{Address, Listener};
 use crate::load::Loads;
 use crate::metrics::Metrics;
 use crate::snapshot::{Builder, ResourceSource};
 
 /// Where and how to serve.
-#[derive(Debug, Clone)]
 pub struct Config {
     /// Where discovery clients connect.
     pub xds: Vec<Address>,
     /// Where the admin endpoint listens, if it does.
     pub admin: Option<Address>,
+    /// TLS of discovery over the network.
+    pub tls: Option<Arc<DiscoveryTls>>,
+    /// Who may connect.
+    pub access: Access,
     /// Whether discovery may be offered, unencrypted and unauthenticated, to other hosts.
     pub insecure_plaintext: bool,
     /// Whether private keys are among what is served: never to other hosts in plain text.
@@ -47,6 +52,8 @@ impl Config {
         Self {
             xds,
             admin,
+            tls: None,
+            access: Access::Open,
             insecure_plaintext: false,
             serves_secrets: false,
             streams: Policy::default(),
@@ -78,12 +85,14 @@ pub enum StartError {
     /// Discovery would be open to other hosts.
     #[error(
         "refusing to serve xDS on {0}: other hosts can reach it, and the connection is neither encrypted nor \
-         authenticated; bind to a loopback address or to unix:/PATH, or accept the risk with --insecure-plaintext-xds"
+         authenticated; give it TLS with --xds-certificate and --xds-key or --xds-name, bind to a loopback address or to \
+         unix:/PATH, or accept the risk with --insecure-plaintext-xds"
     )]
     Exposed(Address),
     /// Private keys would be open to other hosts.
     #[error(
-        "refusing to serve certificates of the mesh on {0}: other hosts can reach it, and the connection is not encrypted"
+        "refusing to serve certificates of the mesh on {0}: other hosts can reach it; give it TLS (--xds-certificate and \
+         --xds-key, or --xds-name) and say who may connect (--access)"
     )]
     Secrets(Address),
 }
@@ -133,6 +142,8 @@ impl ControlPlane {
             policy: config.streams,
             first_request: config.first_request,
             streams: Arc::new(Semaphore::new(config.max_streams)),
+            access: config.access,
+            tls: config.tls,
         });
         let (stop, stopping) = watch::channel(false);
         let (updates, updated) = watch::channel(source);
@@ -191,10 +202,11 @@ async fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in &config.xds {
         let listener = bind(address).await?;
-        if listener.is_exposed() && config.serves_secrets {
+        let anyone = config.tls.is_none() || matches!(config.access, Access::Open);
+        if listener.is_exposed() && config.serves_secrets && anyone {
             return Err(StartError::Secrets(listener.address()));
         }
-        if listener.is_exposed() && !config.insecure_plaintext {
+        if listener.is_exposed() && config.tls.is_none() && !config.insecure_plaintext {
             return Err(StartError::Exposed(listener.address()));
         }
         listeners.push(listener);

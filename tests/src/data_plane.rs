@@ -108,12 +108,17 @@ impl Launch {
         if self.plane == DataPlane::Envoy {
             return self.start_as(node, control_plane, "DELTA_GRPC").await;
         }
+        let mut sidecar = self.appear_in_mesh(node, control_plane).await?;
+        sidecar.until_ready(START_LIMIT).await?;
+        Ok(sidecar)
+    }
+
+    /// Starts ours from the environment that App Mesh's image is given, and waits only until the admin endpoint is known.
+    pub async fn appear_in_mesh(self, node: &str, control_plane: SocketAddr) -> Result<Sidecar> {
         let launch = self.env("APPMESH_RESOURCE_ARN", node);
         let launch = launch.env("APPMESH_XDS_ENDPOINT", &control_plane.to_string());
         let launch = launch.env("ENVOY_ADMIN_ACCESS_PORT", "0");
-        let mut sidecar = launch.start_with(tempfile::tempdir()?).await?;
-        sidecar.until_ready(START_LIMIT).await?;
-        Ok(sidecar)
+        launch.start_with(tempfile::tempdir()?).await
     }
 
     /// Starts from a bootstrap as a proxy of a mesh, over this variant of the aggregated stream, and waits until

@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 
 use super::service::Service;
 use super::session::Context;
-use crate::listen::{Listener, Socket};
+use crate::access::Nodes;
+use crate::discovery_tls::client_uris;
+use crate::listen::{Duplex, Listener, Socket};
 
 /// Largest request message. Names and versions of 100,000 resources fit; a peer cannot have us buffer more.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -64,6 +66,8 @@ impl Default for ConnectionPolicy {
 #[derive(Debug, Clone)]
 pub struct Peer {
     address: Arc<str>,
+    uris: Arc<[String]>,
+    nodes: Nodes,
     closing: watch::Receiver<bool>,
     streams: watch::Sender<usize>,
 }
@@ -72,6 +76,21 @@ impl Peer {
     /// Where it connects from.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// URIs of the certificate that it has shown, verified.
+    pub fn uris(&self) -> &[String] {
+        &self.uris
+    }
+
+    /// The same peer, as one of these nodes.
+    pub fn known_as(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
+    }
+
+    /// Whether it may be the node that it says it is. Nobody, before [`Self::known_as`].
+    pub fn may_be(&self, node_id: &str) -> bool {
+        self.nodes.include(node_id)
     }
 
     /// Becomes true when streams are to end.
@@ -147,11 +166,26 @@ async fn connection(
     policy: &ConnectionPolicy,
     mut stop: watch::Receiver<bool>,
 ) {
+    let address: Arc<str> = socket.peer.as_str().into();
+    let (io, uris): (Box<dyn Duplex>, Arc<[String]>) = match context.tls.as_ref().filter(|_| socket.is_remote)
+    {
+        None => (socket.io, Arc::default()),
+        Some(tls) => match tls.accept(socket.io).await {
+            Ok(stream) => {
+                let uris = client_uris(&stream).into();
+                (Box::new(stream), uris)
+            }
+            Err(error) => {
+                tracing::info!(peer = &*address, "TLS handshake with a discovery client failed: {error}");
+                return;
+            }
+        },
+    };
     let (close, closing) = watch::channel(false);
     let (streams, count) = watch::channel(0);
-    let peer = Peer { address: socket.peer.as_str().into(), closing, streams };
+    let peer = Peer { address, uris, nodes: Nodes::Listed(Vec::new()), closing, streams };
     let service = Service::new(Arc::clone(context), peer.clone());
-    let mut http = pin!(protocol(policy).serve_connection(TokioIo::new(socket.io), service));
+    let mut http = pin!(protocol(policy).serve_connection(TokioIo::new(io), service));
     let age = jittered(policy.max_age, fastrand::f64());
     let reason = tokio::select! {
         ended = http.as_mut() => {

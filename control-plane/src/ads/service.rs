@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -22,6 +23,7 @@ use super::protocol::{DeltaProtocol, Protocol, SotwProtocol};
 use super::server::{MAX_REQUEST_BYTES, Peer};
 use super::session::{self, Context};
 use super::wire::XdsCodec;
+use crate::access::{Denied, Principal, Shown};
 use crate::load::LoadReports;
 use crate::metrics::Refusal;
 use crate::snapshot::TypeUrl;
@@ -97,6 +99,25 @@ impl Service {
         Self { context, peer }
     }
 
+    /// Finds out who calls, before anything is said.
+    async fn authenticated(self, request: Request<Incoming>) -> Response<Body> {
+        let authorization =
+            request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = Shown { uris: self.peer.uris(), authorization };
+        match self.context.access.principal(shown, SystemTime::now()) {
+            Ok(Principal { name, nodes }) => {
+                tracing::debug!(target: "audit", peer = self.peer.address(), "known: {name}");
+                let Self { context, peer } = self;
+                Self { context, peer: peer.known_as(nodes) }.dispatch(request).await
+            }
+            Err(Denied(reason)) => {
+                tracing::warn!(target: "audit", peer = self.peer.address(), "denied: {reason}");
+                self.context.metrics.refused(Refusal::Unauthenticated);
+                session::unauthenticated().into_http()
+            }
+        }
+    }
+
     async fn dispatch(self, request: Request<Incoming>) -> Response<Body> {
         if request.uri().path() == LOAD_REPORTS {
             return self.load_reports(request).await;
@@ -134,7 +155,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { Ok(service.dispatch(request).await) })
+        Box::pin(async move { Ok(service.authenticated(request).await) })
     }
 }
 

@@ -19,6 +19,8 @@ use super::server::Peer;
 use super::service::Method;
 use super::store::{Generation, NoSnapshot, Store};
 use super::stream::{Next, Policy, Stream};
+use crate::access::Access;
+use crate::discovery_tls::DiscoveryTls;
 use crate::load::Loads;
 use crate::metrics::{Metrics, Refusal};
 use crate::snapshot::{Audience, NoResources, NodeSnapshot, TypeUrl};
@@ -41,6 +43,10 @@ pub struct Context {
     pub first_request: Duration,
     /// How many streams there may be.
     pub streams: Arc<Semaphore>,
+    /// Who may connect.
+    pub access: Access,
+    /// TLS of connections from the network, if any.
+    pub tls: Option<Arc<DiscoveryTls>>,
 }
 
 /// Runs a stream to its end and tells the client why it ended, if it was not its own wish or ours.
@@ -118,6 +124,10 @@ impl<P: Protocol> Session<P> {
             }
         };
         let node = identify(first.node.as_ref()).map_err(|s| refuse(&context, Refusal::BadRequest, s))?;
+        if !peer.may_be(&node.id) {
+            tracing::warn!(target: "audit", peer = peer.address(), node = node.id, "denied: not a node of this client");
+            return Err(refuse(&context, Refusal::Unauthenticated, unauthenticated()));
+        }
         let mut generations = context.store.subscribe();
         let generation = Arc::clone(&generations.borrow_and_update());
         let audience = audience(node);
@@ -250,6 +260,11 @@ impl<P: Protocol> Session<P> {
         }
         Ok(())
     }
+}
+
+/// All that a client learns whom we do not serve.
+pub(super) fn unauthenticated() -> Status {
+    Status::unauthenticated("not authenticated")
 }
 
 fn refuse(context: &Context, refusal: Refusal, status: Status) -> Status {

@@ -34,6 +34,8 @@ impl Subject {
 pub struct Issued {
     chain: String,
     key: Zeroizing<String>,
+    /// The root that signed it, as PEM.
+    pub(super) root: String,
     /// When it is to be replaced.
     pub due: SystemTime,
     /// When it ends.
@@ -105,5 +107,5 @@ pub(super) fn issue(
     let certificate = params.signed_by(&key, root.issuer()).map_err(failed)?;
     let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
     let key = Zeroizing::new(key.serialize_pem());
-    Ok(Issued { chain: certificate.pem(), key, due, until })
+    Ok(Issued { chain: certificate.pem(), key, root: root.certificate().to_owned(), due, until })
 }

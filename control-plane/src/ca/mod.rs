@@ -73,6 +73,11 @@ impl MeshCa {
         issue::issue(&self.root(), subject, self.settings.life, BACKDATED, now)
     }
 
+    /// Whether a certificate was signed by the root that signs now.
+    pub fn has_issued(&self, issued: &Issued) -> bool {
+        issued.root == *self.root().certificate()
+    }
+
     /// Puts the secrets of a node beside its resources. The certificate stays the same until it is due.
     fn add_secrets(
         &self,

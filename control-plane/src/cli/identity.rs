@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
-use crate::ca::{CaError, MeshCa, SHORTEST_LIFE, Secured, Settings};
+use crate::access::{Access, Rules};
+use crate::ca::{MeshCa, SHORTEST_LIFE, Secured, Settings};
+use crate::discovery_tls::{Certificate, DiscoveryTls};
 use crate::mesh_source::MeshSource;
 use crate::server::Config;
 use crate::snapshot::ResourceSource;
@@ -21,6 +23,18 @@ pub struct IdentityArgs {
     /// How long certificates of the mesh live; they are renewed after two thirds of it
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life, requires = "mesh_ca")]
     certificate_life: Duration,
+    /// Serve discovery over TLS with this certificate chain, PEM; reloaded when it changes
+    #[arg(long, value_name = "FILE", requires = "xds_key")]
+    xds_certificate: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "xds_certificate")]
+    xds_key: Option<PathBuf>,
+    /// Serve discovery over TLS with a certificate of the mesh for this name or address; may be given several times
+    #[arg(long, value_name = "NAME", requires = "mesh_ca", conflicts_with = "xds_certificate")]
+    xds_name: Vec<String>,
+    /// Rules that say who may connect, as which node; absent: whoever reaches this control plane
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
 }
 
 /// `90s`, `15m`, `24h`.
@@ -51,14 +65,20 @@ impl IdentityArgs {
 /// The authority at work, if there is one.
 pub struct Identity {
     ca: Option<Arc<MeshCa>>,
+    tls: Option<Arc<DiscoveryTls>>,
 }
+
+/// How often certificate files are looked at without an authority.
+const FILES: Duration = Duration::from_secs(5);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Identity {
     /// Opens what the arguments say.
     ///
     /// # Errors
-    /// When the authority's files cannot be used.
-    pub fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, CaError> {
+    /// When the files of authority, TLS or rules cannot be used.
+    pub fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, Failure> {
         let ca = match &args.mesh_ca {
             Some(directory) => {
                 let settings = Settings { directory: directory.clone(), life: args.certificate_life };
@@ -66,8 +86,25 @@ impl Identity {
             }
             None => None,
         };
+        let certificate = match (&args.xds_certificate, &args.xds_key, args.xds_name.as_slice()) {
+            (Some(certificate), Some(key), _) => {
+                Some(Certificate::Files { certificate: certificate.clone(), key: key.clone() })
+            }
+            (_, _, []) => None,
+            (_, _, names) => Some(Certificate::Mesh { names: names.to_vec() }),
+        };
+        let tls = match certificate {
+            Some(certificate) => {
+                Some(Arc::new(DiscoveryTls::new(certificate, ca.clone(), SystemTime::now())?))
+            }
+            None => None,
+        };
+        if let Some(path) = &args.access {
+            config.access = Access::Ruled(Rules::read(path)?);
+        }
+        config.tls.clone_from(&tls);
         config.serves_secrets = ca.is_some();
-        Ok(Self { ca })
+        Ok(Self { ca, tls })
     }
 
     /// The mesh with its certificates.
@@ -80,9 +117,13 @@ impl Identity {
 
     /// Returns when certificates are due or the roots have changed.
     pub async fn changed(&self) {
-        let Some(ca) = &self.ca else { return std::future::pending().await };
+        let pace = self.ca.as_ref().map_or(FILES, |ca| ca.pace());
         loop {
-            tokio::time::sleep(ca.pace()).await;
+            tokio::time::sleep(pace).await;
+            if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.refresh(SystemTime::now())) {
+                tracing::warn!("{error}; the certificate before stays in use");
+            }
+            let Some(ca) = &self.ca else { continue };
             if ca.renew_due(SystemTime::now()) {
                 return;
             }

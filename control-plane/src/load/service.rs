@@ -47,6 +47,10 @@ impl LoadReportingService for LoadReports {
         let Some(id) = id.filter(|id| id.len() <= MAX_ID) else {
             return Err(Status::invalid_argument("the first report needs node.id, of at most 2048 bytes"));
         };
+        if !self.peer.may_be(id) {
+            tracing::warn!(target: "audit", peer = self.peer.address(), node = id, "denied: reports for another node");
+            return Err(Status::unauthenticated("not authenticated"));
+        }
         let place = self.loads.open(id.to_owned());
         place.put(&first.cluster_stats);
         let hello = stream::once(std::future::ready(Ok(answer(INTERVAL))));

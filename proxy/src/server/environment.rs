@@ -5,6 +5,7 @@
 //! variable's name. Variables that the agent itself reads (drain time, polling) take their default instead.
 
 mod bootstrap;
+mod control_plane;
 mod emf;
 mod endpoint;
 mod identity;
@@ -87,6 +88,8 @@ pub struct ProcessSettings {
     pub admin_override: Option<SocketAddr>,
     /// `OUTRIGGER_WORKERS`, else `ENVOY_CONCURRENCY`.
     pub workers: Option<u32>,
+    /// `OUTRIGGER_XDS_TOKEN_FILE`: what the control plane is shown.
+    pub xds_token_file: Option<PathBuf>,
     /// `OUTRIGGER_STRICT_TLS`: TLS towards hosts that nobody verifies is an error.
     pub strict_tls: bool,
     /// `ENVOY_LOG_LEVEL`.
@@ -112,6 +115,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
     Ok(ProcessSettings {
         admin_override: own.admin_address,
         workers: own.workers.or(concurrency(variables)?),
+        xds_token_file: variables.get("OUTRIGGER_XDS_TOKEN_FILE").map(PathBuf::from),
         strict_tls: own.strict_tls,
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),

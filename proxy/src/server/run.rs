@@ -115,7 +115,7 @@ fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
 
 /// Loads everything, opens nothing.
 async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, String> {
-    let dynamic = dynamic_settings(&settings)?;
+    let dynamic = dynamic_settings(&settings, None)?;
     let (publisher, _snapshots) = publish::channel();
     let (resolve, _commands) = mpsc::unbounded_channel();
     let (_answers, resolutions) = mpsc::channel(1);
@@ -139,9 +139,10 @@ async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
-fn dynamic_settings(settings: &Settings) -> Result<DynamicSettings, String> {
+fn dynamic_settings(settings: &Settings, token_file: Option<&Path>) -> Result<DynamicSettings, String> {
     DynamicSettings::from_bootstrap(settings.dynamic_resources.as_ref())
         .and_then(|dynamic| dynamic.with_load_reports(settings.bootstrap.cluster_manager.as_ref()))
+        .map(|dynamic| dynamic.with_token_file(token_file))
         .map_err(|error| error.to_string())
 }
 
@@ -191,7 +192,7 @@ impl Server {
         let runtime = tokio::runtime::Handle::current();
         let tracers = Arc::new(Tracers::new(&registry, runtime, dialler, place.clone()));
         let count = worker_count(args, &process);
-        let dynamic = dynamic_settings(&settings)?;
+        let dynamic = dynamic_settings(&settings, process.xds_token_file.as_deref())?;
         let load = dynamic.load.clone();
         for warning in &dynamic.warnings {
             tracing::warn!("{warning}");

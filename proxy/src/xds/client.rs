@@ -137,6 +137,10 @@ impl Client {
 
     /// One stream from dialling to its end.
     async fn stream(&mut self, reach: &Reach, address: &HostAddress) -> End {
+        if self.settings.metadata.token_file.is_some() && reach.tls.is_none() && !stays_here(address) {
+            let reason = "a token is never sent in plain text; set OUTRIGGER_XDS_ROOTS".to_owned();
+            return End::Lost { reason, spoke: false, calm: false };
+        }
         let ping_interval = if reach.ping.0.is_zero() { self.ping_interval } else { reach.ping.0 };
         let dial = connect::Dial { reach, address, authority: &self.settings.authority, ping_interval };
         let channel = match dial.channel().await {
@@ -234,13 +238,38 @@ fn asks_for_calm(status: &Status) -> bool {
     false
 }
 
-pub(super) fn grpc_metadata(entries: &Metadata) -> MetadataMap {
+/// The bearer token in a file. Reasons do not show it.
+fn bearer(file: &std::path::Path) -> Result<AsciiMetadataValue, String> {
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
+    let header = zeroize::Zeroizing::new(format!("Bearer {}", text.trim()));
+    let mut value = header.parse::<AsciiMetadataValue>().map_err(|_| "holds no token".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whether what is sent there in plain text stays on this machine.
+fn stays_here(address: &HostAddress) -> bool {
+    match address {
+        HostAddress::Ip(address) => address.ip().to_canonical().is_loopback(),
+        HostAddress::Pipe(_) => true,
+    }
+}
+
+pub(super) fn grpc_metadata(metadata: &Metadata) -> MetadataMap {
     let mut map = MetadataMap::new();
-    for (name, value) in &entries.0 {
+    for (name, value) in &metadata.entries {
         // Checked when the settings were read.
         if let (Ok(name), Ok(value)) = (name.parse::<AsciiMetadataKey>(), value.parse::<AsciiMetadataValue>())
         {
             map.append(name, value);
+        }
+    }
+    if let Some(file) = &metadata.token_file {
+        match bearer(file) {
+            Ok(value) => drop(map.insert("authorization", value)),
+            Err(reason) => {
+                tracing::warn!("{}: {reason}; the control plane is asked without it", file.display())
+            }
         }
     }
     map

@@ -67,11 +67,16 @@ pub struct LoadSettings {
 
 /// gRPC metadata whose values do not show in logs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Metadata(pub Vec<(String, String)>);
+pub struct Metadata {
+    /// Lower-case names and values.
+    pub entries: Vec<(String, String)>,
+    /// A file whose content is sent as bearer token, read for every call: tokens are renewed.
+    pub token_file: Option<PathBuf>,
+}
 
 impl std::fmt::Debug for Metadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.entries.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -152,6 +157,16 @@ impl DynamicSettings {
             ));
         }
         Ok(self)
+    }
+}
+
+impl DynamicSettings {
+    /// Shows the content of a file as bearer token on every call to the control plane.
+    pub fn with_token_file(mut self, file: Option<&std::path::Path>) -> Self {
+        let calls = self.ads.iter_mut().map(|ads| &mut ads.metadata);
+        let calls = calls.chain(self.load.iter_mut().map(|load| &mut load.metadata));
+        calls.for_each(|metadata| metadata.token_file = file.map(PathBuf::from));
+        self
     }
 }
 
@@ -322,7 +337,8 @@ fn metadata(headers: &[HeaderValue], path: &Path<'_>) -> Result<Metadata, Reject
             Err(path.index(index).reject("is not valid ASCII metadata"))
         }
     };
-    headers.iter().enumerate().map(one).collect::<Result<_, _>>().map(Metadata)
+    let entries = headers.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    Ok(Metadata { entries, token_file: None })
 }
 
 /// First and longest window of a retry policy; its other fields do not concern a stream.

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::identity::Identity;
 use super::{
-    AdminBind, VariableError, Variables, admin_bind, boolean, endpoint, integer, known, merge, tracing,
+    AdminBind, VariableError, Variables, admin_bind, boolean, control_plane, endpoint, integer, known, merge,
+    tracing,
 };
 
 /// The cluster of the local secret server, as the image names it.
@@ -39,13 +40,18 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     let mut warnings = Vec::new();
     let identity = Identity::find(variables, &mut warnings)?;
     let target = endpoint::find(variables)?;
+    let secure = control_plane::find(variables, &target)?;
+    let to = match &secure {
+        Some(_) => json!({ "envoy_grpc": { "cluster_name": control_plane::CLUSTER } }),
+        None => json!({ "google_grpc": { "target_uri": target, "stat_prefix": "ads" } }),
+    };
     known::check(variables, &mut warnings)?;
     let mut root = Map::new();
     root.insert("node".to_owned(), identity.node(variables));
     root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
-    root.insert("dynamic_resources".to_owned(), dynamic_resources(&target, fetch_timeout(variables)?));
-    root.insert("cluster_manager".to_owned(), json!({ "load_stats_config": stream("GRPC", &target) }));
-    let mut clusters: Vec<Value> = sds_cluster(variables).into_iter().collect();
+    root.insert("dynamic_resources".to_owned(), dynamic_resources(&to, fetch_timeout(variables)?));
+    root.insert("cluster_manager".to_owned(), json!({ "load_stats_config": stream("GRPC", &to) }));
+    let mut clusters: Vec<Value> = sds_cluster(variables).into_iter().chain(secure).collect();
     if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
         root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
     }
@@ -98,7 +104,7 @@ fn admin(bind: &AdminBind) -> Value {
     }
 }
 
-fn dynamic_resources(target: &str, fetch_timeout: String) -> Value {
+fn dynamic_resources(target: &Value, fetch_timeout: String) -> Value {
     let list = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": fetch_timeout });
     json!({
         "ads_config": stream("DELTA_GRPC", target),
@@ -108,11 +114,11 @@ fn dynamic_resources(target: &str, fetch_timeout: String) -> Value {
 }
 
 /// A stream to the control plane.
-fn stream(api_type: &str, target: &str) -> Value {
+fn stream(api_type: &str, target: &Value) -> Value {
     json!({
         "api_type": api_type,
         "transport_api_version": "V3",
-        "grpc_services": [{ "google_grpc": { "target_uri": target, "stat_prefix": "ads" } }],
+        "grpc_services": [target],
     })
 }
 

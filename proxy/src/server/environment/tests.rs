@@ -512,3 +512,22 @@ fn opentelemetry_takes_xrays_rules() {
         assert!(of(&bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn the_control_plane_is_reached_over_tls_where_roots_are_given() {
+    let (bootstrap, _) =
+        with(&[("OUTRIGGER_XDS_ROOTS", "/roots.pem"), ("APPMESH_SDS_SOCKET_PATH", "/sds.sock")]);
+    let ads = bootstrap.dynamic_resources.as_ref().unwrap().ads_config.as_ref().unwrap();
+    let TargetSpecifier::EnvoyGrpc(target) = ads.grpc_services[0].target_specifier.as_ref().unwrap() else {
+        panic!("{ads:?}")
+    };
+    let clusters = bootstrap.static_resources.unwrap().clusters;
+    assert_eq!(clusters.len(), 2, "the secret server's stays");
+    let cluster = clusters.iter().find(|cluster| cluster.name == target.cluster_name).unwrap();
+    let text = format!("{cluster:?}");
+    assert!(text.contains("cp") && cluster.transport_socket.is_some(), "{text}");
+    let said = refused(&[("OUTRIGGER_XDS_NAME", "cp")]);
+    assert!(said.contains("OUTRIGGER_XDS_ROOTS"), "{said}");
+    let said = refused(&[("OUTRIGGER_XDS_ROOTS", "/roots.pem"), ("OUTRIGGER_XDS_CERTIFICATE", "/own.pem")]);
+    assert!(said.contains("OUTRIGGER_XDS_KEY"), "{said}");
+}

@@ -51,7 +51,7 @@ fn options_of_envoy_grpc_count() {
     assert_eq!(ads.variant, Variant::Delta);
     assert_eq!((ads.authority.as_str(), ads.max_response), ("cp.example", 1000));
     assert_eq!(ads.backoff, (Duration::from_secs(1), Duration::from_secs(9)));
-    assert_eq!(ads.metadata.0, [("x-token".to_owned(), "t".to_owned())]);
+    assert_eq!(ads.metadata.entries, [("x-token".to_owned(), "t".to_owned())]);
     assert!(!format!("{ads:?}").contains("\"t\""), "values stay out of logs");
 }
 
