@@ -185,6 +185,8 @@ typed! {
     FILTER_CONFIG v3::route::FilterConfig = "envoy.config.route.v3.FilterConfig";
     UUID_REQUEST_ID crate::pb::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig
         = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
+    OMIT_HOST_METADATA crate::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig
+        = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
     PRESERVE_CASE crate::pb::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig
         = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig";
 

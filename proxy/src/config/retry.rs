@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::subset::{Metadata, MetadataValue};
 use crate::base::matcher::HeaderMatch;
 
 /// Most body bytes kept for another attempt of one request: Envoy's default. A longer request is sent once.
@@ -39,10 +40,27 @@ pub struct RetryPolicy {
 }
 
 /// Hosts that retries avoid (`retry_host_predicate`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Avoid {
     /// Those that were tried.
     pub previous: bool,
+    /// Canaries (`canary: true` in their `envoy.lb` metadata).
+    pub canaries: bool,
+    /// Those with all of this in their `envoy.lb` metadata: one entry per predicate.
+    pub metadata: Vec<Metadata>,
+}
+
+impl Avoid {
+    /// Whether a host with this `envoy.lb` metadata is one to avoid, tried or not.
+    pub fn omits(&self, metadata: Option<&Metadata>) -> bool {
+        let Some(metadata) = metadata else { return false };
+        let has = |wanted: &Metadata| {
+            !wanted.0.is_empty()
+                && wanted.0.iter().all(|criterion| metadata.get(&criterion.key) == Some(&criterion.value))
+        };
+        (self.canaries && metadata.get("canary") == Some(&MetadataValue::Bool(true)))
+            || self.metadata.iter().any(has)
+    }
 }
 
 /// One of `rate_limited_retry_back_off.reset_headers`.

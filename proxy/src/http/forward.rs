@@ -326,10 +326,10 @@ impl<'r> Exchange<'r> {
     fn pick(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
         self.summary.attempts += 1;
         let cluster = tries.cluster;
-        let (avoid, attempts) = tries.retries.avoidance();
+        let (avoid, omit, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
         let Affinity { hash, criteria, part, .. } = self.affinity;
-        let context = PickContext { avoid, attempts, hash, criteria, part };
+        let context = PickContext { avoid, omit, attempts, hash, criteria, part };
         let pool = cluster.pick(&self.ctx.local, context, destination, tries.forward.priority);
         let Some(pool) = pool else {
             self.ctx.local.stats.inc(cluster.config().stats.upstream_cx_none_healthy);

@@ -15,7 +15,7 @@ use super::head::{HeaderBlock, Method, RequestHead, ResponseHead};
 use super::header_id::HeaderId;
 use super::route;
 use crate::base::error::ProxyError;
-use crate::config::retry::{RetryOn, RetryPolicy};
+use crate::config::retry::{Avoid, RetryOn, RetryPolicy};
 
 pub use asked::{Asked, Limits};
 
@@ -110,11 +110,15 @@ impl<'p> Retries<'p> {
         self.idempotent || self.are_possible()
     }
 
-    /// Hosts the next pick should avoid and how often to re-pick for it.
-    pub fn avoidance(&self) -> (&[u64], u32) {
-        match self.policy {
-            Some(policy) if policy.avoid.previous => (&self.tried, policy.host_selection_attempts),
-            _ => (&[], 0),
+    /// Hosts the next pick should avoid, by uid and otherwise, and how often to re-pick for it. The first one avoids
+    /// none.
+    pub fn avoidance(&self) -> (&[u64], Option<&'p Avoid>, u32) {
+        match self.policy.filter(|_| !self.tried.is_empty()) {
+            Some(policy) => {
+                let tried: &[u64] = if policy.avoid.previous { &self.tried } else { &[] };
+                (tried, Some(&policy.avoid), policy.host_selection_attempts)
+            }
+            None => (&[], None, 0),
         }
     }
 

@@ -28,6 +28,7 @@ use fastrand::Rng;
 use crate::config::HostSet;
 use crate::config::balance::{Balancing, LocalityRouting};
 use crate::config::cluster::CoarseHealth;
+use crate::config::retry::Avoid;
 use crate::config::subset::Metadata;
 use lists::Lists;
 use source::Sources;
@@ -43,6 +44,8 @@ pub use zone::Origin;
 pub struct PickContext<'a> {
     /// Hosts already tried by this request (by uid), to be avoided.
     pub avoid: &'a [u64],
+    /// What else a retry avoids.
+    pub omit: Option<&'a Avoid>,
     /// Re-picks while the choice is one to avoid.
     pub attempts: u32,
     /// Hash of the request; without one hash policies draw one.
@@ -172,8 +175,10 @@ impl Balancer {
         let world = World::new(settings, hosts, &state.health, origin.as_deref(), started);
         let mut sources = Sources { world, all, subsets: subsets.as_mut() };
         let is_avoided = |index: usize| {
-            !context.avoid.is_empty()
-                && hosts.hosts.get(index).is_some_and(|host| context.avoid.contains(&host.uid))
+            hosts.hosts.get(index).is_some_and(|host| {
+                context.avoid.contains(&host.uid)
+                    || context.omit.is_some_and(|omit| omit.omits(host.metadata.as_deref()))
+            })
         };
         let mut choice = sources.pick(&context, &mut draw);
         while draw.attempt < context.attempts && choice.is_some_and(is_avoided) {

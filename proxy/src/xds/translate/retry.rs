@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_xds_protos::any;
+use outrigger_xds_protos::any::{self, Typed};
+use outrigger_xds_protos::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
 use outrigger_xds_protos::v3::route::HedgePolicy;
 use outrigger_xds_protos::v3::route::RetryPolicy as RetryMessage;
 use outrigger_xds_protos::v3::route::retry_policy::retry_host_predicate::ConfigType;
@@ -14,13 +15,14 @@ use outrigger_xds_protos::v3::wkt;
 
 use super::fields;
 use super::fields::refuse;
-use super::matchers;
 use super::path::{Path, Rejection};
 use super::scope::Scope;
+use super::{matchers, metadata};
 use crate::base::matcher::HeaderMatch;
 use crate::config::retry::{Avoid, LARGEST_REPLAY, ResetFormat, ResetHeader, RetryOn, RetryPolicy};
 
 const PREVIOUS_HOSTS: &str = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate";
+const OMIT_CANARIES: &str = "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate";
 /// Envoy's default back-off base (`upstream.base_retry_backoff_ms`).
 const BASE_INTERVAL: Duration = Duration::from_millis(25);
 /// Envoy's default `rate_limited_retry_back_off.max_interval`.
@@ -192,9 +194,18 @@ fn avoid(predicates: &[RetryHostPredicate], path: &Path<'_>) -> Result<Avoid, Re
         let url = config_type.as_ref().map(|ConfigType::TypedConfig(config)| config.type_url.as_str());
         match url.and_then(any::type_name) {
             Some(PREVIOUS_HOSTS) => avoid.previous = true,
+            Some(OMIT_CANARIES) => avoid.canaries = true,
+            Some(<OmitHostMetadataConfig as Typed>::NAME) => {
+                let Some(ConfigType::TypedConfig(config)) = config_type else { continue };
+                let entry_path = path.index(i);
+                let path = entry_path.field("typed_config");
+                let OmitHostMetadataConfig { metadata_match } =
+                    any::unpack(config).map_err(|error| path.reject(error))?;
+                avoid.metadata.extend(metadata::of_balancing(&metadata_match).as_deref().cloned());
+            }
             _ => {
                 return Err(path.index(i).reject(format_args!(
-                    "{name:?} ({}) is not supported; previous_hosts is",
+                    "{name:?} ({}) is not supported; previous_hosts, omit_canary_hosts and omit_host_metadata are",
                     url.unwrap_or("no typed_config")
                 )));
             }

@@ -7,6 +7,7 @@ use crate::config::retry::{LARGEST_REPLAY, ResetFormat, ResetHeader, RetryOn, Re
 use crate::config::route::{
     ClusterChoice, Forward, HostRewrite, PathMatch, PathRewrite, Redirect, RouteAction, TlsRequirement,
 };
+use crate::config::subset::{Criterion, Metadata, MetadataValue};
 
 /// A table with one virtual host of these routes (a YAML list, unindented).
 fn routes(list: &str) -> Arc<RouteTable> {
@@ -226,6 +227,31 @@ fn everything_that_retries_depend_on_arrives() {
         [reset("retry-after", ResetFormat::Seconds), reset("x-reset", ResetFormat::UnixTimestamp)]
     );
     assert_eq!(policy.max_reset_interval, Duration::from_secs(60));
+}
+
+#[test]
+fn hosts_to_avoid_by_what_they_are() {
+    let policy = retry(
+        r#"retry_policy: {retry_host_predicate: [
+             {name: canaries, typed_config: {"@type":
+               type.googleapis.com/envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate}},
+             {name: metadata, typed_config: {"@type":
+               type.googleapis.com/envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig,
+               metadata_match: {filter_metadata: {envoy.lb: {stage: old, tier: 1}}}}}]}"#,
+    )
+    .unwrap();
+    let host = |fields: &[(&str, MetadataValue)]| {
+        let criterion = |(key, value): &(&str, MetadataValue)| Criterion::new(key, value.clone());
+        policy.avoid.omits(Some(&Metadata::new(fields.iter().map(criterion))))
+    };
+    let (old, one) = (MetadataValue::Text("old".into()), MetadataValue::Number(1f64.to_bits()));
+    assert!(
+        host(&[("canary", MetadataValue::Bool(true))]) && !host(&[("canary", MetadataValue::Bool(false))])
+    );
+    assert!(
+        host(&[("stage", old.clone()), ("tier", one), ("more", old.clone())]) && !host(&[("stage", old)])
+    );
+    assert!(!policy.avoid.omits(None) && !policy.avoid.previous);
 }
 
 #[test]
