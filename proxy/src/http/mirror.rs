@@ -156,11 +156,12 @@ impl Copy {
             shard.inc(config.stats.upstream_cx_none_healthy);
             return self.count(503);
         };
-        let Some(_active) = ActiveRequest::begin(&self.local, &self.cluster, &pool, Priority::Default) else {
+        let Some(mut active) = ActiveRequest::begin(&self.local, &self.cluster, &pool, Priority::Default)
+        else {
             shard.inc(config.stats.upstream_rq_active_overflow);
             return self.count(503);
         };
-        match self.carry(&pool, body, limit).await {
+        match self.carry(&pool, &mut active, body, limit).await {
             Ok(status) => {
                 outlier::response(&self.local, config, &pool.host, status);
                 self.count(status);
@@ -181,7 +182,13 @@ impl Copy {
         self.cluster.config().stats.count_response(&self.local.stats, status, true);
     }
 
-    async fn carry(&self, pool: &Rc<HostPool>, body: Body, limit: Duration) -> Result<u16, ProxyError> {
+    async fn carry(
+        &self,
+        pool: &Rc<HostPool>,
+        active: &mut ActiveRequest,
+        body: Body,
+        limit: Duration,
+    ) -> Result<u16, ProxyError> {
         let mut late = pin!(sleep(limit));
         let mut lease = {
             let mut connecting = pin!(self.lease(pool));
@@ -191,6 +198,7 @@ impl Copy {
             })
             .await?
         };
+        active.sent();
         outlier::connected(self.cluster.config(), &pool.host);
         let mut passage = Passage { body, request: Pump::new(), stuck: false, status: None };
         let sent = lease.stream.send_head(&self.head, self.head.body);
