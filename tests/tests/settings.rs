@@ -115,7 +115,7 @@ async fn faults_of_static_resources_have_a_place(plane: DataPlane) -> Result<()>
     load_assignment: {cluster_name: good}
   - name: bad
     type: STATIC
-    lb_policy: RING_HASH
+    lb_policy: CLUSTER_PROVIDED
     load_assignment: {cluster_name: bad}
 ";
     std::fs::write(&file, text)?;

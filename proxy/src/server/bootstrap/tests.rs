@@ -223,10 +223,15 @@ fn overload_is_decided_on_field_by_field() {
     let known = "name: envoy.overload_actions.shrink_heap";
     let monitor = "resource_monitors[0].typed_config";
     for (fields, path) in [
-        ("loadshed_points: [{name: x, triggers: [{name: y, threshold: {value: 1}}]}]", "loadshed_points"),
+        (
+            &*format!(
+                "resource_monitors: [{HEAP}], loadshed_points: [{{name: a, triggers: [{{name: b, threshold: {{value: 1}}}}]}}]"
+            ),
+            "loadshed_points",
+        ),
         ("resource_monitors: [{name: x}]", monitor),
         (
-            r#"resource_monitors: [{name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Empty, value: {}}}]"#,
+            r#"resource_monitors: [{name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Empty}}]"#,
             monitor,
         ),
         (&*format!("resource_monitors: [{HEAP}, {HEAP}]"), "resource_monitors[1].name"),

@@ -345,7 +345,7 @@ fn route_fields() {
         (matching("path_separated_prefix: /a/"), "match.path_separated_prefix"),
         (matching("path_separated_prefix: '/a?'"), "match.path_separated_prefix"),
         (matching("path_match_policy: {name: x}"), "match.path_match_policy"),
-        (matching("prefix: /, cookies: [{name: x}]"), "match.cookies"),
+        (matching("prefix: /, cookies: [{name: x}]"), "match.cookies[0].string_match"),
         (matching("prefix: /, tls_context: {}"), "match.tls_context"),
         (matching("prefix: /, dynamic_metadata: [{}]"), "match.dynamic_metadata"),
         (matching("prefix: /, filter_state: [{}]"), "match.filter_state"),
