@@ -44,7 +44,7 @@ pub struct Weighted {
 }
 
 impl Picker {
-    /// Over these hosts. Hash policies have [`Picker::hashed`].
+    /// Over these hosts. Hash policies are [`Picker::Hashed`], whose tables are built elsewhere.
     pub fn new(world: &World<'_>, list: Vec<u32>, rng: &mut Rng) -> Self {
         if list.is_empty() {
             return Self::Empty;
