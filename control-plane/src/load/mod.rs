@@ -68,7 +68,8 @@ impl Traffic {
             for metric in locality.load_metric_stats.iter().take(MAX_BUCKETS) {
                 let bound = metric.metric_name.strip_prefix(TIME_METRIC).and_then(Millis::parse);
                 if let Some(bound) = bound {
-                    *traffic.times.entry(bound).or_default() += metric.num_requests_finished_with_metric;
+                    let sum = traffic.times.entry(bound).or_default();
+                    *sum = sum.saturating_add(metric.num_requests_finished_with_metric);
                 }
             }
         }
