@@ -1,68 +1,32 @@
-//! gRPC's own library for Python, as published on PyPI: a virtual environment in the build directory, made once from
-//! pinned wheels, and clients in it.
+//! gRPC's own library for Python, as published on PyPI, and clients with it.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{fs, io};
 
 use serde_json::{Value, json};
 
+use crate::Result;
 use crate::netns::Place;
 use crate::process::Process;
+use crate::python::Packages;
 use crate::requirement::Missing;
-use crate::{Result, workspace};
 
-const REQUIREMENTS: &str = include_str!("../grpcio-requirements.txt");
+const PACKAGES: Packages =
+    Packages { main: "grpcio", requirements: include_str!("../grpcio-requirements.txt") };
 const CALLS: &str = include_str!("grpcio/calls.py");
-const HOW: &str = "install python3 (3.11 to 3.13) with venv and make a package index reachable";
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// The pinned version.
 pub fn version() -> &'static str {
-    let pin = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("grpcio=="));
-    pin.map_or("", |rest| rest.trim_end_matches(['\\', ' ']))
+    PACKAGES.version()
 }
 
 /// A Python that has the library; made if it is not there yet.
 pub fn python() -> Result<PathBuf, Missing> {
-    provided().map_err(|why| Missing::new(format!("grpcio {}", version()), why, HOW))
-}
-
-fn provided() -> Result<PathBuf, String> {
-    let text = |error: io::Error| error.to_string();
-    let directory = workspace::tools_dir().map_err(text)?.join(format!("grpcio-{}", version()));
-    // Written last: a virtual environment cannot be moved, so it is made where it stays.
-    let complete = directory.join("complete");
-    let made = workspace::exclusively("grpcio.lock", || {
-        if complete.exists() {
-            return Ok(());
-        }
-        make(&directory)?;
-        fs::write(&complete, "").map_err(text)
-    });
-    made.map_err(text)??;
-    Ok(directory.join("bin/python3"))
-}
-
-fn make(directory: &Path) -> Result<(), String> {
-    let _ = fs::remove_dir_all(directory);
-    run(Command::new("python3").args(["-m", "venv"]).arg(directory))?;
-    let pin = directory.join("requirements.txt");
-    fs::write(&pin, REQUIREMENTS).map_err(|error| error.to_string())?;
-    let options = ["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:", "-r"];
-    run(Command::new(directory.join("bin/python3")).args(options).arg(pin))
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} failed: {}", text.lines().last().unwrap_or("no message")))
+    PACKAGES.python()
 }
 
 /// Calls of a client.

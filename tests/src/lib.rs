@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access_log;
+pub mod aws;
 pub mod binaries;
 pub mod bootstrap;
 pub mod browser;
@@ -24,6 +25,7 @@ pub mod name_server;
 pub mod netns;
 pub mod ports;
 pub mod process;
+pub mod python;
 pub mod requirement;
 pub mod tls;
 pub mod upstream;

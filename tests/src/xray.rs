@@ -1,5 +1,11 @@
 //! A stand-in for the X-Ray daemon: takes segments over UDP as the daemon does, and is strict about them; hands out
-//! sampling rules over TCP.
+//! sampling rules over TCP. Applications with AWS's SDK that send to it, and the graph that segments make.
+
+mod application;
+mod graph;
+
+pub use application::Application;
+pub use graph::Graph;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +32,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Daemon {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Result<Value, String>>>>,
+    received: Received,
     receiver: JoinHandle<()>,
 }
+
+/// Each document as it came, and read.
+type Received = Arc<Mutex<Vec<Result<(String, Value), String>>>>;
 
 impl Daemon {
     /// Starts.
@@ -52,7 +61,13 @@ impl Daemon {
     /// What has arrived.
     pub fn segments(&self) -> Result<Vec<Value>> {
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        received.iter().map(|one| one.clone().map_err(Into::into)).collect()
+        received.iter().map(|one| Ok(one.as_ref().map_err(String::as_str)?.1.clone())).collect()
+    }
+
+    /// The documents that have arrived, byte for byte.
+    pub fn documents(&self) -> Result<Vec<String>> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.iter().map(|one| Ok(one.as_ref().map_err(String::as_str)?.0.clone())).collect()
     }
 
     /// Waits until so many have arrived, in the order in which they began.
@@ -80,7 +95,7 @@ impl Drop for Daemon {
     }
 }
 
-async fn receive(socket: UdpSocket, received: Arc<Mutex<Vec<Result<Value, String>>>>) {
+async fn receive(socket: UdpSocket, received: Received) {
     let mut buffer = vec![0; 70_000];
     while let Ok(length) = socket.recv(&mut buffer).await {
         let segment = read(&buffer[..length]);
@@ -89,7 +104,7 @@ async fn receive(socket: UdpSocket, received: Arc<Mutex<Vec<Result<Value, String
 }
 
 /// One datagram: a header line, and a document that the service would take.
-fn read(datagram: &[u8]) -> Result<Value, String> {
+fn read(datagram: &[u8]) -> Result<(String, Value), String> {
     let text = std::str::from_utf8(datagram).map_err(|error| error.to_string())?;
     let fail = |why: &str| Err(format!("{why}: {text}"));
     let Some((HEADER, body)) = text.split_once('\n') else { return fail("no header line") };
@@ -102,7 +117,7 @@ fn read(datagram: &[u8]) -> Result<Value, String> {
         return fail("no identifiers");
     }
     match (segment["start_time"].as_f64(), segment["end_time"].as_f64()) {
-        (Some(start), Some(end)) if start <= end && start > 1.6e9 => Ok(segment),
+        (Some(start), Some(end)) if start <= end && start > 1.6e9 => Ok((body.to_owned(), segment)),
         _ => fail("no times"),
     }
 }

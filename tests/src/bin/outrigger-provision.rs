@@ -1,7 +1,7 @@
 //! Gets what the tests need ahead of them, and says what this machine lacks: `tests/run` starts with it.
 
 use outrigger_tests::containers::engine::Engine;
-use outrigger_tests::{browser, envoy, grpcio, netns::Namespace};
+use outrigger_tests::{aws, browser, envoy, grpcio, netns::Namespace};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -11,6 +11,10 @@ async fn main() {
     }
     match grpcio::python() {
         Ok(path) => eprintln!("grpcio {}: {}", grpcio::version(), path.display()),
+        Err(missing) => eprintln!("{missing}"),
+    }
+    match aws::python() {
+        Ok(path) => eprintln!("moto {} and AWS's X-Ray SDK: {}", aws::version(), path.display()),
         Err(missing) => eprintln!("{missing}"),
     }
     match browser::find() {
