@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -46,6 +46,7 @@ pub struct Launch {
     place: Place,
     concurrency: u32,
     log_level: &'static str,
+    stdout: Option<Stdio>,
 }
 
 impl Launch {
@@ -56,7 +57,7 @@ impl Launch {
             // Its access log would otherwise wait up to ten seconds for company.
             command.args(["--disable-hot-restart", "--file-flush-interval-msec", "50"]);
         }
-        Self { plane, command, place: Place::Host, concurrency: 1, log_level: "info" }
+        Self { plane, command, place: Place::Host, concurrency: 1, log_level: "info", stdout: None }
     }
 
     /// Worker threads, one unless set.
@@ -68,6 +69,12 @@ impl Launch {
     /// The level of its own log, `info` unless set.
     pub fn log_level(mut self, level: &'static str) -> Self {
         self.log_level = level;
+        self
+    }
+
+    /// Lets it write its standard output there; it is captured otherwise.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.stdout = Some(stdout.into());
         self
     }
 
@@ -161,7 +168,7 @@ impl Launch {
     fn spawn(&mut self) -> Result<Process> {
         let mut command = std::mem::replace(&mut self.command, Command::new(""));
         command.args(["--log-level", self.log_level, "--concurrency", &self.concurrency.to_string()]);
-        Process::spawn(&format!("{:?}", self.plane), command, &self.place)
+        Process::spawn_writing_to(self.stdout.take(), &format!("{:?}", self.plane), command, &self.place)
     }
 }
 

@@ -22,10 +22,21 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` at `place`, with stdin closed and output captured.
-    pub fn spawn(name: &str, mut command: Command, place: &Place) -> Result<Self> {
+    pub fn spawn(name: &str, command: Command, place: &Place) -> Result<Self> {
+        Self::spawn_writing_to(None, name, command, place)
+    }
+
+    /// The same with stdout going elsewhere.
+    pub fn spawn_writing_to(
+        stdout: Option<Stdio>,
+        name: &str,
+        mut command: Command,
+        place: &Place,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         command.stdin(Stdio::null());
-        command.stdout(File::create(directory.path().join("stdout"))?);
+        let captured = File::create(directory.path().join("stdout"))?;
+        command.stdout(stdout.unwrap_or_else(|| captured.into()));
         command.stderr(File::create(directory.path().join("stderr"))?);
         let child = place.enter(move || command.spawn())?.map_err(|e| format!("cannot start {name}: {e}"))?;
         Ok(Self { name: name.to_owned(), child, directory })
@@ -34,6 +45,15 @@ impl Process {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that it has resident now, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes: u64 =
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).ok_or("no VmRSS")?;
+        Ok(kibibytes * 1024)
     }
 
     /// A directory that lives as long as this value, for files the process writes.
