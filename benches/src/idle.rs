@@ -51,7 +51,7 @@ pub fn run(subjects: &[Subject], rounds: usize, files: u64) -> Result<Vec<Series
         )
         .into());
     }
-    let backend = Backend::start(Protocol::Http1, &[b'x'; BODY])?;
+    let backend = Backend::start(Protocol::Http1, &[b'x'; BODY], None)?;
     let mut series: Vec<_> = subjects.iter().map(|s| Series { subject: s.name, runs: Vec::new() }).collect();
     for _ in 0..rounds {
         for (subject, series) in subjects.iter().zip(&mut series) {
@@ -64,7 +64,7 @@ pub fn run(subjects: &[Subject], rounds: usize, files: u64) -> Result<Vec<Series
 }
 
 fn once(subject: &Subject, backend: &Backend) -> Result<Run> {
-    let mut proxy = subject.start(Protocol::Http1, backend.address())?;
+    let mut proxy = subject.start(Protocol::Http1, backend.address(), None)?;
     let (address, pid) = (proxy.address(), proxy.process().id());
     let started = measure::memory(pid)?;
     let (mut connections, mut idle) = (Vec::new(), Vec::new());

@@ -12,6 +12,7 @@ pub mod idle;
 pub mod load;
 pub mod measure;
 pub mod micro;
+pub mod mutual;
 pub mod packages;
 pub mod poll;
 pub mod push;

@@ -166,8 +166,10 @@ fn start_sidecar(subject: &Subject, scene: &Scene) -> Result<Sidecar> {
 impl Scene {
     fn set() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (old, new) =
-            (Backend::start(Protocol::Http1, &[OLD; 100])?, Backend::start(Protocol::Http1, &[NEW; 100])?);
+        let (old, new) = (
+            Backend::start(Protocol::Http1, &[OLD; 100], None)?,
+            Backend::start(Protocol::Http1, &[NEW; 100], None)?,
+        );
         let port = Port::lease()?;
         let xds = runtime.block_on(async { Server::start() })?;
         let scene = Self { runtime, xds, old, new, port };
@@ -225,6 +227,8 @@ fn under_load(target: SocketAddr, stop: Arc<AtomicBool>) -> Result<(Outcome, Vec
         varying: false,
         hosts: LOADED,
         rate: Some(RATE),
+        mutual: false,
+        fresh: false,
     };
     let span = Span { warm_up: Duration::from_secs(1), measured: MOST };
     let (seen, heard) = mpsc::channel();

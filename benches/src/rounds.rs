@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::backend::Backend;
 use crate::load::{self, Outcome, Span};
 use crate::measure::{self, Memory, Scheduled};
+use crate::mutual::Mutual;
 use crate::scenario::Load;
 use crate::subject::{Name, Subject};
 use crate::{Result, cores};
@@ -72,12 +73,15 @@ pub fn run(
     plan: Plan,
     mut progress: impl FnMut(usize, &Subject, &std::result::Result<Run, String>),
 ) -> Result<Vec<Series>> {
-    let backend = Backend::start(load.protocol, &vec![b'x'; load.body])?;
-    let able: Vec<_> = subjects.iter().filter(|subject| subject.speaks(load.protocol)).collect();
+    let mutual = load.mutual.then(Mutual::new).transpose()?;
+    let tls = mutual.as_ref().map(Mutual::server).transpose()?;
+    let backend = Backend::start(load.protocol, &vec![b'x'; load.body], tls)?;
+    let able: Vec<_> = subjects.iter().filter(|subject| subject.speaks(load)).collect();
     let mut series: Vec<_> = able.iter().map(|s| Series { subject: s.name, runs: Vec::new() }).collect();
     for round in 0..plan.rounds {
         for (subject, series) in able.iter().zip(&mut series) {
-            let run = once(subject, load, plan.span, &backend).map_err(|error| error.to_string());
+            let run =
+                once(subject, load, plan.span, &backend, mutual.as_ref()).map_err(|error| error.to_string());
             progress(round, subject, &run);
             series.runs.push(run);
         }
@@ -85,13 +89,20 @@ pub fn run(
     Ok(series)
 }
 
-fn once(subject: &Subject, load: &Load, span: Span, backend: &Backend) -> Result<Run> {
-    let mut proxy = subject.start(load.protocol, backend.address())?;
+fn once(
+    subject: &Subject,
+    load: &Load,
+    span: Span,
+    backend: &Backend,
+    mutual: Option<&Mutual>,
+) -> Result<Run> {
+    let mut proxy = subject.start(load.protocol, backend.address(), mutual)?;
+    let tls = mutual.map(Mutual::client).transpose()?;
     let (address, pid) = (proxy.address(), proxy.process().id());
     let started = measure::memory(pid)?;
     let mut accounts = Vec::new();
     let outcome = cores::on(cores::LOAD, || {
-        load::run(address, load, span, || {
+        load::run(address, load, tls, span, || {
             accounts.push(measure::scheduled(pid)?);
             Ok(())
         })

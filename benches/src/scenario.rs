@@ -27,6 +27,10 @@ pub enum Scenario {
     H2c,
     /// As h2c, with another path and request id in every request.
     H2cVarying,
+    /// As h1, over mutual TLS on both sides.
+    Mtls,
+    /// As mtls, with a connection and a full handshake for each request, 32 at once; kept connections to the backend.
+    Handshakes,
     /// HTTP/1 keepalive, 16 connections, 64 KiB bodies.
     #[value(name = "body-64k")]
     Body64k,
@@ -60,6 +64,10 @@ pub struct Load {
     pub hosts: u64,
     /// Requests per second; without one, as many as the proxy answers.
     pub rate: Option<u32>,
+    /// Mutual TLS on both sides.
+    pub mutual: bool,
+    /// A new connection for each request.
+    pub fresh: bool,
 }
 
 impl Scenario {
@@ -83,6 +91,8 @@ impl Scenario {
             varying: false,
             hosts: 0,
             rate: None,
+            mutual: false,
+            fresh: false,
         };
         let h2 = Load { protocol: Protocol::Http2, connections: 4, streams: 25, ..h1 };
         match self {
@@ -91,6 +101,8 @@ impl Scenario {
             Self::H1Rate => Some(Load { rate: Some(6_000), ..h1 }),
             Self::H2c => Some(h2),
             Self::H2cVarying => Some(Load { varying: true, ..h2 }),
+            Self::Mtls => Some(Load { mutual: true, ..h1 }),
+            Self::Handshakes => Some(Load { connections: 32, mutual: true, fresh: true, ..h1 }),
             Self::Body64k => Some(Load { connections: 16, body: 64 << 10, ..h1 }),
             Self::Body1m => Some(Load { connections: 16, body: 1 << 20, ..h1 }),
             Self::Idle | Self::Push | Self::Micro | Self::All => None,

@@ -2,6 +2,7 @@
 
 mod h1;
 mod h2;
+mod mutual;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustls::ServerConfig;
 
 use crate::poll::{Poller, Ready};
 use crate::scenario::Protocol;
@@ -33,17 +36,22 @@ struct Shared {
 }
 
 impl Backend {
-    /// Starts on a free port of all addresses, answering with `body`.
-    pub fn start(protocol: Protocol, body: &[u8]) -> Result<Self> {
+    /// Starts on a free port of all addresses, answering with `body`; with `tls` over HTTP/1.1 and TLS.
+    pub fn start(protocol: Protocol, body: &[u8], tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared::default());
         let serving = {
             let (shared, body) = (shared.clone(), body.to_vec());
-            move || match protocol {
-                Protocol::Http1 => serve::<h1::Connection>(&listener, &h1::response(&body), &shared),
-                Protocol::Http2 => serve::<h2::Connection>(&listener, &body, &shared),
+            move || match (protocol, tls) {
+                (_, Some(tls)) => {
+                    serve(&listener, &h1::response(&body), &shared, || mutual::Connection::new(&tls))
+                }
+                (Protocol::Http1, None) => {
+                    serve(&listener, &h1::response(&body), &shared, || Ok(h1::Connection::default()))
+                }
+                (Protocol::Http2, None) => serve(&listener, &body, &shared, || Ok(h2::Connection::default())),
             }
         };
         let thread = std::thread::Builder::new().name("backend".into()).spawn(move || {
@@ -76,7 +84,7 @@ impl Drop for Backend {
 }
 
 /// One accepted connection of some protocol.
-trait Connection: Default {
+trait Connection {
     /// Takes what was read, and returns how many requests that completed.
     fn received(&mut self, bytes: &[u8], response: &[u8]) -> Result<u64>;
     /// Sends what is due.
@@ -84,7 +92,12 @@ trait Connection: Default {
     -> io::Result<()>;
 }
 
-fn serve<C: Connection>(listener: &TcpListener, response: &[u8], shared: &Shared) -> Result<()> {
+fn serve<C: Connection>(
+    listener: &TcpListener,
+    response: &[u8],
+    shared: &Shared,
+    new: impl Fn() -> Result<C>,
+) -> Result<()> {
     let mut poller = Poller::new()?;
     let (mut ready, mut scratch) = (Vec::new(), vec![0; SCRATCH]);
     let mut connections: Vec<Option<(TcpStream, C)>> = vec![None];
@@ -93,7 +106,7 @@ fn serve<C: Connection>(listener: &TcpListener, response: &[u8], shared: &Shared
         poller.wait(TICK, &mut ready)?;
         for event in &ready {
             if event.token == 0 {
-                accept(listener, &poller, &mut connections)?;
+                accept(listener, &poller, &mut connections, &new)?;
                 continue;
             }
             let Some(connection) = &mut connections[event.token] else { continue };
@@ -113,6 +126,7 @@ fn accept<C: Connection>(
     listener: &TcpListener,
     poller: &Poller,
     connections: &mut Vec<Option<(TcpStream, C)>>,
+    new: impl Fn() -> Result<C>,
 ) -> Result<()> {
     while let Ok((stream, _)) = listener.accept() {
         stream.set_nonblocking(true)?;
@@ -120,7 +134,7 @@ fn accept<C: Connection>(
         let free = connections.iter().skip(1).position(Option::is_none).map(|index| index + 1);
         let token = free.unwrap_or(connections.len());
         poller.add(&stream, token)?;
-        let connection = Some((stream, C::default()));
+        let connection = Some((stream, new()?));
         match free {
             Some(token) => connections[token] = connection,
             None => connections.push(connection),

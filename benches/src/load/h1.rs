@@ -11,7 +11,7 @@ use crate::scenario::{HEADER, HOST, Load, PREFIX, numbered_host};
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The request in text; `id` is all that varies.
-fn request(id: u64, load: &Load) -> Vec<u8> {
+pub(super) fn request(id: u64, load: &Load) -> Vec<u8> {
     let (name, value) = HEADER;
     let varying = load.varying;
     let host = match load.hosts {
@@ -88,7 +88,7 @@ impl Drive for Client {
 }
 
 /// Where in a response the reader is.
-enum Response {
+pub(super) enum Response {
     /// Within the head, of which this much has come.
     Head(Vec<u8>),
     /// Within the body, of which this much is left.
@@ -103,7 +103,7 @@ impl Default for Response {
 
 impl Response {
     /// Takes bytes; true when they complete a 200 with a body of `expected` bytes and nothing more.
-    fn take(&mut self, bytes: &[u8], expected: usize) -> Result<bool> {
+    pub(super) fn take(&mut self, bytes: &[u8], expected: usize) -> Result<bool> {
         let left = match self {
             Self::Body(left) => left.checked_sub(bytes.len()),
             Self::Head(kept) if kept.is_empty() => match head(bytes, expected)? {

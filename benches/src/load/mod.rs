@@ -2,12 +2,15 @@
 
 mod h1;
 mod h2;
+mod mutual;
 mod pace;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::Result;
 use crate::histogram::Histogram;
@@ -116,14 +119,15 @@ impl Tally {
     }
 }
 
-/// Loads `target` for the span; `at_edges` is called when measuring starts and when it ends.
+/// Loads `target` for the span, over TLS with `tls`; `at_edges` is called when measuring starts and when it ends.
 pub fn run(
     target: SocketAddr,
     load: &Load,
+    tls: Option<Arc<ClientConfig>>,
     span: Span,
     at_edges: impl FnMut() -> Result<()>,
 ) -> Result<Outcome> {
-    run_observed(target, load, span, at_edges, None)
+    run_generator(Generator::new(target, load, tls)?, span, at_edges, None)
 }
 
 /// As [`run`], with somebody who hears of every response.
@@ -131,10 +135,18 @@ pub fn run_observed(
     target: SocketAddr,
     load: &Load,
     span: Span,
+    at_edges: impl FnMut() -> Result<()>,
+    observer: Option<Observer>,
+) -> Result<Outcome> {
+    run_generator(Generator::new(target, load, None)?, span, at_edges, observer)
+}
+
+fn run_generator(
+    mut generator: Generator,
+    span: Span,
     mut at_edges: impl FnMut() -> Result<()>,
     observer: Option<Observer>,
 ) -> Result<Outcome> {
-    let mut generator = Generator::new(target, load)?;
     generator.tally.observer = observer;
     generator.until(Instant::now() + span.warm_up)?;
     at_edges()?;
@@ -150,6 +162,7 @@ pub fn run_observed(
 struct Generator {
     target: SocketAddr,
     load: Load,
+    tls: Option<Arc<ClientConfig>>,
     clients: Vec<Box<dyn Client>>,
     poller: Poller,
     tally: Tally,
@@ -157,7 +170,7 @@ struct Generator {
 }
 
 impl Generator {
-    fn new(target: SocketAddr, load: &Load) -> Result<Self> {
+    fn new(target: SocketAddr, load: &Load, tls: Option<Arc<ClientConfig>>) -> Result<Self> {
         let tally = Tally {
             now: Instant::now(),
             next_id: 0,
@@ -167,7 +180,8 @@ impl Generator {
             pace: load.rate.map(|rate| Pace::new(rate, Instant::now())),
         };
         let (clients, scratch) = (Vec::new(), vec![0; SCRATCH]);
-        let mut generator = Self { target, load: *load, clients, poller: Poller::new()?, tally, scratch };
+        let mut generator =
+            Self { target, load: *load, tls, clients, poller: Poller::new()?, tally, scratch };
         for token in 0..load.connections {
             let client = generator.connect(token)?;
             generator.clients.push(client);
@@ -180,9 +194,10 @@ impl Generator {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         self.poller.add(&stream, token)?;
-        let mut client: Box<dyn Client> = match self.load.protocol {
-            Protocol::Http1 => Box::new(h1::Client::new(stream, &self.load)),
-            Protocol::Http2 => Box::new(h2::Client::new(stream, &self.load)),
+        let mut client: Box<dyn Client> = match (self.load.protocol, &self.tls) {
+            (_, Some(tls)) => Box::new(mutual::Client::new(stream, self.target, tls.clone(), &self.load)?),
+            (Protocol::Http1, None) => Box::new(h1::Client::new(stream, &self.load)),
+            (Protocol::Http2, None) => Box::new(h2::Client::new(stream, &self.load)),
         };
         client.start(&mut self.tally, &self.poller, token)?;
         Ok(client)

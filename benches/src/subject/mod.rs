@@ -24,8 +24,9 @@ use outrigger_tests::requirement::Missing;
 use outrigger_tests::{envoy, wait};
 use serde::Serialize;
 
+use crate::mutual::Mutual;
 use crate::packages::{self, Tool};
-use crate::scenario::{HEADER, HOST, PREFIX, Protocol};
+use crate::scenario::{HEADER, HOST, Load, PREFIX, Protocol};
 use crate::{Result, cores};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -100,9 +101,12 @@ impl Subject {
         Ok(Self { name, program })
     }
 
-    /// Whether it can do the scenarios of a protocol.
-    pub fn speaks(&self, protocol: Protocol) -> bool {
-        protocol == Protocol::Http1 || self.name != Name::Nginx
+    /// Whether it can do a load: nginx has no HTTP/2 towards upstreams, and mutual TLS is compared among sidecars.
+    pub fn speaks(&self, load: &Load) -> bool {
+        match load.mutual {
+            true => self.sidecar().is_some(),
+            false => load.protocol == Protocol::Http1 || self.name != Name::Nginx,
+        }
     }
 
     /// The sidecar's plane and binary, for scenarios that only sidecars can do.
@@ -114,19 +118,19 @@ impl Subject {
     }
 
     /// Starts it on its core in front of `backend`, and checks that it routes as it must.
-    pub fn start(&self, protocol: Protocol, backend: SocketAddr) -> Result<Running> {
+    pub fn start(&self, protocol: Protocol, backend: SocketAddr, mutual: Option<&Mutual>) -> Result<Running> {
         let port = Port::lease()?;
         let topology = Topology { protocol, listen: port.address(), backend };
         let process = cores::on(cores::PROXY, || match &self.program {
             Program::Sidecar(plane, path, features) => {
-                Ok(Kind::Sidecar(Box::new(sidecar::start(*plane, path, &topology, *features)?)))
+                Ok(Kind::Sidecar(Box::new(sidecar::start(*plane, path, &topology, *features, mutual)?)))
             }
             Program::Haproxy(tool) => start(haproxy::command(tool, &topology)?, &topology),
             Program::Nginx(tool) => start(nginx::command(tool, &topology)?, &topology),
             Program::Floor => start(floor::command(&topology)?, &topology),
         });
         let mut running = Running { kind: process?, port };
-        let verified = block_on(verify(&topology, self.name == Name::Floor));
+        let verified = block_on(verify(&topology, self.name == Name::Floor, mutual));
         verified.map_err(|e| running.process().failure(&format!("does not route as it must: {e}")))?;
         Ok(running)
     }
@@ -174,7 +178,7 @@ fn start((command, files): (Command, tempfile::TempDir), topology: &Topology) ->
 }
 
 /// The route must depend on host, path and header: what misses one of them must not reach the backend.
-async fn verify(topology: &Topology, everything_passes: bool) -> Result<()> {
+async fn verify(topology: &Topology, everything_passes: bool, mutual: Option<&Mutual>) -> Result<()> {
     let path = format!("{PREFIX}x");
     let cases = [
         (HOST, path.as_str(), HEADER.1),
@@ -184,7 +188,13 @@ async fn verify(topology: &Topology, everything_passes: bool) -> Result<()> {
     ];
     for (index, (host, path, value)) in cases.into_iter().enumerate() {
         let reached = match topology.protocol {
-            Protocol::Http1 => reaches_h1(topology.listen, host, path, value).await?,
+            Protocol::Http1 => {
+                let connection = match mutual {
+                    Some(mutual) => mutual.connect(topology.listen).await?,
+                    None => h1::Connection::open(topology.listen).await?,
+                };
+                reaches_h1(connection, host, path, value).await?
+            }
             Protocol::Http2 => reaches_h2(topology.listen, host, path, value).await?,
         };
         if reached != (index == 0 || everything_passes) {
@@ -194,9 +204,9 @@ async fn verify(topology: &Topology, everything_passes: bool) -> Result<()> {
     Ok(())
 }
 
-async fn reaches_h1(at: SocketAddr, host: &str, path: &str, value: &str) -> Result<bool> {
+async fn reaches_h1(mut to: h1::Connection, host: &str, path: &str, value: &str) -> Result<bool> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{}: {value}\r\n\r\n", HEADER.0);
-    let response = h1::Connection::open(at).await?.exchange(head).await?;
+    let response = to.exchange(head).await?;
     Ok(response.status == 200 && response.header("x-backend") == Some("yes"))
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Topology, block_on};
 use crate::Result;
+use crate::mutual::Mutual;
 use crate::scenario::{HEADER, HOST, PREFIX, Protocol};
 
 /// What is configured beside the route.
@@ -52,18 +53,23 @@ pub(super) fn start(
     program: &Path,
     topology: &Topology,
     features: Features,
+    mutual: Option<&Mutual>,
 ) -> Result<Sidecar> {
     let launch = Launch::of(plane, program).log_level("warning");
-    block_on(launch.start(&bootstrap(topology, features)))
+    block_on(launch.start(&bootstrap(topology, features, mutual)))
 }
 
-fn bootstrap(topology: &Topology, features: Features) -> Value {
+fn bootstrap(topology: &Topology, features: Features, mutual: Option<&Mutual>) -> Value {
     let cluster = cluster("backend", &[topology.backend]);
     let mut cluster = match topology.protocol {
         Protocol::Http1 => cluster,
         Protocol::Http2 => over_http2(cluster),
     };
     let mut listener = http_listener("ingress", topology.listen, inline(routes()));
+    if let Some(mutual) = mutual {
+        cluster["transport_socket"] = mutual.upstream();
+        listener["filter_chains"][0]["transport_socket"] = mutual.downstream();
+    }
     let manager = manager_of(&mut listener);
     manager["generate_request_id"] = json!(false);
     if features == Features::None {
