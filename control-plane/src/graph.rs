@@ -5,6 +5,7 @@
 //! and user guide.
 //! Invariant: keys of the maps are resource names, unique per kind and parent.
 
+pub mod access;
 mod check;
 mod identity;
 pub mod order;
@@ -53,6 +54,8 @@ pub struct MeshGraph {
     pub shared: bool,
     /// Resources that exist but could not be read.
     pub unread: Vec<(Kind, Meta)>,
+    /// Who may call whom, where the mesh says so.
+    pub access: Option<access::Access>,
 }
 
 impl Graph {
@@ -93,6 +96,9 @@ impl Graph {
             graph.mesh_mut(&owners, &meta).unread.push((kind, meta));
         }
         check::check(&graph, sidecars, report);
+        for mesh in graph.meshes.values_mut() {
+            mesh.access = access::Access::of(mesh, report);
+        }
         graph
     }
 
@@ -129,6 +135,7 @@ impl MeshGraph {
             gateways: BTreeMap::new(),
             gateway_routes: BTreeMap::new(),
             unread: Vec::new(),
+            access: None,
         }
     }
 

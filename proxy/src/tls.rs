@@ -56,6 +56,11 @@ impl PeerIdentity {
         names.any(|name| matcher.matches(name.as_bytes())) || matcher.matches(identity.subject.as_bytes())
     }
 
+    /// Its first URI, else its first DNS name.
+    pub fn name(&self) -> Option<&str> {
+        self.uris.first().or_else(|| self.dns_names.first()).map(String::as_str)
+    }
+
     /// Of an accepted connection; `None` when the client has shown no certificate.
     pub fn of(io: &Stream, tls: &ServerTls) -> Option<Self> {
         let Stream::TlsServer(stream) = io else { return None };

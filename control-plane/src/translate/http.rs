@@ -21,17 +21,28 @@ use crate::model::AccessLog;
 /// A connection manager that asks for its routes by name. Everything that is not set has the proxy's default:
 /// no use of the peer's address, HTTP/1.0 refused, protocol by sniffing.
 pub fn connection_manager(stat_prefix: &str, routes: &str, log: Option<&AccessLog>) -> Filter {
+    guarded_connection_manager(stat_prefix, routes, log, None)
+}
+
+/// The same, with a filter that requests pass first.
+pub fn guarded_connection_manager(
+    stat_prefix: &str,
+    routes: &str,
+    log: Option<&AccessLog>,
+    guard: Option<HttpFilter>,
+) -> Filter {
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(HttpFilterConfig::TypedConfig(packed(&Router::default()))),
+        ..Default::default()
+    };
     let manager = HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             config_source: Some(ads()),
             route_config_name: routes.to_owned(),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(HttpFilterConfig::TypedConfig(packed(&Router::default()))),
-            ..Default::default()
-        }],
+        http_filters: guard.into_iter().chain([router]).collect(),
         tracing: Some(Tracing::default()),
         access_log: access_log(log),
         upgrade_configs: vec![UpgradeConfig {

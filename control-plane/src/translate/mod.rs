@@ -6,6 +6,7 @@
 //! Invariant: what a definition says is translated or the proxy's whole configuration is refused with a finding
 //! that names the field; TLS that cannot be provided never becomes plain text.
 
+mod access;
 mod access_log;
 mod cluster;
 mod endpoint;

@@ -6,7 +6,7 @@ use outrigger_xds_protos::v3::listener::FilterChain;
 use super::listener::{self, Inspect};
 use super::options::{Listening, TranslateOptions};
 use super::outbound::{self, Outbound};
-use super::{Resources, cluster, http, message, names, route, tls};
+use super::{Resources, access, cluster, http, message, names, route, tls};
 use crate::diagnostics::Report;
 use crate::graph::{Graph, MeshGraph};
 use crate::model::{
@@ -97,24 +97,29 @@ impl Inbound<'_> {
         resources.add_cluster(cluster::application(name.clone(), l, host.to_string(), port));
         let stats = names::ingress_stats(mapping, several);
         let log = self.node.spec.access_log.as_ref();
+        let has_ca = self.options.mesh_ca;
+        let callers = access::Callers::of(self.mesh, self.node, l, has_ca, report);
         let filter = if mapping.protocol.is_http() {
             let routes = names::ingress_routes(mapping);
             let all = route::catch_all(name, Some(http_timeout(l)));
             let host = route::virtual_host("ingress", vec!["*".to_owned()], vec![all]);
             resources.add_route(route::configuration(routes.clone(), vec![host]));
-            http::connection_manager(&stats, &routes, log)
+            let guard = callers.as_ref().map(access::Callers::http_filter);
+            http::guarded_connection_manager(&stats, &routes, log, guard)
         } else {
             http::tcp_proxy(&stats, vec![(name, 1)], tcp_idle(l), log)
         };
         let port = (!self.options.is_explicit()).then_some(mapping.port);
-        let scene = tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca };
-        listener::terminate(
-            listener::chain(port, filter, None),
-            l.tls.as_ref(),
-            mapping.protocol,
-            scene,
-            report,
-        )
+        let scene = tls::Scene { mesh: &self.mesh.id, has_ca };
+        let mut chain = listener::chain(port, filter, None);
+        let mut tls = l.tls.clone();
+        if let Some(callers) = callers {
+            tls = tls.as_ref().map(tls::asking_callers);
+            if !mapping.protocol.is_http() {
+                chain.filters.insert(0, callers.network_filter(&stats));
+            }
+        }
+        listener::terminate(chain, tls.as_ref(), mapping.protocol, scene, report)
     }
 }
 

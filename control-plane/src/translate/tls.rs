@@ -44,6 +44,30 @@ pub struct Scene<'g> {
     pub has_ca: bool,
 }
 
+/// Whose callers a listener can tell apart by identities of the mesh: it shows a certificate of the mesh, or names the
+/// mesh's trust for theirs.
+pub fn identifies_callers(tls: &ListenerTls, has_ca: bool) -> bool {
+    let by_mesh = match &tls.validation {
+        Some(validation) => is_mesh_trust(&validation.trust),
+        None => is_mesh_certificate(&tls.certificate),
+    };
+    has_ca && tls.mode != TlsMode::Disabled && by_mesh
+}
+
+/// The definition of a listener that asks its callers for their identities in the mesh.
+pub fn asking_callers(tls: &ListenerTls) -> ListenerTls {
+    let trust = || Validation { trust: Trust::Sds(TRUST.to_owned()), subject_alternative_names: Vec::new() };
+    ListenerTls { validation: Some(tls.validation.clone().unwrap_or_else(trust)), ..tls.clone() }
+}
+
+fn is_mesh_certificate(certificate: &ListenerCertificate) -> bool {
+    match certificate {
+        ListenerCertificate::Acm { .. } => true,
+        ListenerCertificate::Sds(name) => name == IDENTITY,
+        ListenerCertificate::File(_) => false,
+    }
+}
+
 /// The socket of a listener that terminates TLS. `None`: refused, the report says why.
 pub fn downstream(
     tls: &ListenerTls,

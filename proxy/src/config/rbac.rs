@@ -1,13 +1,18 @@
 //! Role-based access control: who may do what, for requests and for connections.
 //! Source: `envoy.config.rbac.v3.RBAC`.
 
+mod told;
+
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::{PolicyStats, RbacStats};
+
+pub use told::Told;
 
 /// The rules of a filter, or those that a route has in their place.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct RbacFilter {
     pub rules: Rbac,
     /// `....rbac.*`
     pub stats: RbacStats,
+    /// When a denial of shadow rules was last logged.
+    pub told: Told,
 }
 
 /// An action and the policies that call for it.
@@ -105,6 +112,8 @@ pub trait Facts {
     fn server_name(&self) -> &str;
     /// Whether TLS ends here, and one of the certificate's names matches when one must.
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool;
+    /// What the caller's certificate calls it, for the log; `None` without one.
+    fn caller(&self) -> Option<&str>;
 }
 
 /// The verdict of rules in force.
@@ -117,10 +126,17 @@ pub enum Access<'r> {
 }
 
 impl Rbac {
-    /// Checks and counts: shadow rules first, then those in force.
-    pub fn check(&self, facts: &impl Facts, stats: &RbacStats, shard: &Shard) -> Access<'_> {
+    /// Checks and counts: shadow rules first, then those in force. What shadow rules would deny is logged, some of it:
+    /// see [`Told`].
+    pub fn check(&self, facts: &impl Facts, of: &RbacFilter, shard: &Shard) -> Access<'_> {
+        let stats = &of.stats;
         if let Some(shadow) = &self.shadow {
             let verdict = shadow.verdict(facts);
+            if !verdict.0 && of.told.is_due(Instant::now()) {
+                let (caller, policy) = (facts.caller(), verdict.1.map(|policy| &*policy.name));
+                let peer = facts.peer().ip();
+                tracing::info!(?caller, %peer, ?policy, "shadow rules would deny this caller");
+            }
             count(shard, verdict, (stats.shadow_allowed, stats.shadow_denied), |policy| {
                 (policy.shadow_allowed, policy.shadow_denied)
             });

@@ -61,7 +61,7 @@ pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<A
 pub(super) async fn authorise(chain: &FilterChain, local: &Local, peer: &Peer<'_>) -> bool {
     for guard in &chain.guards {
         if let Guard::Access(access) = guard
-            && let Access::Denied(_) = access.rules.rules.check(peer, &access.rules.stats, &local.stats)
+            && let Access::Denied(_) = access.rules.rules.check(peer, &access.rules, &local.stats)
         {
             wait(access.delay).await;
             return false;
@@ -112,5 +112,9 @@ impl Facts for Peer<'_> {
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
         self.io.is_tls() && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.identity, matcher))
+    }
+
+    fn caller(&self) -> Option<&str> {
+        self.identity.and_then(PeerIdentity::name)
     }
 }

@@ -40,6 +40,10 @@ impl Facts for Caller {
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
         self.name.is_some_and(|name| matcher.is_none_or(|matcher| matcher.matches(name.as_bytes())))
     }
+
+    fn caller(&self) -> Option<&str> {
+        self.name
+    }
 }
 
 fn exact(text: &str) -> StringMatch {
@@ -58,11 +62,11 @@ fn rbac(action: Action, policies: Vec<Policy>) -> (RbacFilter, Registry) {
     let registry = Registry::new();
     let stats = RbacStats::new(&registry, "rbac.", "rbac.");
     let rules = Rbac { rules: Some(Rules { action, policies }), shadow: None };
-    (RbacFilter { rules, stats }, registry)
+    (RbacFilter { rules, stats, told: Told::default() }, registry)
 }
 
 fn check<'r>(filter: &'r RbacFilter, caller: &Caller, shard: &Shard) -> Access<'r> {
-    filter.rules.check(caller, &filter.stats, shard)
+    filter.rules.check(caller, filter, shard)
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Facts for Call<'_, '_> {
         let identity = self.ctx.peer_identity.as_deref();
         self.ctx.tls && matcher.is_none_or(|matcher| PeerIdentity::is_named(identity, matcher))
     }
+
+    fn caller(&self) -> Option<&str> {
+        self.ctx.peer_identity.as_deref().and_then(PeerIdentity::name)
+    }
 }
 
 pub(super) fn request<'r>(
@@ -53,7 +57,7 @@ pub(super) fn request<'r>(
         Some(RouteFilter::Rbac(None)) => return Verdict::Pass,
         _ => &own.rules,
     };
-    match rules.check(call, &own.stats, &call.ctx.local.stats) {
+    match rules.check(call, own, &call.ctx.local.stats) {
         Access::Allowed => Verdict::Pass,
         Access::Denied(policy) => {
             let mut reply = LocalReply::new(403, ResponseFlags::NONE, "", "RBAC: access denied");

@@ -17,7 +17,7 @@ use super::path::{Path, Rejection};
 use super::scope::Scope;
 use crate::base::matcher::StringMatch;
 use crate::config::guard::Access;
-use crate::config::rbac::{Action, Policy, Rbac, RbacFilter, Rule, Rules};
+use crate::config::rbac::{Action, Policy, Rbac, RbacFilter, Rule, Rules, Told};
 use crate::stats::scope::{PolicyStats, RbacStats, sanitize};
 
 /// Rules within rules: deeper ones are refused, so that checking them needs little stack.
@@ -37,7 +37,8 @@ pub(super) fn http(
         per_policy: message.track_per_rule_stats,
     };
     let rules = http_rules(message, &prefixes, path, scope)?;
-    Ok(RbacFilter { rules, stats: RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow) })
+    let stats = RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow);
+    Ok(RbacFilter { rules, stats, told: Told::default() })
 }
 
 /// The rules of a route in place of the filter's. They count in the filter's statistics.
@@ -101,7 +102,7 @@ pub(super) fn network(
     let rules = compile(rules.as_ref(), shadow_rules.as_ref(), &prefixes, path, scope)?;
     let stats = RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow);
     Ok(Access {
-        rules: RbacFilter { rules, stats },
+        rules: RbacFilter { rules, stats, told: Told::default() },
         delay: fields::duration_or_off(delay_deny, &path.field("delay_deny"))?,
     })
 }
