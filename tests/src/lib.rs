@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod access_log;
+pub mod agent;
 pub mod aws;
 pub mod binaries;
 pub mod bootstrap;

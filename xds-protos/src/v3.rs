@@ -70,6 +70,13 @@ pub use discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer as AdsServer,
 };
 
+/// The SDS client stub.
+pub use secret_service::secret_discovery_service_client::SecretDiscoveryServiceClient as SdsClient;
+/// The SDS server trait and its tonic wrapper.
+pub use secret_service::secret_discovery_service_server::{
+    SecretDiscoveryService, SecretDiscoveryServiceServer as SdsServer,
+};
+
 /// Load reporting: messages, client and server.
 pub mod load_service {
     pub use crate::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient as LoadReportingClient;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
-use outrigger_xds_protos::v3::AdsClient;
+use outrigger_xds_protos::v3::{AdsClient, SdsClient};
 use tokio::sync::{mpsc, watch};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
@@ -78,8 +78,18 @@ enum End {
     },
 }
 
+/// Which of the server's methods is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// `AggregatedDiscoveryService`
+    Aggregated,
+    /// `SecretDiscoveryService`
+    Secrets,
+}
+
 /// The client.
 pub struct Client {
+    service: Service,
     settings: AdsSettings,
     reach: watch::Receiver<Reach>,
     events: mpsc::Sender<Event>,
@@ -91,10 +101,15 @@ pub struct Client {
 
 impl Client {
     /// A client that reports to `events` and connects to what `reach` says.
-    pub fn new(settings: AdsSettings, reach: watch::Receiver<Reach>, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(
+        service: Service,
+        settings: AdsSettings,
+        reach: watch::Receiver<Reach>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
         let channels = watch::Sender::new(None);
-        Self { settings, reach, events, backoff, ping_interval: PING_INTERVAL, turn: 0, channels }
+        Self { service, settings, reach, events, backoff, ping_interval: PING_INTERVAL, turn: 0, channels }
     }
 
     /// The connection of the open stream, for other calls to the same control plane; `None` while there is none.
@@ -124,10 +139,14 @@ impl Client {
 
     fn lost(&mut self, address: &HostAddress, reason: &str, spoke: bool, calm: bool) {
         self.turn = self.turn.wrapping_add(1);
+        let (server, what) = match self.service {
+            Service::Aggregated => ("control plane", "configuration"),
+            Service::Secrets => ("SDS server", "secret"),
+        };
         if spoke {
-            tracing::info!("stream to control plane {address:?} ended, reconnecting: {reason}");
+            tracing::info!("stream to {server} {address:?} ended, reconnecting: {reason}");
         } else {
-            tracing::warn!("no configuration from control plane {address:?}: {reason}");
+            tracing::warn!("no {what} from {server} {address:?}: {reason}");
         }
         if calm {
             self.ping_interval = self.ping_interval.saturating_mul(2);
@@ -166,8 +185,18 @@ impl Client {
             Request::Sotw(request) => Some(request),
             Request::Delta(_) => None,
         });
-        let mut client = AdsClient::new(channel).max_decoding_message_size(self.settings.max_response);
-        match client.stream_aggregated_resources(call).await {
+        let limit = self.settings.max_response;
+        let stream = match self.service {
+            Service::Aggregated => {
+                let mut client = AdsClient::new(channel).max_decoding_message_size(limit);
+                client.stream_aggregated_resources(call).await
+            }
+            Service::Secrets => {
+                let mut client = SdsClient::new(channel).max_decoding_message_size(limit);
+                client.stream_secrets(call).await
+            }
+        };
+        match stream {
             Ok(stream) => self.read(stream.into_inner(), Response::Sotw).await,
             Err(status) => ended(&status, false),
         }
@@ -178,8 +207,18 @@ impl Client {
             Request::Delta(request) => Some(request),
             Request::Sotw(_) => None,
         });
-        let mut client = AdsClient::new(channel).max_decoding_message_size(self.settings.max_response);
-        match client.delta_aggregated_resources(call).await {
+        let limit = self.settings.max_response;
+        let stream = match self.service {
+            Service::Aggregated => {
+                let mut client = AdsClient::new(channel).max_decoding_message_size(limit);
+                client.delta_aggregated_resources(call).await
+            }
+            Service::Secrets => {
+                let mut client = SdsClient::new(channel).max_decoding_message_size(limit);
+                client.delta_secrets(call).await
+            }
+        };
+        match stream {
             Ok(stream) => self.read(stream.into_inner(), Response::Delta).await,
             Err(status) => ended(&status, false),
         }

@@ -31,12 +31,14 @@ use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
 mod merge;
+mod streams;
 mod target;
 
 #[cfg(test)]
 mod tests;
 
 use merge::Merge;
+use streams::SecretStreams;
 
 /// Responses that may wait here; the rest waits in the server, by flow control.
 const EVENTS: usize = 2;
@@ -127,6 +129,7 @@ impl Handle {
 pub struct Driver {
     engine: Engine,
     ads: Option<Ads>,
+    secret_streams: SecretStreams,
     publisher: Publisher,
     resolve: mpsc::UnboundedSender<ResolveCommand>,
     resolutions: mpsc::Receiver<Resolution>,
@@ -172,8 +175,10 @@ impl Driver {
         } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
         let locality = translate::locality(&node.locality);
-        let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node::complete(node)));
+        let node = node::complete(node);
+        let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node.clone()));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
+        engine.identify(node);
         engine.trace(tracing);
         engine.locate(locality, local_cluster.as_deref());
         engine.strict_tls(strict_tls);
@@ -188,6 +193,7 @@ impl Driver {
         let mut driver = Self {
             engine,
             ads,
+            secret_streams: SecretStreams::new(),
             publisher,
             resolve,
             resolutions,
@@ -208,6 +214,7 @@ impl Driver {
         if let Some(client) = self.ads.as_mut().and_then(|ads| ads.client.take()) {
             tokio::spawn(client.run());
         }
+        self.secret_streams.run(&self.publisher.current());
         let (changed, changes) = mpsc::channel(EVENTS);
         tokio::spawn(files::follow(self.files.subscribe(), changed));
         self.changed = Some(changes);
@@ -216,6 +223,7 @@ impl Driver {
             let due = earliest(self.merge.due(), self.engine.next_deadline());
             tokio::select! {
                 event = next_event(&mut self.ads) => self.event(event),
+                (id, event) = self.secret_streams.next() => self.stream_event(id, event),
                 Some(answer) = self.resolutions.recv() => self.resolution(&answer),
                 Some(files) = next_change(&mut self.changed) => {
                     self.engine.files_changed(&files, now());
@@ -278,6 +286,7 @@ impl Driver {
         self.merge.clear();
         if let Some(snapshot) = self.engine.settle(now()) {
             self.reach_cluster(&snapshot);
+            self.secret_streams.reach_clusters(&snapshot);
             self.publisher.publish(snapshot);
         }
         self.files.send_if_modified(|files| {
@@ -304,6 +313,12 @@ impl Driver {
         for command in outbox.resolve {
             // Without a resolver nothing resolves; the clusters stay empty.
             let _ = self.resolve.send(command);
+        }
+        if !outbox.streams.is_empty() {
+            let snapshot = self.publisher.current();
+            for command in outbox.streams {
+                self.secret_streams.obey(command, &snapshot);
+            }
         }
         let Some(ads) = &mut self.ads else { return };
         for request in outbox.requests {

@@ -25,8 +25,13 @@ use crate::config::{Locality, Place, Snapshot};
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
+mod streams;
+
 #[cfg(test)]
 mod tests;
+
+use streams::SecretStreams;
+pub use streams::{StreamCommand, StreamId};
 
 /// Faults of one response that are logged one by one.
 const LOGGED_FAULTS: usize = 16;
@@ -56,6 +61,8 @@ pub enum InitPhase {
 pub struct Outbox {
     /// For the control plane, in this order.
     pub requests: Vec<Request>,
+    /// About streams that secrets have to themselves.
+    pub streams: Vec<StreamCommand>,
     /// For the resolver.
     pub resolve: Vec<ResolveCommand>,
 }
@@ -64,6 +71,7 @@ pub struct Outbox {
 pub struct Engine {
     roots: Roots,
     protocol: Option<Protocol>,
+    streams: SecretStreams,
     store: Store,
     context: TranslateContext,
     compiler: Compiler,
@@ -86,6 +94,7 @@ impl Engine {
         Self {
             roots,
             protocol,
+            streams: SecretStreams::default(),
             store: Store::default(),
             context: TranslateContext::new(stats.clone(), sinks),
             compiler: Compiler::default(),
@@ -105,6 +114,11 @@ impl Engine {
     pub fn locate(&mut self, locality: Locality, cluster: Option<&str>) {
         let cluster = cluster.map(|name| self.context.clusters.intern(name));
         self.compiler.locate(Place { locality, cluster });
+    }
+
+    /// Says who asks for secrets on streams of their own.
+    pub fn identify(&mut self, node: v3::core::Node) {
+        self.streams.identify(node);
     }
 
     /// Whether TLS towards hosts that nobody verifies is an error from now on.
@@ -193,6 +207,25 @@ impl Engine {
         if update.kind.is_root() && tally.is_change() {
             self.follow(now.instant);
         }
+    }
+
+    /// The stream of a secret was opened.
+    pub fn stream_opened(&mut self, id: StreamId) {
+        self.streams.opened(id, &mut self.outbox);
+    }
+
+    /// It ended, or could not be opened. What is held stays.
+    pub fn stream_closed(&mut self, id: StreamId) {
+        self.streams.closed(id);
+    }
+
+    /// It brought something.
+    pub fn stream_response(&mut self, id: StreamId, response: Response, now: Now) {
+        let Some(update) = self.streams.received(id, response) else { return };
+        let (faults, tally) = self.intake(Origin::Dynamic, now, |intake| intake.apply(&update));
+        self.counters.updated(&update, &faults, &tally, &self.store, now.wall);
+        log_faults(update.kind, &faults);
+        self.streams.answer(id, &update, &faults, &mut self.outbox);
     }
 
     /// The resolver answered.
@@ -346,6 +379,7 @@ impl Engine {
         for (kind, interest) in wants.interests {
             self.want(kind, interest);
         }
+        self.streams.follow(&wants.streams, &mut self.outbox);
         for secret in wants.dropped_secrets {
             self.context.secrets.remove(&*secret);
         }

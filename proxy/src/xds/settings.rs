@@ -39,7 +39,7 @@ pub struct DynamicSettings {
     pub warnings: Vec<String>,
 }
 
-/// One aggregated stream.
+/// One stream of resources: the aggregated one, or that of one secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdsSettings {
     /// Whole lists or differences.
@@ -170,7 +170,8 @@ impl DynamicSettings {
     }
 }
 
-fn ads_settings(
+/// Reads one stream of resources from an `api_config_source`.
+pub(super) fn ads_settings(
     ads: &ApiConfigSource,
     path: &Path<'_>,
     warnings: &mut Vec<String>,

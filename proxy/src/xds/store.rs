@@ -26,7 +26,7 @@ mod warm;
 #[cfg(test)]
 mod tests;
 
-pub use follow::Wants;
+pub use follow::{Streams, Wants};
 pub use record::{Held, Novelty, Now, Origin, Record, Refused};
 
 /// Records of one type by name.

@@ -9,7 +9,7 @@ use super::{Ads, Driver, EVENTS};
 use crate::config::cluster::{AssignmentPolicy, DnsName, DnsSettings, HostAddress, Locality, LookupFamily};
 use crate::config::outside::{QueryId, Resolution, ResolveCommand};
 use crate::config::{ClusterSlot, Snapshot};
-use crate::xds::client::{Client, Reach};
+use crate::xds::client::{Client, Reach, Service};
 use crate::xds::settings::{AdsSettings, Target};
 
 /// The resolution of the control plane's own name; clusters start at 1.
@@ -29,7 +29,7 @@ impl Ads {
         };
         let (reach, reached) = watch::channel(Reach { addresses: first, ..Reach::default() });
         let (sender, events) = mpsc::channel(EVENTS);
-        let client = Client::new(settings, reached, sender);
+        let client = Client::new(Service::Aggregated, settings, reached, sender);
         Self { target, reach, events, requests: None, client: Some(client) }
     }
 }
@@ -83,7 +83,7 @@ impl Driver {
     }
 }
 
-fn reach_of(slot: &ClusterSlot) -> Reach {
+pub(super) fn reach_of(slot: &ClusterSlot) -> Reach {
     let cluster = &slot.config;
     Reach {
         addresses: slot.hosts.hosts.iter().map(|host| host.address.clone()).collect(),
@@ -93,7 +93,7 @@ fn reach_of(slot: &ClusterSlot) -> Reach {
     }
 }
 
-fn update(reach: &watch::Sender<Reach>, next: Reach) {
+pub(super) fn update(reach: &watch::Sender<Reach>, next: Reach) {
     reach.send_if_modified(|current| {
         let same_tls = match (&current.tls, &next.tls) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),

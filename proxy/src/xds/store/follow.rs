@@ -12,6 +12,7 @@ use super::record::{Origin, Record};
 use super::{Records, Store, dns};
 use crate::config::outside::ResolveCommand;
 use crate::xds::resource::{Interest, ResourceType};
+use crate::xds::settings::AdsSettings;
 use crate::xds::translate::ResourceRef;
 
 /// What the held resources refer to.
@@ -23,7 +24,12 @@ pub struct Wants {
     pub resolve: Vec<ResolveCommand>,
     /// Secrets that were dropped.
     pub dropped_secrets: Vec<Arc<str>>,
+    /// Secrets that have streams of their own; not among the interests.
+    pub streams: Streams,
 }
+
+/// Secrets by name, with the stream that each comes by.
+pub type Streams = BTreeMap<Arc<str>, Arc<AdsSettings>>;
 
 /// Wanted names of one type, with the longest time a dependent waits for each (zero is for ever).
 type Wanting = BTreeMap<Arc<str>, Duration>;
@@ -33,6 +39,7 @@ struct References {
     endpoints: Wanting,
     routes: Wanting,
     secrets: Wanting,
+    streams: Streams,
     names: Vec<Wanted>,
 }
 
@@ -51,13 +58,16 @@ impl Store {
         self.changes.routes.extend(drop_unwanted(&mut self.routes, &found.routes));
         let dropped_secrets = drop_unwanted(&mut self.secrets, &found.secrets);
         let resolve = self.names.want(found.names);
+        found.streams.retain(|name, _| found.secrets.contains_key(name));
+        let streams = found.streams;
         let kinds = [ResourceType::Endpoints, ResourceType::Routes, ResourceType::Secret];
         let wanted = kinds.into_iter().zip([found.endpoints, found.routes, found.secrets]);
         let interests = wanted.map(|(kind, names)| {
             self.fetches.want(kind, &names, now);
-            (kind, Interest::named(names.into_keys()))
+            let aggregated = |name: &Arc<str>| kind != ResourceType::Secret || !streams.contains_key(name);
+            (kind, Interest::named(names.into_keys().filter(aggregated)))
         });
-        Wants { interests: interests.collect(), resolve, dropped_secrets }
+        Wants { interests: interests.collect(), resolve, dropped_secrets, streams }
     }
 
     fn follow_clusters(&mut self, found: &mut References) {
@@ -67,6 +77,7 @@ impl Store {
                 let cluster = &held.value;
                 refer(&mut found.endpoints, &cluster.eds);
                 refer(&mut found.secrets, &cluster.secret_refs);
+                refer_to_streams(&mut found.streams, &cluster.secret_refs);
                 let wanted = dns(cluster).map(|(logical, settings)| Wanted {
                     cluster: name.clone(),
                     logical,
@@ -87,6 +98,7 @@ impl Store {
         for held in self.listeners.values().flat_map(Record::versions) {
             refer(&mut found.routes, &held.value.translated.route_refs);
             refer(&mut found.secrets, &held.value.translated.secret_refs);
+            refer_to_streams(&mut found.streams, &held.value.translated.secret_refs);
         }
     }
 }
@@ -96,6 +108,15 @@ fn refer<'a>(wanted: &mut Wanting, refs: impl IntoIterator<Item = &'a ResourceRe
         let longest = wanted.entry(reference.name.as_str().into()).or_insert(reference.fetch_timeout);
         let for_ever = longest.is_zero() || reference.fetch_timeout.is_zero();
         *longest = if for_ever { Duration::ZERO } else { (*longest).max(reference.fetch_timeout) };
+    }
+}
+
+/// A name is one secret: the first source that is named for it serves all.
+fn refer_to_streams(streams: &mut Streams, refs: &[ResourceRef]) {
+    for reference in refs {
+        if let Some(stream) = &reference.stream {
+            streams.entry(reference.name.as_str().into()).or_insert_with(|| stream.clone());
+        }
     }
 }
 

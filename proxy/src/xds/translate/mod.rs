@@ -39,6 +39,7 @@ mod route_action;
 mod route_match;
 mod scope;
 mod secret;
+mod secret_source;
 mod tcp_proxy;
 mod tls;
 mod tracing;
@@ -62,6 +63,7 @@ use crate::config::subset::Metadata;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 use crate::xds::files::Files;
+use crate::xds::settings::AdsSettings;
 
 pub(in crate::xds) use fields::positive_duration;
 pub use path::{Path, Rejection};
@@ -126,13 +128,15 @@ impl TranslateContext {
     }
 }
 
-/// A reference to another resource, to be subscribed over ADS.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A reference to another resource, to be subscribed over ADS, or over a stream of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceRef {
     /// Resource name.
     pub name: String,
     /// How long warming waits for it; zero waits for ever. Default 15 s (`initial_fetch_timeout`).
     pub fetch_timeout: Duration,
+    /// The stream of its own, which secrets may have (`SdsSecretConfig.sds_config.api_config_source`).
+    pub stream: Option<Arc<AdsSettings>>,
 }
 
 /// A cluster that must exist when the resource is applied (`validate_clusters`, static configuration).

@@ -13,7 +13,7 @@ use crate::base::ids::ClusterId;
 use crate::config::listener::Direction;
 
 /// Envoy's default `initial_fetch_timeout`.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One resource being translated.
 pub(super) struct Scope<'c> {
@@ -81,7 +81,7 @@ pub(super) fn ads_reference(
     source: &ConfigSource,
     path: &Path<'_>,
 ) -> Result<ResourceRef, Rejection> {
-    Ok(ResourceRef { name: name.to_owned(), fetch_timeout: ads_fetch_timeout(source, path)? })
+    Ok(ResourceRef { name: name.to_owned(), fetch_timeout: ads_fetch_timeout(source, path)?, stream: None })
 }
 
 /// Checks that a configuration source is ADS (or `self`, which means the same on an ADS resource) and

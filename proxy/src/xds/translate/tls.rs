@@ -28,8 +28,9 @@ use self::validation::Trust;
 use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
 use super::path::{Path, Rejection};
-use super::scope::{Scope, ads_reference};
+use super::scope::Scope;
 use super::secret::{self, Secret};
+use super::secret_source;
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
 use crate::config::secret::trust::PeerTrust;
@@ -187,7 +188,8 @@ fn secret_of(
     let found = scope.context.secrets.get(name).cloned();
     match sds_config {
         Some(source) => {
-            scope.refer_to_secret(ads_reference(name, source, &path.field("sds_config"))?);
+            let reference = secret_source::reference(name, source, &path.field("sds_config"), scope)?;
+            scope.refer_to_secret(reference);
             Ok(found)
         }
         None if found.is_none() => Err(path.field("name").reject(format_args!(

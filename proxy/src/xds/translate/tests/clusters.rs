@@ -131,7 +131,10 @@ fn eds_clusters_name_their_resource() {
         .eds
         .unwrap()
     };
-    assert_eq!(with(""), ResourceRef { name: "c".to_owned(), fetch_timeout: Duration::from_secs(15) });
+    assert_eq!(
+        with(""),
+        ResourceRef { name: "c".to_owned(), fetch_timeout: Duration::from_secs(15), stream: None }
+    );
     assert_eq!(with("service_name: s,").name, "s");
 }
 

@@ -72,7 +72,8 @@ fn an_app_mesh_egress_listener_translates() {
     assert_eq!(config.listener_filters_timeout, Duration::from_secs(15));
     assert_eq!(config.chains.len(), 3);
     assert!(config.default_chain.is_some());
-    let reference = ResourceRef { name: "rds_egress_http_8080".to_owned(), fetch_timeout: Duration::ZERO };
+    let reference =
+        ResourceRef { name: "rds_egress_http_8080".to_owned(), fetch_timeout: Duration::ZERO, stream: None };
     assert_eq!(translated.route_refs, [reference]);
     assert!(translated.secret_refs.is_empty() && translated.required_clusters.is_empty());
 

@@ -7,6 +7,7 @@ use rustls::{ClientConnection, ServerConnection};
 
 use super::*;
 use crate::config::secret::{ClientTls, ServerTls};
+use crate::xds::settings::Target;
 
 /// A certificate authority and what it issues, as PEM.
 struct Authority {
@@ -286,7 +287,7 @@ fn chains_and_clusters_without_their_secrets_fail_every_handshake() {
     let waiting = listener(&message(&listener_yaml(&server_yaml)), &mut context).unwrap();
     assert_eq!(
         waiting.secret_refs,
-        [ResourceRef { name: "cert".to_owned(), fetch_timeout: Duration::from_secs(15) }]
+        [ResourceRef { name: "cert".to_owned(), fetch_timeout: Duration::from_secs(15), stream: None }]
     );
     assert!(handshake(waiting.config.chains[0].tls.as_ref().unwrap(), &client("")).is_err());
     let waiting = cluster(&message(&cluster_yaml(&client_yaml)), &mut context).unwrap();
@@ -437,4 +438,42 @@ fn ticket_keys_are_shared_under_the_same_rules_only() {
     assert!(!resumes(&one));
     assert!(resumes(&same), "another server with the same keys and rules");
     assert!(!resumes(&other), "a server that demands more");
+}
+
+/// The SDS configuration of a listener's certificate, and what became of it: where it comes from, or the refusal.
+fn sds(source: &str) -> Result<ResourceRef, String> {
+    let yaml = format!(
+        "common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: spiffe://mesh/a, sds_config: {source}}}]}}"
+    );
+    let translated =
+        listener(&message(&listener_yaml(&yaml)), &mut context()).map_err(|error| error.to_string())?;
+    let required: Vec<&str> = translated.required_clusters.iter().map(|one| one.name.as_str()).collect();
+    let reference = translated.secret_refs[0].clone();
+    let by_cluster =
+        matches!(reference.stream.as_ref().map(|stream| &stream.target), Some(Target::Cluster(_)));
+    assert_eq!(required.len(), usize::from(by_cluster), "{required:?}");
+    Ok(reference)
+}
+
+#[test]
+fn secrets_may_have_a_server_of_their_own() {
+    let grpc = |service: &str| {
+        format!(
+            "{{initial_fetch_timeout: 2s, api_config_source: {{api_type: GRPC, transport_api_version: V3, grpc_services: [{service}]}}}}"
+        )
+    };
+    let by_cluster = sds(&grpc("{envoy_grpc: {cluster_name: agent}}")).unwrap();
+    assert_eq!(by_cluster.fetch_timeout, Duration::from_secs(2));
+    assert_eq!(by_cluster.stream.unwrap().target, Target::Cluster("agent".to_owned()));
+    let socket = sds(&grpc("{google_grpc: {target_uri: 'unix:/run/agent.sock', stat_prefix: x}}")).unwrap();
+    assert!(matches!(socket.stream.unwrap().target, Target::Address(_)));
+    for (source, field) in [
+        (grpc("{google_grpc: {target_uri: 'agent.example:80', stat_prefix: x}}"), "grpc_services"),
+        (grpc("{}"), "envoy_grpc"),
+        ("{api_config_source: {api_type: REST}}".to_owned(), "api_type"),
+        ("{path_config_source: {path: /x}}".to_owned(), "path_config_source"),
+    ] {
+        let refusal = sds(&source).unwrap_err();
+        assert!(refusal.contains(field), "{source}: {refusal}");
+    }
 }
