@@ -138,7 +138,7 @@ impl ResourceSource for MeshSource {
         let proxy = self.graph.resolve(node_id).map_err(|reason| unknown(&reason))?;
         let id = proxy.id().to_string();
         match audience {
-            Audience::Proxy => {
+            Audience::Proxy | Audience::KeyHolder => {
                 self.of_proxy(&id).unwrap_or_else(|| Err(unknown("it has no resources").into()))
             }
             Audience::GrpcClient => {

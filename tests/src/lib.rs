@@ -27,6 +27,7 @@ pub mod netns;
 pub mod ports;
 pub mod process;
 pub mod python;
+pub mod relay;
 pub mod requirement;
 pub mod tls;
 pub mod upstream;

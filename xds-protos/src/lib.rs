@@ -9,6 +9,7 @@
 //! | [`canonical`] | one encoding per message, to hash and compare |
 //! | [`any`] | packing and unpacking, [`type_url`] constants |
 //! | [`contrib`] | messages of contrib extensions |
+//! | [`identity`] | certificate requests, our own service |
 //! | [`json`] | YAML and JSON to messages with exact error positions, and back |
 //! | [`validate`] | what Envoy refuses |
 //! | [`unknown`] | wire fields that nothing reads |
@@ -18,6 +19,7 @@ pub use envoy_types::pb;
 pub mod any;
 pub mod canonical;
 pub mod contrib;
+pub mod identity;
 pub mod json;
 pub mod unknown;
 pub mod v3;

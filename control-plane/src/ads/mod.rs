@@ -7,6 +7,7 @@
 //! Source: Envoy's "xDS REST and gRPC protocol".
 
 pub mod delta;
+mod issue;
 pub mod ledger;
 mod machine;
 pub mod protocol;

@@ -1,5 +1,6 @@
 //! The two protocol variants as a session sees them: their messages taken apart, and who sends them.
 
+use outrigger_xds_protos::identity;
 use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::core::node::UserAgentVersionType;
 use outrigger_xds_protos::v3::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -101,11 +102,17 @@ pub fn user_agent(node: &Node) -> String {
     bounded(format!("{} {version}", node.user_agent_name).trim().to_owned(), MAX_USER_AGENT)
 }
 
-/// What kind of client it is: gRPC libraries of every language introduce themselves as `gRPC ...`.
+/// What kind of client it is: gRPC libraries of every language introduce themselves as `gRPC ...`, sidecars that keep
+/// their keys by a client feature.
 pub fn audience(node: &Node) -> Audience {
     let name = node.user_agent_name.as_bytes();
     let is_grpc = name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"grpc"));
-    if is_grpc { Audience::GrpcClient } else { Audience::Proxy }
+    let own_key = node.client_features.iter().any(|feature| feature == identity::OWN_KEY);
+    match (is_grpc, own_key) {
+        (true, _) => Audience::GrpcClient,
+        (false, true) => Audience::KeyHolder,
+        (false, false) => Audience::Proxy,
+    }
 }
 
 /// Cuts a text from outside to so many bytes, at a character.
@@ -130,5 +137,7 @@ mod tests {
         for name in ["envoy", "outrigger-proxy", "", "gR"] {
             assert_eq!(of(name), Audience::Proxy, "{name}");
         }
+        let client_features = vec![identity::OWN_KEY.to_owned()];
+        assert_eq!(audience(&Node { client_features, ..Default::default() }), Audience::KeyHolder);
     }
 }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use outrigger_xds_protos::identity;
 use outrigger_xds_protos::v3::load_service::LoadReportingServer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,7 @@ use tonic::body::Body;
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 
+use super::issue;
 use super::machine::Push;
 use super::protocol::{DeltaProtocol, Protocol, SotwProtocol};
 use super::server::{MAX_REQUEST_BYTES, Peer};
@@ -121,6 +123,9 @@ impl Service {
     async fn dispatch(self, request: Request<Incoming>) -> Response<Body> {
         if request.uri().path() == LOAD_REPORTS {
             return self.load_reports(request).await;
+        }
+        if request.uri().path() == identity::METHOD {
+            return issue::answer(self.context, self.peer, request).await;
         }
         let Some(method) = Method::at(request.uri().path()) else {
             let known = "the discovery services of Envoy v3, aggregated and per type, streaming only, and load reports";

@@ -11,12 +11,15 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::snapshot::{Audience, Builder, NoResources, NodeSnapshot, ResourceSource};
+use crate::snapshot::{Audience, Builder, NoResources, NodeSnapshot, NotCertified, ResourceSource};
 
 /// Above this many cached nodes, those that no stream uses are dropped.
 const CACHED_NODES: usize = 4096;
 /// How many snapshots are built at the same time.
 const BUILDERS: usize = 2;
+
+/// How many certificates are signed at the same time.
+const SIGNERS: usize = 8;
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,13 +72,19 @@ pub struct Store {
     builder: Arc<Builder>,
     current: watch::Sender<Arc<Generation>>,
     permits: Semaphore,
+    signers: Semaphore,
 }
 
 impl Store {
     /// A store that starts with `source`.
     pub fn new(builder: Builder, source: Arc<dyn ResourceSource>) -> Self {
         let current = watch::Sender::new(Generation::new(1, source));
-        Self { builder: Arc::new(builder), current, permits: Semaphore::new(BUILDERS) }
+        Self {
+            builder: Arc::new(builder),
+            current,
+            permits: Semaphore::new(BUILDERS),
+            signers: Semaphore::new(SIGNERS),
+        }
     }
 
     /// Makes `source` the state that streams are served from.
@@ -106,6 +115,18 @@ impl Store {
             generation.forget(&key);
         }
         result
+    }
+
+    /// A certificate for a node of the current state, off the network tasks.
+    ///
+    /// # Errors
+    /// When the state cannot give one.
+    pub async fn certify(&self, node_id: String, request: Vec<u8>) -> Result<String, NotCertified> {
+        let failed = |error: &dyn std::fmt::Display| NotCertified::Failed(error.to_string());
+        let _permit = self.signers.acquire().await.map_err(|e| failed(&e))?;
+        let source = Arc::clone(&self.current.borrow().source);
+        let signed = tokio::task::spawn_blocking(move || source.certify(&node_id, &request));
+        signed.await.map_err(|e| failed(&e))?
     }
 
     async fn build(

@@ -1,10 +1,11 @@
-//! One certificate: an X.509 SVID with a key of its own.
+//! One certificate: an X.509 SVID, with a key made here or for the key of a request.
 
 use std::time::{Duration, SystemTime};
 
 use outrigger_xds_protos::v3;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -87,7 +88,22 @@ pub(super) fn issue(
     backdated: Duration,
     now: SystemTime,
 ) -> Result<Issued, CaError> {
-    let failed = |error: rcgen::Error| CaError::Signing(error.to_string());
+    let key = KeyPair::generate().map_err(failed)?;
+    let (chain, until) = sign(root, subject, &key, life, backdated, now)?;
+    let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
+    let key = Zeroizing::new(key.serialize_pem());
+    Ok(Issued { chain, key, root: root.certificate().to_owned(), due, until })
+}
+
+/// A certificate for this key, as PEM, and when it ends.
+pub(super) fn sign(
+    root: &Root,
+    subject: &Subject,
+    key: &impl PublicKeyData,
+    life: Duration,
+    backdated: Duration,
+    now: SystemTime,
+) -> Result<(String, SystemTime), CaError> {
     let mut params = CertificateParams::new(subject.hosts.clone()).map_err(failed)?;
     if !subject.uri.is_empty() {
         let uri = subject.uri.as_str().try_into().map_err(failed)?;
@@ -103,9 +119,10 @@ pub(super) fn issue(
     let until = (now + life).min(root.until());
     params.not_before = OffsetDateTime::from(now - backdated);
     params.not_after = OffsetDateTime::from(until);
-    let key = KeyPair::generate().map_err(failed)?;
-    let certificate = params.signed_by(&key, root.issuer()).map_err(failed)?;
-    let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
-    let key = Zeroizing::new(key.serialize_pem());
-    Ok(Issued { chain: certificate.pem(), key, root: root.certificate().to_owned(), due, until })
+    let certificate = params.signed_by(key, root.issuer()).map_err(failed)?;
+    Ok((certificate.pem(), until))
+}
+
+fn failed(error: rcgen::Error) -> CaError {
+    CaError::Signing(error.to_string())
 }

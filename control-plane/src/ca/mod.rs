@@ -7,6 +7,7 @@
 
 mod files;
 mod issue;
+mod request;
 mod root;
 mod secured;
 
@@ -20,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use outrigger_xds_protos::v3;
+use outrigger_xds_protos::{identity, v3};
+use sha2::{Digest, Sha256};
 
-use crate::snapshot::NodeResources;
+use crate::snapshot::{NodeResources, NotCertified};
 
 /// Secret with the certificate and key of the node that asks.
-pub const IDENTITY: &str = "outrigger:identity";
+pub const IDENTITY: &str = identity::SECRET;
 /// Secret with the roots that the mesh trusts.
 pub const TRUST: &str = "outrigger:trust";
 
@@ -91,6 +93,24 @@ impl MeshCa {
         Ok(())
     }
 
+    /// The same for a node that makes its own key: who signs at the moment, in place of certificate and key.
+    fn add_call(&self, subject: &Subject, resources: &mut NodeResources) {
+        resources.insert(IDENTITY, &call(self.root().certificate(), subject));
+        resources.insert(TRUST, &trust(&self.bundle()));
+    }
+
+    /// Answers a request for a certificate with one for this subject and the key of the request.
+    ///
+    /// # Errors
+    /// When the request is none, or signing fails.
+    fn certify(&self, subject: &Subject, request: &[u8], now: SystemTime) -> Result<String, NotCertified> {
+        let key = request::key_of(request).map_err(NotCertified::Request)?;
+        let signed = issue::sign(&self.root(), subject, &key, self.settings.life, BACKDATED, now);
+        let (chain, until) = signed.map_err(|error| NotCertified::Failed(error.to_string()))?;
+        tracing::info!("certificate for {} with its own key until {}", subject.uri, seconds(until));
+        Ok(chain)
+    }
+
     fn current(&self, subject: &Subject, now: SystemTime) -> Result<Arc<Issued>, CaError> {
         let key = subject.key();
         let held = self.issued().get(&key).filter(|issued| now < issued.due).cloned();
@@ -144,6 +164,19 @@ impl MeshCa {
     fn issued(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {
         self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells a sidecar with a key of its own to ask for a certificate; other text when another root signs,
+/// or for other names.
+fn call(root: &str, subject: &Subject) -> v3::tls::Secret {
+    use v3::core::data_source::Specifier;
+    let digest: String = Sha256::digest(root).iter().map(|byte| format!("{byte:02x}")).collect();
+    let names = std::iter::once(&subject.uri).chain(&subject.hosts);
+    let text = names.fold(digest, |text, name| text + "\n" + name);
+    let secret =
+        Some(v3::core::DataSource { specifier: Some(Specifier::InlineString(text)), ..Default::default() });
+    let generic = v3::tls::GenericSecret { secret, ..Default::default() };
+    v3::tls::Secret { name: IDENTITY.to_owned(), r#type: Some(v3::tls::secret::Type::GenericSecret(generic)) }
 }
 
 /// The secret with these roots.

@@ -14,7 +14,9 @@ mod version;
 
 pub use build::{BuildError, Builder};
 pub use references::Reference;
-pub use source::{Audience, NoResources, NodeResources, ResourceSource, StaticSource, UnknownNode};
+pub use source::{
+    Audience, NoResources, NodeResources, NotCertified, ResourceSource, StaticSource, UnknownNode,
+};
 pub use type_url::TypeUrl;
 pub use version::{Version, VersionHasher};
 

@@ -52,6 +52,15 @@ pub trait ResourceSource: Send + Sync + 'static {
     /// When the definitions have no such node, or it cannot be given what they ask for.
     fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources>;
 
+    /// A certificate for the node with this id, as PEM, in answer to a request (PKCS#10, DER).
+    ///
+    /// # Errors
+    /// When there is no authority, the definitions have no such node, or the request is not one.
+    fn certify(&self, node_id: &str, request: &[u8]) -> Result<String, NotCertified> {
+        let _ = (node_id, request);
+        Err(NotCertified::NoAuthority)
+    }
+
     /// The nodes and who may call whom, as far as the source knows.
     fn topology(&self) -> Option<&Topology> {
         None
@@ -69,6 +78,8 @@ pub trait ResourceSource: Send + Sync + 'static {
 pub enum Audience {
     /// A proxy, which listens for its node.
     Proxy,
+    /// A proxy that makes its own key and asks for certificates.
+    KeyHolder,
     /// A gRPC library, which dials the services of its node by itself.
     GrpcClient,
 }
@@ -87,6 +98,23 @@ pub enum NoResources {
         /// The finding, with its position.
         reason: String,
     },
+}
+
+/// Why there is no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotCertified {
+    /// Nobody here issues any.
+    #[error("this control plane issues no certificates")]
+    NoAuthority,
+    /// The definitions have no such node.
+    #[error(transparent)]
+    Unknown(#[from] UnknownNode),
+    /// The request cannot be used.
+    #[error("the certificate request {0}")]
+    Request(&'static str),
+    /// The authority could not sign.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A node id that the definitions do not have.

@@ -83,7 +83,7 @@ impl World {
         let (publisher, snapshots) = publish::channel();
         let script = Arc::new(Script::default());
         let started = Instant::now();
-        let vitals = Box::new(|| Vitals { state: 0, connections: 3, days_until_expiry: 30 });
+        let vitals = Box::new(|| Vitals { state: 0, connections: 3, until_expiry: None });
         let constants = Constants::of(2);
         let state = AdminState {
             stats_config: Arc::default(),

@@ -2,7 +2,7 @@
 //! Refreshed before statistics are read and at every flush.
 
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::cluster::{Cluster, CoarseHealth, HostSet};
 use crate::config::live::Breakers;
@@ -45,8 +45,8 @@ pub struct Vitals {
     pub state: u8,
     /// Downstream connections open now.
     pub connections: u64,
-    /// Days until the first certificate in use expires; Envoy's `u32::MAX` without any.
-    pub days_until_expiry: u64,
+    /// Time until the first certificate in use expires; `None` without any.
+    pub until_expiry: Option<Duration>,
 }
 
 /// What holds for the life of the process.
@@ -129,13 +129,17 @@ impl Collector {
     fn server_gauges(&self, shard: &SharedShard) {
         let vitals = (self.vitals)();
         let memory = Memory::read();
+        // Envoy's value when there is no certificate.
+        let until_expiry = vitals.until_expiry.map_or(u32::MAX.into(), |left| left.as_secs());
+        let days = vitals.until_expiry.map_or(until_expiry, |left| left.as_secs() / 86_400);
         let stats = &self.server;
         for (gauge, value) in [
             (stats.uptime, self.started.elapsed().as_secs()),
             (stats.state, vitals.state.into()),
             (stats.live, (vitals.state == 0).into()),
             (stats.total_connections, vitals.connections),
-            (stats.days_until_first_cert_expiring, vitals.days_until_expiry),
+            (stats.days_until_first_cert_expiring, days),
+            (stats.seconds_until_first_cert_expiring, until_expiry),
             (stats.memory_allocated, memory.allocated),
             (stats.memory_heap_size, memory.heap),
             (stats.memory_physical_size, memory.resident),

@@ -11,8 +11,7 @@ use crate::config::publish::Subscriber;
 use crate::config::secret::ShownCertificate;
 
 /// How often the certificates in use are looked at.
-const INTERVAL: Duration = Duration::from_secs(20);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const INTERVAL: Duration = Duration::from_secs(5);
 /// The longest warning ahead.
 const AHEAD: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -26,11 +25,10 @@ pub fn certificates(snapshot: &Snapshot) -> impl Iterator<Item = &ShownCertifica
     shown.flat_map(|shown| shown.own.iter().chain(&shown.authorities))
 }
 
-/// Whole days until the first one expires, 0 once it has; Envoy's `u32::MAX` without any.
-pub fn days_until_first(snapshot: &Snapshot, now: SystemTime) -> u64 {
+/// How long until the first one expires, zero once it has; `None` without any.
+pub fn until_first(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
     let ends = certificates(snapshot).filter_map(|certificate| certificate.validity).map(|(_, until)| until);
-    let left = |until: SystemTime| until.duration_since(now).unwrap_or_default();
-    ends.min().map_or(u32::MAX.into(), |until| left(until).as_secs() / DAY.as_secs())
+    ends.min().map(|until| until.duration_since(now).unwrap_or_default())
 }
 
 /// Warns about certificates that are close to their end, for as long as the process.
@@ -98,10 +96,10 @@ fn describe(certificate: &ShownCertificate, until: SystemTime, now: SystemTime) 
     match until.duration_since(now) {
         Err(_) => format!("certificate {path} has expired: handshakes with it fail"),
         Ok(left) => {
-            let minutes = left.as_secs() / 60;
+            let (minutes, seconds) = (left.as_secs() / 60, left.as_secs() % 60);
             let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
             format!(
-                "certificate {path} was not renewed and expires in {days} d {hours} h {minutes} min: from then on \
+                "certificate {path} was not renewed and expires in {days} d {hours} h {minutes} min {seconds} s: from then on \
                  handshakes with it fail, open connections stay"
             )
         }
@@ -124,7 +122,7 @@ mod tests {
         assert_eq!([say(1), say(16), say(17), say(18)], [0, 0, 1, 0], "a fifth of the life is left");
         assert_eq!([say(20), say(20), say(21), say(22)], [1, 0, 1, 0]);
         let texts = Told::default().due([&certificate].into_iter(), at(17));
-        assert!(texts[0].contains("a.pem") && texts[0].contains("0 d 3 h 0 min"), "{texts:?}");
+        assert!(texts[0].contains("a.pem") && texts[0].contains("0 d 3 h 0 min 0 s"), "{texts:?}");
         assert_eq!(stage(at(0), at(24 * 365), at(24 * 300)), None, "long lives are told a month ahead");
         assert_eq!(stage(at(0), at(24 * 365), at(24 * 340)), Some(Stage::Late));
     }

@@ -334,7 +334,7 @@ impl Server {
         let vitals = move || Vitals {
             state: lifecycle.state() as u8,
             connections: progress.connections(),
-            days_until_expiry: expiry::days_until_first(&published.current(), SystemTime::now()),
+            until_expiry: expiry::until_first(&published.current(), SystemTime::now()),
         };
         Arc::new(Collector::new(registry, snapshots, started, Constants::of(workers), Box::new(vitals)))
     }

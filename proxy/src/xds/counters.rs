@@ -182,6 +182,14 @@ impl Counters {
         shard.add(stats.update_no_rebuild, u64::from(succeeded > 0 && !changed));
     }
 
+    /// A secret came by another way than its subscription.
+    pub fn renewed(&self, secret: &str) {
+        let Some(stats) = self.sds.get(secret) else { return };
+        for counter in [stats.update_attempt, stats.update_success, stats.config_reload] {
+            self.shard().inc(counter);
+        }
+    }
+
     /// A resource was given up.
     pub fn fetch_timed_out(&self, kind: ResourceType, name: &str, store: &Store) {
         let shard = self.shard();

@@ -30,6 +30,7 @@ use crate::config::publish::Publisher;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
+mod identity;
 mod merge;
 mod streams;
 mod target;
@@ -37,6 +38,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use identity::Identity;
 use merge::Merge;
 use streams::SecretStreams;
 
@@ -136,6 +138,7 @@ pub struct Driver {
     checked: Arc<Notify>,
     questions: mpsc::Receiver<Question>,
     progress: watch::Sender<Progress>,
+    identity: Option<Identity>,
     merge: Merge,
     /// Certificate files to watch, and those that changed.
     files: watch::Sender<Arc<Files>>,
@@ -175,6 +178,7 @@ impl Driver {
         } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
         let locality = translate::locality(&node.locality);
+        let node_id = node.id.clone();
         let node = node::complete(node);
         let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node.clone()));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
@@ -186,8 +190,11 @@ impl Driver {
         engine.start(Instant::now());
         let (asking, questions) = mpsc::channel(QUESTIONS);
         let (progress, watching) = watch::channel(Progress { phase: InitPhase::Clusters, generation: 0 });
+        let metadata = dynamic.ads.as_ref().map(|ads| ads.metadata.clone());
         let ads = dynamic.ads.map(Ads::new);
         let control_plane = ads.as_ref().and_then(|ads| ads.client.as_ref()).map(Client::channels);
+        let asking_for = control_plane.clone().zip(metadata);
+        let identity = asking_for.map(|(channels, metadata)| Identity::new(node_id, metadata, channels));
         let merge = Merge::default();
         let files = watch::Sender::new(Arc::default());
         let mut driver = Self {
@@ -200,6 +207,7 @@ impl Driver {
             checked,
             questions,
             progress,
+            identity,
             merge,
             files,
             changed: None,
@@ -215,6 +223,9 @@ impl Driver {
             tokio::spawn(client.run());
         }
         self.secret_streams.run(&self.publisher.current());
+        if let Some(requester) = self.identity.as_mut().and_then(Identity::requester) {
+            tokio::spawn(requester.run());
+        }
         let (changed, changes) = mpsc::channel(EVENTS);
         tokio::spawn(files::follow(self.files.subscribe(), changed));
         self.changed = Some(changes);
@@ -227,6 +238,10 @@ impl Driver {
                 Some(answer) = self.resolutions.recv() => self.resolution(&answer),
                 Some(files) = next_change(&mut self.changed) => {
                     self.engine.files_changed(&files, now());
+                    self.merge.note(Instant::now());
+                }
+                Some(identity) = identity::next(&mut self.identity) => {
+                    self.engine.identity(identity, now());
                     self.merge.note(Instant::now());
                 }
                 () = self.checked.notified() => self.merge.note(Instant::now()),
@@ -296,6 +311,9 @@ impl Driver {
             }
             other
         });
+        if let Some(identity) = &self.identity {
+            identity.ask(self.engine.signer());
+        }
         let reached = Progress { phase: self.engine.phase(), generation: self.publisher.generation() };
         self.progress.send_if_modified(|progress| {
             let further = progress.phase != reached.phase;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_xds_protos::any::Typed;
-use outrigger_xds_protos::v3;
+use outrigger_xds_protos::{identity, v3};
 
 use super::apply::Intake;
 use super::compile::Compiler;
@@ -19,7 +19,7 @@ use super::files::Files;
 use super::protocol::{Protocol, Request, Response};
 use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
 use super::store::{Now, Origin, Refused, Store};
-use super::translate::{TracingContext, TranslateContext};
+use super::translate::{Secret, TracingContext, TranslateContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::{Locality, Place, Snapshot};
 use crate::observe::access_log::sink::Sinks;
@@ -238,6 +238,22 @@ impl Engine {
     /// Certificate files were written anew.
     pub fn files_changed(&mut self, files: &[PathBuf], now: Now) {
         self.intake(Origin::Dynamic, now, |intake| intake.files_changed(files));
+    }
+
+    /// An identity that was asked for has come. One that nobody refers to any more is dropped.
+    pub fn identity(&mut self, identity: Arc<Secret>, now: Now) {
+        if self.signer().is_some() {
+            self.intake(Origin::Dynamic, now, |intake| intake.identity(identity));
+            self.counters.renewed(identity::SECRET);
+        }
+    }
+
+    /// Who signs the identity that we have to ask for; `None` when there is nothing to ask for.
+    pub fn signer(&self) -> Option<Arc<str>> {
+        match &*self.store.secrets.get(identity::SECRET)?.active.as_ref()?.value {
+            Secret::Requested(signer) => Some(signer.clone()),
+            _ => None,
+        }
     }
 
     /// Certificate files that were read, as they were then.

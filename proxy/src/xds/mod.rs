@@ -11,6 +11,7 @@ pub mod driver;
 pub mod dump;
 pub mod engine;
 pub mod files;
+mod identity;
 pub mod load;
 pub mod node;
 pub mod protocol;

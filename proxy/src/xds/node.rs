@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use outrigger_xds_protos::identity;
 use outrigger_xds_protos::v3::core::node::UserAgentVersionType;
 use outrigger_xds_protos::v3::core::{BuildVersion, Node};
 use outrigger_xds_protos::v3::types::SemanticVersion;
@@ -14,9 +15,10 @@ use outrigger_xds_protos::v3::wkt::{Struct, Value, value::Kind};
 const ENVOY: (u32, u32, u32) = (1, 37, 0);
 
 /// What servers may rely on. Source: xDS "client features".
-const FEATURES: [&str; 3] = [
+const FEATURES: [&str; 4] = [
     "envoy.lb.does_not_support_overprovisioning",
     "envoy.lrs.supports_send_all_clusters",
+    identity::OWN_KEY,
     "xds.config.resource-in-sotw",
 ];
 
@@ -68,6 +70,6 @@ mod tests {
         let node = complete(own.clone());
         assert_eq!(node.user_agent_name, "mine");
         assert_eq!(node.user_agent_version_type, own.user_agent_version_type);
-        assert_eq!(node.client_features, [FEATURES[1], FEATURES[0], FEATURES[2]]);
+        assert_eq!(node.client_features, [FEATURES[1], FEATURES[0], FEATURES[2], FEATURES[3]]);
     }
 }

@@ -148,12 +148,11 @@ impl Store {
         }
     }
 
-    /// Takes a new secret. The caller translates its users again.
+    /// Takes a new secret. The caller translates its users again, and says when it is answered.
     pub fn put_secret(&mut self, name: &Arc<str>, origin: Origin, held: Held<Arc<Secret>>) {
         let record = self.secrets.entry(name.clone()).or_insert_with(|| Record::empty(origin));
         record.refused = None;
         record.active = Some(held);
-        self.fetches.done(ResourceType::Secret, name);
     }
 
     /// Takes an answer of the resolver; the cluster and whether its hosts changed.

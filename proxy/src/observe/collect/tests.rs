@@ -15,7 +15,8 @@ fn memory_is_read_from_the_kernels_table() {
 fn server_gauges_follow_the_vitals() {
     let registry = Registry::new();
     let (_publisher, snapshots) = publish::channel();
-    let vitals = Box::new(|| Vitals { state: 3, connections: 17, days_until_expiry: 9 });
+    let left = Some(Duration::from_secs(9 * 86_400 + 5));
+    let vitals = Box::new(move || Vitals { state: 3, connections: 17, until_expiry: left });
     let collector = Collector::new(&registry, snapshots, Instant::now(), Constants::of(4), vitals);
     collector.initialized();
     collector.refresh();
@@ -26,6 +27,7 @@ fn server_gauges_follow_the_vitals() {
     assert_eq!(read("server.total_connections"), Some(Value::Gauge(17)));
     assert_eq!(read("server.concurrency"), Some(Value::Gauge(4)));
     assert_eq!(read("server.days_until_first_cert_expiring"), Some(Value::Gauge(9)));
+    assert_eq!(read("server.seconds_until_first_cert_expiring"), Some(Value::Gauge(9 * 86_400 + 5)));
     assert!(matches!(read("server.version"), Some(Value::Gauge(1..))));
     let Some(Value::Histogram(start)) = read("server.initialization_time_ms") else { panic!() };
     assert_eq!(start.cumulative.count(), 1);

@@ -129,6 +129,8 @@ bundle! {
             version: Gauge,
             hot_restart_epoch: Gauge,
             days_until_first_cert_expiring: Gauge,
+            // Ours: certificates may live for less than a day.
+            seconds_until_first_cert_expiring: Gauge,
             static_unknown_fields: Counter,
             dynamic_unknown_fields: Counter,
             initialization_time_ms: Histogram,

@@ -8,25 +8,38 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 use outrigger_xds_protos::any::Typed;
-use outrigger_xds_protos::v3;
+use outrigger_xds_protos::{identity, v3};
 
 use super::{Intake, Tally, fresh, text};
 use crate::xds::resource::{Body, Incoming, ResourceType};
 use crate::xds::store::Record;
-use crate::xds::translate::{self, ResourceRef};
+use crate::xds::translate::{self, ResourceRef, Secret};
 
 impl Intake<'_> {
     pub(super) fn secret(&mut self, incoming: &Incoming, tally: &mut Tally) -> Result<(), String> {
-        self.store.answered(ResourceType::Secret, &incoming.name);
-        let Some(known) = fresh(&mut self.store.secrets, incoming, self.origin) else { return Ok(()) };
-        let message: v3::tls::Secret = self.decode(incoming)?;
-        let secret = translate::secret(&message, self.context).map_err(text)?.secret;
-        self.context.secrets.insert(incoming.name.to_string(), secret.clone());
-        let held = self.held(incoming, secret);
-        self.store.put_secret(&incoming.name, self.origin, held);
-        self.renew_users(&incoming.name);
-        tally.count(known);
+        if let Some(known) = fresh(&mut self.store.secrets, incoming, self.origin) {
+            let message: v3::tls::Secret = self.decode(incoming)?;
+            let secret = translate::secret(&message, self.context).map_err(text)?.secret;
+            let held = self.held(incoming, secret.clone());
+            self.store.put_secret(&incoming.name, self.origin, held);
+            if !matches!(*secret, Secret::Requested(_)) {
+                self.context.secrets.insert(incoming.name.to_string(), secret);
+                self.renew_users(&incoming.name);
+            }
+            tally.count(known);
+        }
+        // One that we have to ask for first has not come with this.
+        if self.context.secrets.contains_key(&*incoming.name) {
+            self.store.answered(ResourceType::Secret, &incoming.name);
+        }
         Ok(())
+    }
+
+    /// Takes an identity that was asked for.
+    pub fn identity(&mut self, identity: Arc<Secret>) {
+        self.context.secrets.insert(identity::SECRET.to_owned(), identity);
+        self.store.answered(ResourceType::Secret, identity::SECRET);
+        self.renew_users(identity::SECRET);
     }
 
     /// Translates every user of a secret again. Those that fail keep what they have: the secret is valid in

@@ -12,7 +12,7 @@ use super::{BoundListener, Record, Store, dns};
 use crate::base::ids::ClusterId;
 use crate::config::route::{ClusterChoice, RouteAction, RouteTable};
 use crate::xds::resource::{ResourceType, WILDCARD};
-use crate::xds::translate::{ResourceRef, TranslatedCluster};
+use crate::xds::translate::{ResourceRef, Secret, TranslatedCluster};
 
 /// Longest wait of a route table for clusters that warm: a few round trips to the control plane.
 pub const ROUTE_HOLD: Duration = Duration::from_secs(1);
@@ -101,7 +101,9 @@ impl Store {
 
     fn secrets_are_here(&self, refs: &[ResourceRef]) -> bool {
         refs.iter().all(|secret| {
-            self.secrets.get(&*secret.name).is_some_and(|record| record.active.is_some())
+            let held = self.secrets.get(&*secret.name).and_then(|record| record.active.as_ref());
+            // One that has to be asked for is here when the answer is.
+            held.is_some_and(|held| !matches!(*held.value, Secret::Requested(_)))
                 || self.fetches.is_done(ResourceType::Secret, &secret.name)
         })
     }

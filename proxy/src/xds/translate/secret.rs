@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use outrigger_xds_protos::identity;
 use outrigger_xds_protos::v3::tls::secret::Type;
-use outrigger_xds_protos::v3::tls::{CertificateValidationContext, Secret as SecretMessage, TlsCertificate};
+use outrigger_xds_protos::v3::tls::{
+    CertificateValidationContext, GenericSecret, Secret as SecretMessage, TlsCertificate,
+};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,6 +28,8 @@ pub enum Secret {
     Certificate(Arc<CertifiedKey>, ShownCertificate),
     /// A validation context, already checked; merged and compiled where it is used.
     Validation(Box<CertificateValidationContext>),
+    /// A certificate that we have to ask for, and who signs it at the moment.
+    Requested(Arc<str>),
     /// Keys of session tickets.
     Tickets(Arc<Vec<TicketKey>>),
 }
@@ -34,6 +39,7 @@ impl std::fmt::Debug for Secret {
         f.write_str(match self {
             Secret::Certificate(..) => "Secret::Certificate",
             Secret::Validation(_) => "Secret::Validation",
+            Secret::Requested(_) => "Secret::Requested",
             Secret::Tickets(_) => "Secret::Tickets",
         })
     }
@@ -61,9 +67,21 @@ pub(super) fn compile(
         Some(Type::SessionTicketKeys(message)) => {
             Secret::Tickets(tls::ticket_keys(message, &path.field("session_ticket_keys"), &mut scope)?)
         }
+        Some(Type::GenericSecret(message)) if name == identity::SECRET => {
+            Secret::Requested(signer(message, &path.field("generic_secret"))?)
+        }
         Some(Type::GenericSecret(_)) => return Err(path.field("generic_secret").unsupported()),
     };
     Ok(TranslatedSecret { name, secret: Arc::new(secret) })
+}
+
+/// Who signs certificates that are asked for.
+fn signer(message: &GenericSecret, path: &Path<'_>) -> Result<Arc<str>, Rejection> {
+    let GenericSecret { secret, secrets } = message;
+    refuse!(path; secrets);
+    let path = path.field("secret");
+    let text = data_source::read(fields::message(secret, &path)?, &path)?;
+    String::from_utf8(text).map(Arc::from).map_err(|_| path.reject("is not text"))
 }
 
 /// Reads a certificate and its key, and checks that they belong together.
