@@ -1,5 +1,7 @@
 //! AWS's interfaces, as moto has them, and AWS's X-Ray SDK for Python: one Python with both.
 
+mod server;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,6 +11,8 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::python::Packages;
 use crate::requirement::Missing;
+
+pub use server::{RoleKey, Services};
 
 const PACKAGES: Packages = Packages { main: "moto", requirements: include_str!("../aws-requirements.txt") };
 const ACCEPT: &str = include_str!("aws/accept.py");

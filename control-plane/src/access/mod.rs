@@ -1,13 +1,15 @@
 //! Who may connect, and as which node.
 //!
 //! Owns the decision, made before a client is told anything; knows neither streams nor resources. A client shows a
-//! certificate of the mesh, a join token, or a service-account token of Kubernetes; the rules say which nodes that makes
-//! it. A refusal tells the client nothing; the log has an audit line. Source: SPIFFE, RFC 7519, Kubernetes "Service
-//! account token volume projection".
+//! certificate of the mesh, a join token, a service-account token of Kubernetes, or a signed question to AWS; the rules
+//! say which nodes that makes it. A refusal tells the client nothing; the log has an audit line. Source: SPIFFE, RFC 7519,
+//! Kubernetes "Service account token volume projection", AWS STS.
 
+mod aws;
 mod jwt;
 mod nodes;
 mod rules;
+mod token_review;
 
 pub use nodes::Nodes;
 pub use rules::{Rules, RulesError};
@@ -24,7 +26,7 @@ pub enum Access {
     #[default]
     Open,
     /// Whoever the rules know.
-    Ruled(Rules),
+    Ruled(Box<Rules>),
 }
 
 /// What a client shows.
@@ -54,7 +56,7 @@ impl Access {
     ///
     /// # Errors
     /// When nothing that it shows is enough.
-    pub fn principal(&self, shown: Shown<'_>, now: SystemTime) -> Result<Principal, Denied> {
+    pub async fn principal(&self, shown: Shown<'_>, now: SystemTime) -> Result<Principal, Denied> {
         let Self::Ruled(rules) = self else {
             return Ok(Principal { name: "anyone".to_owned(), nodes: Nodes::All });
         };
@@ -68,7 +70,7 @@ impl Access {
         if token.len() > MAX_TOKEN {
             return Err(Denied("the token is too long".to_owned()));
         }
-        rules.of_token(token.trim(), now)
+        rules.of_token(token.trim(), now).await
     }
 }
 

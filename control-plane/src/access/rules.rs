@@ -8,10 +8,17 @@
 //! kubernetes:
 //!   - issuer: https://oidc.eks.eu-west-1.amazonaws.com/id/0123
 //!     audience: outrigger
-//!     keys: /etc/outrigger/jwks.json
+//!     keys: /etc/outrigger/jwks.json   # offline; or let the API server review tokens:
+//!     # review: {server: https://kubernetes.default.svc, roots: .../ca.crt, token: .../token}
 //!     accounts:
 //!       - account: shop/front   # namespace and service account
 //!         nodes: [mesh/shop/virtualNode/front]
+//! aws:
+//!   audience: outrigger-shop      # what sidecars are told as OUTRIGGER_XDS_AWS_AUDIENCE
+//!   regions: [eu-west-1]          # whose STS may be asked
+//!   roles:
+//!     - role: arn:aws:iam::111122223333:role/front
+//!       nodes: [mesh/shop/virtualNode/front]
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -20,7 +27,9 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::aws::{self, Callers};
 use super::jwt::{self, Claims};
+use super::token_review::Reviewer;
 use super::{Denied, Nodes, Principal};
 use crate::model::NodeId;
 
@@ -44,6 +53,7 @@ struct File {
     tokens: Vec<JoinToken>,
     #[serde(default)]
     kubernetes: Vec<Cluster>,
+    aws: Option<aws::Section>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +68,8 @@ struct JoinToken {
 struct Cluster {
     issuer: String,
     audience: String,
-    keys: PathBuf,
+    keys: Option<PathBuf>,
+    review: Option<Reviewer>,
     accounts: Vec<Account>,
 }
 
@@ -75,6 +86,7 @@ pub struct Rules {
     certificates: bool,
     tokens: Vec<([u8; 32], Vec<String>)>,
     clusters: Vec<Cluster>,
+    aws: Option<Callers>,
 }
 
 impl Rules {
@@ -90,7 +102,7 @@ impl Rules {
 
     /// Takes the text apart.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let File { certificates, tokens, kubernetes } =
+        let File { certificates, tokens, kubernetes, aws } =
             yaml_serde::from_str(text).map_err(|error| match error.location() {
                 // The text of the error may quote the file.
                 Some(place) => format!("line {}: is not as rules are written", place.line()),
@@ -105,15 +117,24 @@ impl Rules {
         }
         let accounts = kubernetes.iter().flat_map(|cluster| &cluster.accounts);
         let listed = tokens.iter().map(|one| &one.nodes).chain(accounts.clone().map(|one| &one.nodes));
-        listed.flatten().try_for_each(|node| check_node(node))?;
+        let roles = aws.iter().flat_map(|section| &section.roles).map(|one| &one.nodes);
+        listed.chain(roles).flatten().try_for_each(|node| check_node(node))?;
         if let Some(odd) = accounts.into_iter().find(|one| one.account.split('/').count() != 2) {
             return Err(format!("account {:?}: write namespace/name", odd.account));
         }
         if let Some(empty) = kubernetes.iter().find(|one| one.issuer.is_empty() || one.audience.is_empty()) {
             return Err(format!("issuer {:?}: issuer and audience must be given", empty.issuer));
         }
+        if let Some(odd) = kubernetes.iter().find(|one| one.keys.is_some() == one.review.is_some()) {
+            return Err(format!("issuer {:?}: give either keys or review", odd.issuer));
+        }
+        let plain = |one: &Reviewer| !one.server.starts_with("https://");
+        if let Some(odd) = kubernetes.iter().find(|one| one.review.as_ref().is_some_and(plain)) {
+            return Err(format!("issuer {:?}: review.server must begin with https://", odd.issuer));
+        }
+        let aws = aws.map(Callers::new).transpose()?;
         let tokens = tokens.into_iter().map(|one| (Sha256::digest(one.token).into(), one.nodes)).collect();
-        Ok(Self { certificates, tokens, clusters: kubernetes })
+        Ok(Self { certificates, tokens, clusters: kubernetes, aws })
     }
 
     pub(super) fn takes_certificates(&self) -> bool {
@@ -121,22 +142,38 @@ impl Rules {
     }
 
     /// The client that holds this token.
-    pub(super) fn of_token(&self, token: &str, now: SystemTime) -> Result<Principal, Denied> {
+    pub(super) async fn of_token(&self, token: &str, now: SystemTime) -> Result<Principal, Denied> {
         // Hashes are compared: how long that takes says nothing about the token.
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some((_, nodes)) = self.tokens.iter().find(|(known, _)| *known == hash) {
             return Ok(Principal { name: "join token".to_owned(), nodes: Nodes::Listed(nodes.clone()) });
         }
+        if let Some(callers) = self.aws.as_ref().filter(|_| Callers::recognise(token)) {
+            let (name, nodes) = callers.identify(token, now).await?;
+            return Ok(Principal { name, nodes: Nodes::Listed(nodes) });
+        }
         let claimed = jwt::issuer(token).ok_or_else(|| Denied("an unknown token".to_owned()))?;
         let cluster = self.clusters.iter().find(|cluster| cluster.issuer == claimed);
         let cluster = cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {claimed:?}")))?;
-        let keys = std::fs::read(&cluster.keys)
-            .map_err(|error| Denied(format!("{} cannot be read: {error}", cluster.keys.display())))?;
-        let Claims { subject } = jwt::verify(token, &keys, &cluster.audience, now).map_err(Denied)?;
+        let Claims { subject } = cluster.verify(token, now).await.map_err(Denied)?;
         let account = subject.strip_prefix("system:serviceaccount:").map(|rest| rest.replacen(':', "/", 1));
         let known = cluster.accounts.iter().find(|one| Some(&one.account) == account.as_ref());
         let known = known.ok_or_else(|| Denied(format!("{subject:?} has no nodes")))?;
         Ok(Principal { name: subject, nodes: Nodes::Listed(known.nodes.clone()) })
+    }
+}
+
+impl Cluster {
+    async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, String> {
+        match (&self.keys, &self.review) {
+            (Some(keys), _) => {
+                let known = std::fs::read(keys)
+                    .map_err(|error| format!("{} cannot be read: {error}", keys.display()))?;
+                jwt::verify(token, &known, &self.audience, now)
+            }
+            (None, Some(reviewer)) => reviewer.verify(token, &self.audience).await,
+            (None, None) => Err("nobody checks its tokens".to_owned()),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl Issuer {
              [mesh/shop/virtualNode/front]}}]}}\n",
             self.keys.path()
         );
-        Access::Ruled(Rules::parse(&text).unwrap())
+        Access::Ruled(Box::new(Rules::parse(&text).unwrap()))
     }
 
     fn token(&self, header: &Value, body: &Value) -> String {
@@ -65,7 +65,12 @@ fn with(mut value: Value, name: &str, field: Value) -> Value {
 fn ask(access: &Access, token: &str) -> Result<Principal, Denied> {
     let authorization = format!("Bearer {token}");
     let shown = Shown { uris: &[], authorization: Some(&authorization) };
-    access.principal(shown, UNIX_EPOCH + Duration::from_secs(NOW))
+    decide(access, shown, UNIX_EPOCH + Duration::from_secs(NOW))
+}
+
+fn decide(access: &Access, shown: Shown<'_>, now: SystemTime) -> Result<Principal, Denied> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(access.principal(shown, now))
 }
 
 #[test]
@@ -116,15 +121,15 @@ fn join_tokens_and_certificates_are_taken_where_rules_say_so() {
     assert!(ask(&access, "a-long-random-texx").is_err());
     let uris = ["spiffe://shop/virtualNode/b".to_owned()];
     let shown = Shown { uris: &uris, authorization: None };
-    let principal = access.principal(shown, UNIX_EPOCH).unwrap();
+    let principal = decide(&access, shown, UNIX_EPOCH).unwrap();
     assert!(
         principal.nodes.include("mesh/shop/virtualNode/b")
             && !principal.nodes.include("mesh/shop/virtualNode/a")
     );
-    let without = Access::Ruled(Rules::parse("{}").unwrap());
-    assert!(without.principal(shown, UNIX_EPOCH).is_err());
-    assert!(access.principal(Shown::default(), UNIX_EPOCH).is_err());
-    assert!(Access::Open.principal(Shown::default(), UNIX_EPOCH).unwrap().nodes.include("anything"));
+    let without = Access::Ruled(Box::new(Rules::parse("{}").unwrap()));
+    assert!(decide(&without, shown, UNIX_EPOCH).is_err());
+    assert!(decide(&access, Shown::default(), UNIX_EPOCH).is_err());
+    assert!(decide(&Access::Open, Shown::default(), UNIX_EPOCH).unwrap().nodes.include("anything"));
 }
 
 #[test]
@@ -143,6 +148,16 @@ fn rules_without_a_meaning_are_refused_and_not_quoted() {
             "kubernetes: [{issuer: i, audience: a, keys: k, accounts: [{account: front, nodes: []}]}]",
             "namespace/name",
         ),
+        ("kubernetes: [{issuer: i, audience: a, accounts: []}]", "either keys or review"),
+        (
+            "kubernetes: [{issuer: i, audience: a, review: {server: 'http://k', token: t}, accounts: []}]",
+            "https://",
+        ),
+        ("aws: {audience: '', regions: [r], roles: []}", "audience"),
+        ("aws: {audience: a, regions: [], roles: []}", "regions"),
+        ("aws: {audience: a, regions: ['evil.example/'], roles: []}", "no region"),
+        ("aws: {audience: a, regions: [r], roles: [{role: front, nodes: []}]}", "no ARN"),
+        ("aws: {audience: a, regions: [r], roles: [{role: 'a:a:a:a:a:a', nodes: [front]}]}", "not a node id"),
     ] {
         let error = Rules::parse(text).unwrap_err();
         assert!(

@@ -106,7 +106,7 @@ impl Service {
         let authorization =
             request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = Shown { uris: self.peer.uris(), authorization };
-        match self.context.access.principal(shown, SystemTime::now()) {
+        match self.context.access.principal(shown, SystemTime::now()).await {
             Ok(Principal { name, nodes }) => {
                 tracing::debug!(target: "audit", peer = self.peer.address(), "known: {name}");
                 let Self { context, peer } = self;

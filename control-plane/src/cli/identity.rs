@@ -100,7 +100,7 @@ impl Identity {
             None => None,
         };
         if let Some(path) = &args.access {
-            config.access = Access::Ruled(Rules::read(path)?);
+            config.access = Access::Ruled(Box::new(Rules::read(path)?));
         }
         config.tls.clone_from(&tls);
         config.serves_secrets = ca.is_some();

@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_aws_auth::caller::Caller;
+
 pub use bootstrap::{Found, GENERATED, bootstrap_text};
 pub use tracing::{options as tracing_options, otlp};
 
@@ -90,6 +92,8 @@ pub struct ProcessSettings {
     pub workers: Option<u32>,
     /// `OUTRIGGER_XDS_TOKEN_FILE`: what the control plane is shown.
     pub xds_token_file: Option<PathBuf>,
+    /// `OUTRIGGER_XDS_AWS_AUDIENCE`: the AWS identity that the control plane is shown.
+    pub xds_aws: Option<Caller>,
     /// `OUTRIGGER_STRICT_TLS`: TLS towards hosts that nobody verifies is an error.
     pub strict_tls: bool,
     /// `ENVOY_LOG_LEVEL`.
@@ -116,6 +120,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
         admin_override: own.admin_address,
         workers: own.workers.or(concurrency(variables)?),
         xds_token_file: variables.get("OUTRIGGER_XDS_TOKEN_FILE").map(PathBuf::from),
+        xds_aws: control_plane::aws_identity(variables)?,
         strict_tls: own.strict_tls,
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),

@@ -139,10 +139,15 @@ async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
-fn dynamic_settings(settings: &Settings, token_file: Option<&Path>) -> Result<DynamicSettings, String> {
+fn dynamic_settings(
+    settings: &Settings,
+    process: Option<&ProcessSettings>,
+) -> Result<DynamicSettings, String> {
+    let token_file = process.and_then(|process| process.xds_token_file.as_deref());
+    let aws = process.and_then(|process| process.xds_aws.as_ref());
     DynamicSettings::from_bootstrap(settings.dynamic_resources.as_ref())
         .and_then(|dynamic| dynamic.with_load_reports(settings.bootstrap.cluster_manager.as_ref()))
-        .map(|dynamic| dynamic.with_token_file(token_file))
+        .map(|dynamic| dynamic.with_identity(token_file, aws))
         .map_err(|error| error.to_string())
 }
 
@@ -192,7 +197,7 @@ impl Server {
         let runtime = tokio::runtime::Handle::current();
         let tracers = Arc::new(Tracers::new(&registry, runtime, dialler, place.clone()));
         let count = worker_count(args, &process);
-        let dynamic = dynamic_settings(&settings, process.xds_token_file.as_deref())?;
+        let dynamic = dynamic_settings(&settings, Some(&process))?;
         let load = dynamic.load.clone();
         for warning in &dynamic.warnings {
             tracing::warn!("{warning}");

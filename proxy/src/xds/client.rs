@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::protocol::{Request, Response, Variant};
-use super::settings::{AdsSettings, Metadata};
+use super::settings::{AdsSettings, Attestation, Metadata};
 use crate::config::cluster::HostAddress;
 use crate::config::secret::ClientTls;
 
@@ -156,8 +156,8 @@ impl Client {
 
     /// One stream from dialling to its end.
     async fn stream(&mut self, reach: &Reach, address: &HostAddress) -> End {
-        if self.settings.metadata.token_file.is_some() && reach.tls.is_none() && !stays_here(address) {
-            let reason = "a token is never sent in plain text; set OUTRIGGER_XDS_ROOTS".to_owned();
+        if self.settings.metadata.is_secret() && reach.tls.is_none() && !stays_here(address) {
+            let reason = "a token or proof is never sent in plain text; set OUTRIGGER_XDS_ROOTS".to_owned();
             return End::Lost { reason, spoke: false, calm: false };
         }
         let ping_interval = if reach.ping.0.is_zero() { self.ping_interval } else { reach.ping.0 };
@@ -181,10 +181,12 @@ impl Client {
     }
 
     async fn speak_sotw(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
-        let call = self.call(requests, |request| match request {
-            Request::Sotw(request) => Some(request),
-            Request::Delta(_) => None,
-        });
+        let call = self
+            .call(requests, |request| match request {
+                Request::Sotw(request) => Some(request),
+                Request::Delta(_) => None,
+            })
+            .await;
         let limit = self.settings.max_response;
         let stream = match self.service {
             Service::Aggregated => {
@@ -203,10 +205,12 @@ impl Client {
     }
 
     async fn speak_delta(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
-        let call = self.call(requests, |request| match request {
-            Request::Delta(request) => Some(request),
-            Request::Sotw(_) => None,
-        });
+        let call = self
+            .call(requests, |request| match request {
+                Request::Delta(request) => Some(request),
+                Request::Sotw(_) => None,
+            })
+            .await;
         let limit = self.settings.max_response;
         let stream = match self.service {
             Service::Aggregated => {
@@ -225,7 +229,7 @@ impl Client {
     }
 
     /// The call: requests of this variant as they come, and the configured metadata.
-    fn call<M>(
+    async fn call<M>(
         &self,
         mut requests: mpsc::Receiver<Request>,
         unwrap: fn(Request) -> Option<M>,
@@ -233,7 +237,7 @@ impl Client {
         let requests = stream::poll_fn(move |context| requests.poll_recv(context));
         let mut call =
             tonic::Request::new(requests.filter_map(move |request| std::future::ready(unwrap(request))));
-        *call.metadata_mut() = grpc_metadata(&self.settings.metadata);
+        *call.metadata_mut() = grpc_metadata(&self.settings.metadata).await;
         call
     }
 
@@ -280,10 +284,20 @@ fn asks_for_calm(status: &Status) -> bool {
 /// The bearer token in a file. Reasons do not show it.
 fn bearer(file: &std::path::Path) -> Result<AsciiMetadataValue, String> {
     let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).map_err(|error| error.to_string())?);
-    let header = zeroize::Zeroizing::new(format!("Bearer {}", text.trim()));
-    let mut value = header.parse::<AsciiMetadataValue>().map_err(|_| "holds no token".to_owned())?;
+    of_token(text.trim()).ok_or_else(|| "holds no token".to_owned())
+}
+
+fn of_token(token: &str) -> Option<AsciiMetadataValue> {
+    let header = zeroize::Zeroizing::new(format!("Bearer {token}"));
+    let mut value = header.parse::<AsciiMetadataValue>().ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
+}
+
+/// A new proof of an AWS identity.
+async fn proof(attestation: &Attestation) -> Result<AsciiMetadataValue, String> {
+    let proof = attestation.0.proof(std::time::SystemTime::now()).await?;
+    of_token(&proof).ok_or_else(|| "the proof is no text".to_owned())
 }
 
 /// Whether what is sent there in plain text stays on this machine.
@@ -294,7 +308,8 @@ fn stays_here(address: &HostAddress) -> bool {
     }
 }
 
-pub(super) fn grpc_metadata(metadata: &Metadata) -> MetadataMap {
+/// What goes along with a call: configured entries, and what proves who we are.
+pub(super) async fn grpc_metadata(metadata: &Metadata) -> MetadataMap {
     let mut map = MetadataMap::new();
     for (name, value) in &metadata.entries {
         // Checked when the settings were read.
@@ -309,6 +324,12 @@ pub(super) fn grpc_metadata(metadata: &Metadata) -> MetadataMap {
             Err(reason) => {
                 tracing::warn!("{}: {reason}; the control plane is asked without it", file.display())
             }
+        }
+    }
+    if let Some(attestation) = &metadata.aws {
+        match proof(attestation).await {
+            Ok(value) => drop(map.insert("authorization", value)),
+            Err(reason) => tracing::warn!("{reason}; the control plane is asked without a proof"),
         }
     }
     map

@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use outrigger_aws_auth::caller::Caller;
 use outrigger_xds_protos::v3::bootstrap::ClusterManager;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::DynamicResources;
 use outrigger_xds_protos::v3::core::api_config_source::ApiType;
@@ -72,6 +74,27 @@ pub struct Metadata {
     pub entries: Vec<(String, String)>,
     /// A file whose content is sent as bearer token, read for every call: tokens are renewed.
     pub token_file: Option<PathBuf>,
+    /// Whose proofs are sent as bearer token, a new one for every call.
+    pub aws: Option<Attestation>,
+}
+
+/// An AWS identity. Equal to itself alone.
+#[derive(Clone)]
+pub struct Attestation(pub Arc<Caller>);
+
+impl PartialEq for Attestation {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Attestation {}
+
+impl Metadata {
+    /// Whether calls carry what nobody may overhear.
+    pub fn is_secret(&self) -> bool {
+        self.token_file.is_some() || self.aws.is_some()
+    }
 }
 
 impl std::fmt::Debug for Metadata {
@@ -161,11 +184,15 @@ impl DynamicSettings {
 }
 
 impl DynamicSettings {
-    /// Shows the content of a file as bearer token on every call to the control plane.
-    pub fn with_token_file(mut self, file: Option<&std::path::Path>) -> Self {
+    /// Shows the content of a file as bearer token on every call to the control plane, or proofs of an AWS identity.
+    pub fn with_identity(mut self, file: Option<&std::path::Path>, aws: Option<&Caller>) -> Self {
+        let aws = aws.map(|caller| Attestation(Arc::new(caller.clone())));
         let calls = self.ads.iter_mut().map(|ads| &mut ads.metadata);
         let calls = calls.chain(self.load.iter_mut().map(|load| &mut load.metadata));
-        calls.for_each(|metadata| metadata.token_file = file.map(PathBuf::from));
+        calls.for_each(|metadata| {
+            metadata.token_file = file.map(PathBuf::from);
+            metadata.aws.clone_from(&aws);
+        });
         self
     }
 }
@@ -339,7 +366,7 @@ fn metadata(headers: &[HeaderValue], path: &Path<'_>) -> Result<Metadata, Reject
         }
     };
     let entries = headers.iter().enumerate().map(one).collect::<Result<_, _>>()?;
-    Ok(Metadata { entries, token_file: None })
+    Ok(Metadata { entries, ..Metadata::default() })
 }
 
 /// First and longest window of a retry policy; its other fields do not concern a stream.

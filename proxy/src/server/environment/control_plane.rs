@@ -1,7 +1,11 @@
 //! TLS to the control plane: `OUTRIGGER_XDS_ROOTS` turns it on.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use outrigger_aws_auth::caller::{self, Caller};
+use outrigger_aws_auth::client::Client;
+use outrigger_aws_auth::credentials::Provider;
 use serde_json::{Value, json};
 
 use super::{VariableError, Variables};
@@ -13,6 +17,11 @@ const ROOTS: &str = "OUTRIGGER_XDS_ROOTS";
 const NAME: &str = "OUTRIGGER_XDS_NAME";
 const CERTIFICATE: &str = "OUTRIGGER_XDS_CERTIFICATE";
 const KEY: &str = "OUTRIGGER_XDS_KEY";
+const AWS_AUDIENCE: &str = "OUTRIGGER_XDS_AWS_AUDIENCE";
+const TOKEN_FILE: &str = "OUTRIGGER_XDS_TOKEN_FILE";
+
+/// How long an endpoint of AWS may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The cluster that leads to `target` over TLS; `None` in clear. The server must have a certificate for
 /// `OUTRIGGER_XDS_NAME`, else for the host of the endpoint. Files are followed when they change.
@@ -65,6 +74,25 @@ pub(super) fn find(variables: &dyn Variables, target: &str) -> Result<Option<Val
         "load_assignment": { "cluster_name": CLUSTER, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
             "address": { "socket_address": { "address": host, "port_value": port } } } }] }] },
     })))
+}
+
+/// The AWS identity that the control plane is shown: the credentials of the environment, task or pod, for the audience in
+/// `OUTRIGGER_XDS_AWS_AUDIENCE`, at STS of `AWS_REGION` or at `AWS_ENDPOINT_URL_STS`.
+pub(super) fn aws_identity(variables: &dyn Variables) -> Result<Option<Caller>, VariableError> {
+    let Some(audience) = variables.get(AWS_AUDIENCE) else { return Ok(None) };
+    let fail = |message: String| VariableError::new(AWS_AUDIENCE, message);
+    if variables.get(TOKEN_FILE).is_some() {
+        return Err(fail(format!("does not go with {TOKEN_FILE}; choose one")));
+    }
+    if audience.is_empty() || !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(fail("must be what the control plane's rules have as aws.audience".to_owned()));
+    }
+    let region = variables.get("AWS_REGION").or_else(|| variables.get("AWS_DEFAULT_REGION"));
+    let region = region.ok_or_else(|| fail("needs AWS_REGION".to_owned()))?;
+    let endpoint = variables.get("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| caller::endpoint(&region));
+    let client = Client::new(ANSWER).map_err(|error| fail(error.to_string()))?;
+    let provider = Provider::of_environment(|name| variables.get(name), &region, client).map_err(fail)?;
+    Ok(Some(Caller { provider, audience, region, endpoint }))
 }
 
 /// Options of a cluster that speaks HTTP/2.

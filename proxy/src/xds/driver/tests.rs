@@ -39,7 +39,7 @@ fn settings(variant: Variant, target: Target) -> AdsSettings {
         variant,
         target,
         authority: "xds".into(),
-        metadata: Metadata { entries: vec![("x-token".into(), "secret".into())], token_file: None },
+        metadata: Metadata { entries: vec![("x-token".into(), "secret".into())], ..Metadata::default() },
         backoff: (Duration::from_millis(10), Duration::from_millis(50)),
         max_response: 64 << 20,
     }

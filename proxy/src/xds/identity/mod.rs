@@ -137,7 +137,7 @@ impl Requester {
         let mut client = Grpc::new(channel);
         client.ready().await.map_err(|error| error.to_string())?;
         let mut call = tonic::Request::new(IssueRequest { node_id: self.node_id.clone(), request });
-        *call.metadata_mut() = grpc_metadata(&self.metadata);
+        *call.metadata_mut() = grpc_metadata(&self.metadata).await;
         let codec = ProstCodec::<IssueRequest, IssueResponse>::default();
         let answer = client.unary(call, PathAndQuery::from_static(METHOD), codec);
         let answer =

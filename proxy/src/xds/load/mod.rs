@@ -100,7 +100,7 @@ impl Reporter {
         // There is room for one.
         let _ = reports.try_send(hello);
         let mut call = tonic::Request::new(requests);
-        *call.metadata_mut() = grpc_metadata(&self.settings.metadata);
+        *call.metadata_mut() = grpc_metadata(&self.settings.metadata).await;
         let mut answers = LoadReportingClient::new(channel).stream_load_stats(call).await?.into_inner();
         let Some(first) = answers.message().await? else { return Ok(()) };
         backoff.reset();

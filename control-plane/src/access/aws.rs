@@ -1,0 +1,235 @@
+//! AWS roles: a signed `GetCallerIdentity` that the client brings along, and STS is asked whose it is.
+//!
+//! What is called is checked to the letter first: STS of a known region and nothing else, this one action, for a short
+//! while. The audience is not taken from the proof: it is sent as the signed header, so a proof for somebody else has a
+//! signature that STS refuses. Source: AWS STS, "GetCallerIdentity"; see `outrigger_aws_auth::caller`.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::Request;
+use outrigger_aws_auth::caller::{AUDIENCE_HEADER, PARAMETERS, PREFIX, arn_of, endpoint};
+use outrigger_aws_auth::client::Client;
+use outrigger_aws_auth::sigv4::moment_of;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::Denied;
+
+/// The longest that a proof may last: who sees one can use it no longer.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How far clocks may be apart.
+const SKEW: Duration = Duration::from_secs(60);
+/// How long STS may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How many questions are under way at the same time.
+const QUESTIONS: usize = 8;
+/// How many proofs are remembered; they end within minutes.
+const REMEMBERED: usize = 4096;
+
+/// As an operator writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Section {
+    /// Whom proofs must be for.
+    audience: String,
+    /// Whose STS may be asked.
+    regions: Vec<String>,
+    /// STS elsewhere, scheme and host: an interface endpoint, in place of those of the regions.
+    endpoint: Option<String>,
+    pub(super) roles: Vec<Role>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Role {
+    /// ARN of a role, or of a user.
+    pub(super) role: String,
+    pub(super) nodes: Vec<String>,
+}
+
+/// Asks STS.
+#[derive(Debug)]
+pub(super) struct Callers {
+    audience: String,
+    /// Scheme and host of every STS that may be asked.
+    endpoints: Vec<String>,
+    roles: Vec<Role>,
+    client: Client,
+    questions: Semaphore,
+    /// By hash: who it was, and until when it may be shown again.
+    known: Mutex<HashMap<[u8; 32], (String, SystemTime)>>,
+}
+
+/// A proof that may be shown to STS.
+#[derive(Debug, PartialEq, Eq)]
+struct Proof {
+    url: String,
+    until: SystemTime,
+}
+
+impl Callers {
+    /// Takes a section of the rules.
+    pub(super) fn new(section: Section) -> Result<Self, String> {
+        let Section { audience, regions, endpoint: own, roles } = section;
+        let word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if audience.is_empty()
+            || audience.len() > 255
+            || !audience.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err("aws.audience: must be given, without spaces".to_owned());
+        }
+        if let Some(odd) = regions.iter().find(|region| !word(region)) {
+            return Err(format!("aws.regions: {odd:?} is no region"));
+        }
+        let endpoints = match own {
+            Some(own) if own.starts_with("http://") || own.starts_with("https://") => {
+                vec![own.trim_end_matches('/').to_owned()]
+            }
+            Some(_) => return Err("aws.endpoint: write it like https://host".to_owned()),
+            None => regions.iter().map(|region| endpoint(region)).collect(),
+        };
+        if endpoints.is_empty() {
+            return Err("aws.regions: name those whose STS may be asked".to_owned());
+        }
+        if let Some(odd) = roles.iter().find(|one| one.role.split(':').count() != 6) {
+            return Err(format!("aws.roles: {:?} is no ARN", odd.role));
+        }
+        let client = Client::new(ANSWER).map_err(|error| error.to_string())?;
+        let questions = Semaphore::new(QUESTIONS);
+        Ok(Self { audience, endpoints, roles, client, questions, known: Mutex::default() })
+    }
+
+    /// Whether a token is meant for here.
+    pub(super) fn recognise(token: &str) -> bool {
+        token.starts_with(PREFIX)
+    }
+
+    /// Who shows this, and as which nodes.
+    pub(super) async fn identify(
+        &self,
+        token: &str,
+        now: SystemTime,
+    ) -> Result<(String, Vec<String>), Denied> {
+        let proof = proof(token, &self.endpoints, now).map_err(|reason| Denied(format!("AWS: {reason}")))?;
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let arn = match self.remembered(&hash, now) {
+            Some(arn) => arn,
+            None => {
+                let arn = self.ask(&proof).await.map_err(|reason| Denied(format!("AWS: {reason}")))?;
+                self.remember(hash, &arn, proof.until, now);
+                arn
+            }
+        };
+        match self.roles.iter().find(|one| is_role(&one.role, &arn)) {
+            Some(role) => Ok((arn, role.nodes.clone())),
+            None => Err(Denied(format!("AWS: {arn:?} has no nodes"))),
+        }
+    }
+
+    async fn ask(&self, proof: &Proof) -> Result<String, String> {
+        let _permit = self.questions.acquire().await.map_err(|error| error.to_string())?;
+        let request = Request::get(&proof.url).header(AUDIENCE_HEADER, &self.audience).body(Bytes::new());
+        let request = request.map_err(|_| "an odd URL")?;
+        let (status, body) = self.client.send(request).await.map_err(|error| error.to_string())?;
+        if !status.is_success() {
+            return Err(format!("STS does not accept it: {status}"));
+        }
+        let body = std::str::from_utf8(&body).map_err(|_| "STS's answer is no text")?;
+        let arn = arn_of(body).filter(|arn| arn.len() < 2048 && arn.starts_with("arn:"));
+        arn.map(str::to_owned).ok_or_else(|| "STS's answer names nobody".to_owned())
+    }
+
+    fn remembered(&self, hash: &[u8; 32], now: SystemTime) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(hash).filter(|(_, until)| now < *until).map(|(arn, _)| arn.clone())
+    }
+
+    fn remember(&self, hash: [u8; 32], arn: &str, until: SystemTime, now: SystemTime) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.retain(|_, (_, until)| now < *until);
+        }
+        if known.len() < REMEMBERED {
+            known.insert(hash, (arn.to_owned(), until));
+        }
+    }
+}
+
+/// Takes a token apart; the reason is for the audit.
+fn proof(token: &str, endpoints: &[String], now: SystemTime) -> Result<Proof, &'static str> {
+    let coded = token.strip_prefix(PREFIX).ok_or("not a proof")?;
+    let url = URL_SAFE_NO_PAD.decode(coded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let url = url.ok_or("an unreadable proof")?;
+    let query = endpoints.iter().find_map(|base| url.strip_prefix(base)?.strip_prefix("/?"));
+    let query = query.ok_or("a proof for another host than STS of a known region")?;
+    if !query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~%=&".contains(&byte)) {
+        return Err("an odd query");
+    }
+    let mut values: HashMap<&str, &str> = HashMap::new();
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').ok_or("an odd query")?;
+        if !NAMES.contains(&name) || values.insert(name, value).is_some() {
+            return Err("a query with other parameters than a proof has");
+        }
+    }
+    let has =
+        |name: &str, wanted: &str| values.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+    if !PARAMETERS.iter().all(|(name, value)| values.get(name) == Some(value)) {
+        return Err("another action");
+    }
+    if !has("X-Amz-SignedHeaders", &format!("host%3B{AUDIENCE_HEADER}")) {
+        return Err("the audience is not among the signed headers");
+    }
+    let since = values.get("X-Amz-Date").and_then(|stamp| moment_of(stamp)).ok_or("no date")?;
+    let lasts = values.get("X-Amz-Expires").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let lasts = lasts.filter(|lasts| *lasts <= LONGEST).ok_or("lasts for too long")?;
+    if now + SKEW < since {
+        return Err("a proof of the future");
+    }
+    match since + lasts {
+        until if now < until => Ok(Proof { url, until }),
+        _ => Err("an expired proof"),
+    }
+}
+
+/// What a proof has in its query.
+const NAMES: [&str; 9] = [
+    "Action",
+    "Version",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+/// Whether STS's name for a caller is that of a role of the rules. A session of a role has the role's name without its
+/// path; names are unique in an account.
+fn is_role(role: &str, caller: &str) -> bool {
+    if role == caller {
+        return true;
+    }
+    let parts = |arn: &str| arn.splitn(6, ':').map(str::to_owned).collect::<Vec<String>>();
+    let (role, caller) = (parts(role), parts(caller));
+    let ([_, partition, iam, _, account, role], [_, of, sts, _, owner, session]) = (&role[..], &caller[..])
+    else {
+        return false;
+    };
+    let name = role.strip_prefix("role/").and_then(|role| role.rsplit('/').next());
+    let session = session.strip_prefix("assumed-role/").and_then(|session| session.split('/').next());
+    (iam.as_str(), sts.as_str()) == ("iam", "sts")
+        && (partition, account) == (of, owner)
+        && name.is_some_and(|name| !name.is_empty() && Some(name) == session)
+}
+
+#[cfg(test)]
+mod tests;
