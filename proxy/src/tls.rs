@@ -9,13 +9,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::{CertificateError, CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::matcher::StringMatch;
-use crate::config::secret::ServerTls;
+use crate::config::secret::trust::Peer;
 use crate::config::secret::x509::{Certificate, hexadecimal};
+use crate::config::secret::{ClientTrust, ServerTls};
 use crate::net::stream::Stream;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TlsStats;
@@ -42,6 +43,8 @@ pub struct PeerIdentity {
     pub subject: String,
     /// SHA-256 of the certificate, lower-case hexadecimal.
     pub hash: String,
+    /// It was verified, be it in this handshake or, for a resumed session, in the one that it goes back to.
+    pub validated: bool,
     /// URIs of the certificate that we have shown; of the first one, where there are several.
     pub local_uris: Arc<[String]>,
     chain: Vec<CertificateDer<'static>>,
@@ -73,6 +76,7 @@ impl PeerIdentity {
             dns_names: parsed.dns_names().map(str::to_owned).collect(),
             subject: parsed.subject_text(),
             hash,
+            validated: is_verified(&tls.clients, leaf, &chain),
             local_uris: tls.own_uris.clone(),
             chain,
         })
@@ -98,6 +102,16 @@ impl PeerIdentity {
             text.push_str("%0A-----END%20CERTIFICATE-----%0A");
         }
         text
+    }
+}
+
+fn is_verified(clients: &ClientTrust, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> bool {
+    match clients {
+        ClientTrust::Unverified => false,
+        ClientTrust::Verified => true,
+        ClientTrust::Judged(trust) => {
+            trust.check(leaf, chain.get(1..).unwrap_or_default(), UnixTime::now(), Peer::Client).is_ok()
+        }
     }
 }
 

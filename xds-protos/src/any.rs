@@ -187,6 +187,12 @@ typed! {
         = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig";
     OMIT_HOST_METADATA crate::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig
         = "envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig";
+    PREVIOUS_PRIORITIES crate::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig
+        = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+    URI_TEMPLATE_REWRITE crate::pb::envoy::extensions::path::rewrite::uri_template::v3::UriTemplateRewriteConfig
+        = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig";
+    URI_TEMPLATE_MATCH crate::pb::envoy::extensions::path::r#match::uri_template::v3::UriTemplateMatchConfig
+        = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig";
     PRESERVE_CASE crate::pb::envoy::extensions::http::header_formatters::preserve_case::v3::PreserveCaseFormatterConfig
         = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig";
 

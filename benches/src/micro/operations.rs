@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use fastrand::Rng;
 use outrigger_proxy::config::cluster::{Cluster, Host, HostSet};
-use outrigger_proxy::config::route::RouteTable;
+use outrigger_proxy::config::route::{RouteTable, ShownCertificate};
 use outrigger_proxy::http::head::{BodyLength, HeaderBlock, Method, RequestHead, Version};
 use outrigger_proxy::http::route::{find, find_virtual_host};
 use outrigger_proxy::stats::registry::Registry;
@@ -88,7 +88,7 @@ fn route(host: &str, path: &str, times: u64) -> Result<()> {
     let (table, head) = (table()?, head(host, path));
     for _ in 0..times {
         let virtual_host = find_virtual_host(black_box(&table), head.authority()).ok_or("no virtual host")?;
-        let found = find(virtual_host, black_box(&head), 0);
+        let found = find(virtual_host, black_box(&head), 0, ShownCertificate::None);
         black_box(found).ok_or("no route")?;
     }
     Ok(())

@@ -110,9 +110,40 @@ pub struct RouteMatch {
     pub ignore_parameters: bool,
     /// Only for `content-type: application/grpc*`.
     pub grpc: bool,
+    /// What is asked of the client's certificate (`tls_context`).
+    pub certificate: Option<CertificateMatch>,
     /// Share of requests this route takes, per million; `None` is all.
     /// The same random value serves the weighted cluster choice.
     pub runtime_fraction_ppm: Option<u32>,
+}
+
+/// Condition on the client's certificate. Source: `RouteMatch.TlsContextMatchOptions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateMatch {
+    /// Whether it has shown one.
+    pub presented: Option<bool>,
+    /// Whether that one was verified.
+    pub validated: Option<bool>,
+}
+
+/// What the client of a connection has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownCertificate {
+    /// No certificate, or no TLS.
+    None,
+    /// One that nobody verified.
+    Unverified,
+    /// A verified one.
+    Verified,
+}
+
+impl CertificateMatch {
+    /// Whether a client that has shown this fits.
+    pub fn holds(self, shown: ShownCertificate) -> bool {
+        let fits = |wanted: Option<bool>, is: bool| wanted.is_none_or(|wanted| wanted == is);
+        fits(self.presented, shown != ShownCertificate::None)
+            && fits(self.validated, shown == ShownCertificate::Verified)
+    }
 }
 
 /// Path conditions. Values are compared with the path without query and fragment.
@@ -208,8 +239,19 @@ pub struct WeightedClusters {
     pub entries: Vec<WeightedCluster>,
     /// Sum of the weights.
     pub total: u32,
-    /// Take the number in this request header (lower case) for the random value.
-    pub by_header: Option<Box<str>>,
+    /// What decides.
+    pub chosen_by: ChosenBy,
+}
+
+/// What decides on the entry; where it says nothing, chance does. Source: `WeightedCluster.random_value_specifier`.
+#[derive(Debug)]
+pub enum ChosenBy {
+    /// Chance.
+    Random,
+    /// The number in this request header (lower case).
+    Header(Box<str>),
+    /// The hash of the route's hash policies.
+    Hash(Arc<[HashPolicy]>),
 }
 
 /// One entry.

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 
+use self::trust::PeerTrust;
 use crate::stats::scope::TlsStats;
 
 /// The certificates of one TLS context, as `/certs` shows them. No keys.
@@ -54,6 +55,17 @@ impl ShownCertificate {
     }
 }
 
+/// Whether the certificates of clients that came in were verified.
+#[derive(Debug)]
+pub enum ClientTrust {
+    /// None was: the chain only asks for one.
+    Unverified,
+    /// All were: who fails does not come in.
+    Verified,
+    /// Anyone comes in (`ACCEPT_UNTRUSTED`); who would have passed is to be found out by these rules.
+    Judged(Box<PeerTrust>),
+}
+
 /// Server side of a filter chain.
 #[derive(Debug)]
 pub struct ServerTls {
@@ -61,6 +73,8 @@ pub struct ServerTls {
     pub config: Arc<rustls::ServerConfig>,
     /// Its certificates.
     pub shown: Shown,
+    /// What is known of a client that got through its handshake with a certificate.
+    pub clients: ClientTrust,
     /// URIs of the first one it shows.
     pub own_uris: Arc<[String]>,
     /// Handles of `listener.<address>.ssl.*`.

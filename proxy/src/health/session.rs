@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Group;
 use super::event;
 use super::probe::{Probe, Target};
-use super::state::{self, Event, Failure, OWN, Outcome, State, Thresholds, Transition};
+use super::state::{self, Event, Failure, OWN, Outcome, State, Thresholds, Transition, Verdict};
 use crate::config::Host;
 use crate::config::health::HealthCheck;
 use crate::config::live::Health;
@@ -39,18 +39,40 @@ impl Session {
         let target = Target::new(&group.cluster, check, &self.host, &group.registry);
         tokio::time::sleep(state::up_to(check.initial_jitter, |below| self.random.u64(..below))).await;
         loop {
-            let outcome = self.ask(check, &mut probe, &target).await;
-            let verdict = state.judge(outcome, self.host.live.health.flags());
-            self.count(check, outcome);
-            self.tell(check, &verdict.events);
-            self.settle(verdict.flags);
+            let asking = self.ask(check, &mut probe, &target);
+            let outcome = self.unless_it_leaves(check, &mut state, asking).await;
+            let verdict = self.judge(check, &mut state, outcome);
             let passed = matches!(outcome, Outcome::Passed { .. });
             if passed {
                 self.take_back();
             }
             let pause = self.pause(check, passed, verdict.transition);
-            tokio::time::sleep(pause).await;
+            self.unless_it_leaves(check, &mut state, tokio::time::sleep(pause)).await;
         }
+    }
+
+    /// Does what has to be done; a host that asks to be left out meanwhile is left out meanwhile.
+    async fn unless_it_leaves<T>(
+        &self,
+        check: &HealthCheck,
+        state: &mut State,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.host.live.health.asked_to_leave() => drop(self.judge(check, state, Outcome::LEAVING)),
+            }
+        }
+    }
+
+    fn judge(&self, check: &HealthCheck, state: &mut State, outcome: Outcome) -> Verdict {
+        let verdict = state.judge(outcome, self.host.live.health.flags());
+        self.count(check, outcome);
+        self.tell(check, &verdict.events);
+        self.settle(verdict.flags);
+        verdict
     }
 
     async fn ask(&self, check: &HealthCheck, probe: &mut Probe, target: &Target) -> Outcome {
@@ -68,8 +90,10 @@ impl Session {
             Outcome::Passed { .. } => shard.inc(check.stats.success),
             Outcome::Failed { failure, .. } => {
                 shard.inc(check.stats.failure);
-                if failure != Failure::Active {
-                    shard.inc(check.stats.network_failure);
+                match failure {
+                    Failure::Active => {}
+                    Failure::Passive => shard.inc(check.stats.passive_failure),
+                    Failure::Network | Failure::NetworkTimeout => shard.inc(check.stats.network_failure),
                 }
             }
         }

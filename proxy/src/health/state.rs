@@ -42,6 +42,9 @@ impl Outcome {
     pub(super) const NETWORK: Self = Self::failed(Failure::Network);
     /// No answer in time.
     pub(super) const TIMEOUT: Self = Self::failed(Failure::NetworkTimeout);
+    /// The answer to a request asked to leave the host out.
+    pub(super) const LEAVING: Self =
+        Self::Failed { failure: Failure::Passive, retriable: false, excluded: true, status: 0 };
     /// Well, and no more to say.
     pub(super) const PASSED: Self = Self::Passed { degraded: false };
 
@@ -55,6 +58,8 @@ impl Outcome {
 pub(super) enum Failure {
     /// ACTIVE.
     Active,
+    /// PASSIVE: the answer to a request said so.
+    Passive,
     /// NETWORK.
     Network,
     /// NETWORK_TIMEOUT.
@@ -66,6 +71,7 @@ impl Failure {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Active => "ACTIVE",
+            Self::Passive => "PASSIVE",
             Self::Network => "NETWORK",
             Self::NetworkTimeout => "NETWORK_TIMEOUT",
         }
@@ -182,7 +188,7 @@ impl State {
     fn failed(&mut self, failure: Failure, status: u16, retriable: bool, verdict: &mut Verdict) {
         self.successes = 0;
         if is_healthy(verdict.flags) {
-            let at_once = failure == Failure::Active && !retriable;
+            let at_once = matches!(failure, Failure::Active | Failure::Passive) && !retriable;
             self.failures += u32::from(!at_once);
             if at_once || self.failures >= self.thresholds.unhealthy {
                 self.failures = 0;

@@ -9,6 +9,7 @@ use crate::base::drain::Drain;
 use crate::config::RouteTable;
 use crate::config::listener::{HttpSettings, RouteSource};
 use crate::config::live::{Overload, TokenBucket};
+use crate::config::route::ShownCertificate;
 use crate::http::request_headers::ClientCertificate;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
@@ -51,6 +52,15 @@ impl ConnContext {
     /// What request headers tell of the client's certificate.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
         ClientCertificate { shown: self.peer_identity.is_some(), element: self.client_cert.as_deref() }
+    }
+
+    /// What route matches ask of that certificate.
+    pub fn shown_certificate(&self) -> ShownCertificate {
+        match &self.peer_identity {
+            None => ShownCertificate::None,
+            Some(identity) if identity.validated => ShownCertificate::Verified,
+            Some(_) => ShownCertificate::Unverified,
+        }
     }
 
     /// Whether overload ends the connection after its next response.

@@ -6,11 +6,11 @@ use std::time::Instant;
 use super::codec::Downstream;
 use super::context::ConnContext;
 use super::filter::{Running, Verdict};
-use super::hash_policy::Affinity;
+use super::hash_policy::{Affinity, Ends};
 use super::head::RequestHead;
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
-use super::route;
+use super::route::{self, Target};
 use super::summary::Summary;
 use super::{redirect, request_headers};
 use crate::base::error::{ProxyError, ResponseFlags};
@@ -49,6 +49,8 @@ pub struct Exchange<'r> {
     pub(super) no_content_on_timeout: bool,
     /// The filters, once they run.
     pub(super) filters: Option<Running<'r>>,
+    /// The cluster that the route chose, where filters have asked before the router.
+    target: Option<Target<'r>>,
     /// What binds the request to a host.
     pub(super) affinity: Affinity<'r>,
     /// Redirects of upstreams that were followed.
@@ -84,6 +86,7 @@ pub async fn run(
         upgraded: false,
         no_content_on_timeout: false,
         filters: None,
+        target: None,
         affinity: Affinity::default(),
         followed: None,
     };
@@ -162,7 +165,9 @@ impl<'r> Exchange<'r> {
         let wants_tls = virtual_host
             .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, self.summary.internal));
         if !wants_tls {
-            self.summary.found = virtual_host.and_then(|host| route::find(host, &self.head, self.random));
+            let shown = ctx.shown_certificate();
+            self.summary.found =
+                virtual_host.and_then(|host| route::find(host, &self.head, self.random, shown));
         }
         if !ctx.settings.filters.is_empty() {
             let verdict = self.begin_filters();
@@ -221,7 +226,7 @@ impl<'r> Exchange<'r> {
     }
 
     /// Upgrades must be allowed by the route, else by the connection manager.
-    pub(super) fn check_upgrade(&mut self, forward: &Forward) -> Result<(), ProxyError> {
+    pub(super) fn check_upgrade(&mut self, forward: &'r Forward) -> Result<(), ProxyError> {
         if !self.head.asks_for_tunnel() {
             return Ok(());
         }
@@ -258,10 +263,19 @@ impl<'r> Exchange<'r> {
         Ok((cluster, entry))
     }
 
-    /// The weighted entry and the cluster that take this request.
-    fn target<'f>(&self, forward: &'f Forward) -> (Option<&'f WeightedCluster>, Option<Rc<ClusterState>>) {
-        let target = route::choose_cluster(&forward.clusters, &self.view.snapshot, &self.head, self.random);
+    /// The weighted entry and the cluster that take this request. What filters change in it comes too late for that.
+    fn target(&self, forward: &'r Forward) -> (Option<&'r WeightedCluster>, Option<Rc<ClusterState>>) {
+        let target = self.target.unwrap_or_else(|| self.choose(forward));
         (target.entry, target.cluster.and_then(|id| self.view.cluster(id)).cloned())
+    }
+
+    fn choose(&self, forward: &'r Forward) -> Target<'r> {
+        route::choose_cluster(&forward.clusters, &self.view.snapshot, &self.head, self.ends(), self.random)
+    }
+
+    /// The two ends of the downstream connection, as hashes see them.
+    pub(super) fn ends(&self) -> Ends {
+        Ends { client: self.summary.client, destination: self.ctx.destination }
     }
 }
 

@@ -1,33 +1,31 @@
 //! Forwarding: attempts until one stands, then the response down.
 
+mod between;
 mod hedge;
+mod report;
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::attempt::{self, Attempt};
-use super::codec::{BodySource, Downstream, Fill};
+use super::codec::Downstream;
 use super::edits;
 use super::exchange::Exchange;
-use super::hash_policy::{Affinity, Ends};
+use super::hash_policy::Affinity;
 use super::head::{BodyLength, ResponseHead};
 use super::header_id::HeaderId;
 use super::mirror;
 use super::relay;
 use super::replay::ReplayBuffer;
-use super::retry::{Asked, Cause, Decision, Limits, Retries, Retry};
+use super::retry::{Asked, Cause, Limits, Retries};
 use super::route::Found;
 use super::timeouts::Timeouts;
 use super::timers::Timers;
-use crate::base::error::{ProxyError, ResponseFlags};
+use crate::base::error::ProxyError;
 use crate::config::route::{Forward, HostRewrite, WeightedCluster};
 use crate::net::deadline::Deadline;
-use crate::upstream::breaker::RetryPermit;
 use crate::upstream::connect::millis;
-use crate::upstream::lb::{PickContext, peak_ewma};
-use crate::upstream::outlier::{self, LocalFailure};
+use crate::upstream::lb::PickContext;
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::ClusterState;
 
@@ -67,9 +65,8 @@ impl<'r> Exchange<'r> {
         self.edit_request(found, forward, entry);
         self.summary.inject_span(&mut self.head);
         let asked = self.asked_retries(found, entry);
-        let ends = Ends { client: self.summary.client, destination: self.ctx.destination };
         let affinity = std::mem::take(&mut self.affinity);
-        self.affinity = affinity.with(cluster.config(), forward, entry, &self.head, ends);
+        self.affinity = affinity.with(cluster.config(), forward, entry, &self.head, self.ends());
         self.answer_expectation(down)?;
         let retries = Retries::new(policy, asked, &self.head);
         let mut tries = Tries {
@@ -129,7 +126,7 @@ impl<'r> Exchange<'r> {
                 }
             }
             self.give_up(tried, retry.cause, tries);
-            back_off(retry.wait, &mut tries.timers).await?;
+            between::back_off(retry.wait, &mut tries.timers).await?;
         }
     }
 
@@ -275,54 +272,6 @@ impl<'r> Exchange<'r> {
         }
     }
 
-    fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
-        outlier::connected(tries.cluster.config(), &pool.host);
-        self.summary.upstream_protocol = attempt.lease.version();
-        self.summary.upstream_local_address = attempt.lease.local_address;
-    }
-
-    fn attempt_answered(&mut self, tries: &mut Tries<'_, '_>, pool: &HostPool, response: &ResponseHead) {
-        let now = Instant::now();
-        self.summary.end_attempt(&pool.host, Ok(response.status));
-        self.report_response(tries.cluster, pool, response);
-        if let Some(sent) = tries.timers.sent_at() {
-            peak_ewma::observe(tries.cluster.config(), &pool.host, now.duration_since(sent), now);
-        }
-        self.summary.timing.upstream_first_byte = Some(now);
-        tries.timers.touch(now);
-    }
-
-    /// What the host is judged by: the gRPC status where there is one, else the HTTP status.
-    fn report_response(&self, cluster: &ClusterState, pool: &HostPool, response: &ResponseHead) {
-        let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
-        let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        let status = code.map_or(response.status, super::grpc::status_to_http);
-        let (local, config) = (&self.ctx.local, cluster.config());
-        outlier::response(local, config, &pool.host, status);
-        let listens = config.outlier.as_ref().is_some_and(|outlier| outlier.detect_degraded);
-        if listens && response.block.get_by_name(b"x-envoy-degraded").is_some() {
-            outlier::degraded(local, config, &pool.host);
-        }
-    }
-
-    fn report_failure(&mut self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {
-        self.summary.end_attempt(&pool.host, Err(error));
-        let (cluster, local) = (tries.cluster.config(), &self.ctx.local);
-        if let Some(failure) = LocalFailure::of(error) {
-            outlier::failed(local, cluster, &pool.host, failure);
-        }
-        let stats = &cluster.stats;
-        match error {
-            ProxyError::PerTryTimeout => local.stats.inc(stats.upstream_rq_per_try_timeout),
-            ProxyError::PerTryIdleTimeout => local.stats.inc(stats.upstream_rq_per_try_idle_timeout),
-            ProxyError::UpstreamMaxDuration { .. } => local.stats.inc(stats.upstream_rq_max_duration_reached),
-            ProxyError::UpstreamReset { .. } => local.stats.inc(stats.upstream_rq_rx_reset),
-            ProxyError::UpstreamProtocol(_) => local.stats.inc(stats.upstream_cx_protocol_error),
-            ProxyError::ConnectFailure(_) => local.stats.inc(stats.upstream_rq_pending_failure_eject),
-            _ => {}
-        }
-    }
-
     fn pick(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
         self.summary.attempts += 1;
         let cluster = tries.cluster;
@@ -339,99 +288,4 @@ impl<'r> Exchange<'r> {
         self.summary.host = Some(pool.clone());
         Ok(pool)
     }
-
-    /// Whether to try again after this outcome, and when.
-    fn decide(&mut self, tried: &Outcome, tries: &mut Tries<'_, '_>) -> Option<Retry> {
-        let decision = self.ctx.local.random(|rng| match tried {
-            Ok((_, response)) => tries.retries.after_response(response, rng, SystemTime::now),
-            Err(error) => tries.retries.after_failure(error, rng),
-        });
-        tries.after_timeout = matches!(tried, Err(ProxyError::PerTryTimeout | ProxyError::PerTryIdleTimeout));
-        self.settle(decision, tried.is_ok(), tries)
-    }
-
-    /// A decision with what it means for statistics, flags and a body that is gone.
-    fn settle(&mut self, decision: Decision, answered: bool, tries: &mut Tries<'_, '_>) -> Option<Retry> {
-        let stats = &tries.cluster.config().stats;
-        let local = &self.ctx.local;
-        match decision {
-            Decision::Retry(retry) if self.head.body == BodyLength::None || tries.replay.can_replay() => {
-                Some(retry)
-            }
-            Decision::Retry(_) => {
-                self.summary.note = Some("request_payload_exceeded_retry_buffer_limit");
-                None
-            }
-            Decision::LimitExceeded => {
-                local.stats.inc(stats.upstream_rq_retry_limit_exceeded);
-                self.summary.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
-                None
-            }
-            Decision::Stop => {
-                if tries.retries.made() > 0 && answered {
-                    local.stats.inc(stats.upstream_rq_retry_success);
-                }
-                None
-            }
-        }
-    }
-
-    /// Permission of the circuit breakers for one more retry. Without it the outcome stands.
-    fn retry_permit(&mut self, tries: &Tries<'_, '_>) -> Option<RetryPermit> {
-        let permit = RetryPermit::take(&self.ctx.local, tries.cluster, tries.forward.priority);
-        if permit.is_none() {
-            self.ctx.local.stats.inc(tries.cluster.config().stats.upstream_rq_retry_overflow);
-            self.summary.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
-        }
-        permit
-    }
-
-    fn count_retry(&self, cause: Cause, tries: &Tries<'_, '_>) {
-        let (stats, shard) = (&tries.cluster.config().stats, &self.ctx.local.stats);
-        if cause == Cause::KeepAliveRace {
-            return shard.inc(stats.upstream_rq_retry_keepalive_race);
-        }
-        shard.inc(stats.upstream_rq_retry);
-        match cause {
-            Cause::Policy => shard.inc(stats.upstream_rq_retry_backoff_exponential),
-            Cause::RateLimited => shard.inc(stats.upstream_rq_retry_backoff_ratelimited),
-            Cause::TooEarly | Cause::KeepAliveRace => {}
-        }
-    }
-
-    /// Lets go of an attempt that another one follows.
-    fn give_up(&self, tried: Outcome, cause: Cause, tries: &mut Tries<'_, '_>) {
-        self.count_retry(cause, tries);
-        if let Ok((attempt, response)) = tried {
-            tries.timers.end_try();
-            let stats = &tries.cluster.config().stats;
-            stats.count_retried_response(&self.ctx.local.stats, response.status);
-            self.let_go(attempt, tries);
-        }
-    }
-
-    /// Ends an attempt whose response nobody reads to its end. One without a body is at its end already, and its
-    /// connection can be used again.
-    fn let_go(&self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
-        let mut cx = Context::from_waker(Waker::noop());
-        let answered = matches!(attempt.lease.stream.poll_fill(&mut cx), Poll::Ready(Ok(Fill::End)));
-        if !answered || !attempt.request.is_done() {
-            attempt.lease.cut(false);
-            attempt.lease.stream.cancel();
-        }
-        attempt.lease.finish(&self.ctx.local, tries.cluster.config());
-    }
-}
-
-/// Waits before a retry, under the exchange's clocks.
-async fn back_off(wait: Duration, timers: &mut Timers<'_>) -> Result<(), ProxyError> {
-    if wait.is_zero() {
-        return Ok(());
-    }
-    let mut sleep = std::pin::pin!(tokio::time::sleep(wait));
-    poll_fn(|cx| match sleep.as_mut().poll(cx) {
-        Poll::Ready(()) => Poll::Ready(Ok(())),
-        Poll::Pending => timers.poll(cx).map(Err),
-    })
-    .await
 }

@@ -60,41 +60,7 @@ impl<'r> Affinity<'r> {
     }
 
     fn combine(&mut self, policies: &[HashPolicy], head: &RequestHead, ends: Ends) -> Option<u64> {
-        let mut combined: Option<u64> = None;
-        for policy in policies {
-            if let Some(next) = self.evaluate(&policy.input, head, ends) {
-                // Turned, so that two policies that say the same do not cancel each other out.
-                combined = Some(combined.map_or(0, |before| before.rotate_left(1)) ^ next);
-            }
-            if policy.terminal && combined.is_some() {
-                break;
-            }
-        }
-        combined
-    }
-
-    fn evaluate(&mut self, input: &HashInput, head: &RequestHead, ends: Ends) -> Option<u64> {
-        match input {
-            HashInput::Header { name, rewrite } => {
-                let values = header_values(head, name);
-                let rewritten = |value| match rewrite {
-                    Some((pattern, with)) => pattern.replace_all(value, &**with),
-                    None => Cow::Borrowed(value),
-                };
-                hash_values(values.into_iter().map(rewritten).collect())
-            }
-            HashInput::Cookie(cookie) => match cookie_value(&head.block, &cookie.name) {
-                Some(value) if !value.is_empty() => Some(xxhash64(value, 0)),
-                _ => self.new_cookie(cookie, ends),
-            },
-            HashInput::SourceIp => Some(xxhash64(ends.client.ip().to_canonical().to_string().as_bytes(), 0)),
-            HashInput::Query(name) => {
-                let pairs = head.query().split(|byte| *byte == b'&');
-                let mut pairs = pairs.map(|pair| split_at(pair, b'='));
-                let (_, value) = pairs.find(|(key, _)| *key == name.as_bytes())?;
-                Some(xxhash64(value, 0))
-            }
-        }
+        combine(policies, head, ends, |cookie| self.new_cookie(cookie, ends))
     }
 
     /// A value for clients that have none. It is that of their connection, so that requests that race get the same.
@@ -111,6 +77,60 @@ impl<'r> Affinity<'r> {
     pub fn set_cookies(&self, response: &mut HeaderBlock) {
         for cookie in &self.cookies {
             response.append(b"set-cookie", cookie);
+        }
+    }
+}
+
+/// The hash of a request as it came: nobody is given a cookie for it.
+pub fn of_request(policies: &[HashPolicy], head: &RequestHead, ends: Ends) -> Option<u64> {
+    combine(policies, head, ends, |_| None)
+}
+
+/// `new_cookie` makes a value for clients that lack one.
+fn combine(
+    policies: &[HashPolicy],
+    head: &RequestHead,
+    ends: Ends,
+    mut new_cookie: impl FnMut(&Cookie) -> Option<u64>,
+) -> Option<u64> {
+    let mut combined: Option<u64> = None;
+    for policy in policies {
+        if let Some(next) = evaluate(&policy.input, head, ends, &mut new_cookie) {
+            // Turned, so that two policies that say the same do not cancel each other out.
+            combined = Some(combined.map_or(0, |before| before.rotate_left(1)) ^ next);
+        }
+        if policy.terminal && combined.is_some() {
+            break;
+        }
+    }
+    combined
+}
+
+fn evaluate(
+    input: &HashInput,
+    head: &RequestHead,
+    ends: Ends,
+    new_cookie: &mut impl FnMut(&Cookie) -> Option<u64>,
+) -> Option<u64> {
+    match input {
+        HashInput::Header { name, rewrite } => {
+            let values = header_values(head, name);
+            let rewritten = |value| match rewrite {
+                Some((pattern, with)) => pattern.replace_all(value, &**with),
+                None => Cow::Borrowed(value),
+            };
+            hash_values(values.into_iter().map(rewritten).collect())
+        }
+        HashInput::Cookie(cookie) => match cookie_value(&head.block, &cookie.name) {
+            Some(value) if !value.is_empty() => Some(xxhash64(value, 0)),
+            _ => new_cookie(cookie),
+        },
+        HashInput::SourceIp => Some(xxhash64(ends.client.ip().to_canonical().to_string().as_bytes(), 0)),
+        HashInput::Query(name) => {
+            let pairs = head.query().split(|byte| *byte == b'&');
+            let mut pairs = pairs.map(|pair| split_at(pair, b'='));
+            let (_, value) = pairs.find(|(key, _)| *key == name.as_bytes())?;
+            Some(xxhash64(value, 0))
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Route lookup: virtual host by Envoy's domain search order, then the first route whose conditions all
 //! hold. There is no fall-through to another virtual host.
 
+use super::hash_policy::{self, Ends};
 use super::head::{Method, RequestHead};
 use crate::base::ids::ClusterId;
 use crate::base::matcher::HeaderMatch;
 use crate::config::Snapshot;
 use crate::config::route::{
-    ClusterChoice, EntryCluster, Literal, PathMatch, Route, RouteMatch, RouteTable, VirtualHost,
-    WeightedCluster,
+    ChosenBy, ClusterChoice, EntryCluster, Literal, PathMatch, Route, RouteMatch, RouteTable,
+    ShownCertificate, VirtualHost, WeightedCluster,
 };
 
 /// A matched route with its virtual host.
@@ -20,9 +21,14 @@ pub struct Found<'a> {
 }
 
 /// Finds the route of a virtual host for `head`. `random` is the request's one random value: it serves every
-/// runtime fraction and the weighted cluster choice.
-pub fn find<'a>(virtual_host: &'a VirtualHost, head: &RequestHead, random: u64) -> Option<Found<'a>> {
-    let route = virtual_host.routes.iter().find(|route| matches(&route.matches, head, random))?;
+/// runtime fraction and the weighted cluster choice. `shown` is what the client has shown in its handshake.
+pub fn find<'a>(
+    virtual_host: &'a VirtualHost,
+    head: &RequestHead,
+    random: u64,
+    shown: ShownCertificate,
+) -> Option<Found<'a>> {
+    let route = virtual_host.routes.iter().find(|route| matches(&route.matches, head, random, shown))?;
     Some(Found { virtual_host, route })
 }
 
@@ -67,7 +73,7 @@ pub fn without_port(authority: &[u8]) -> &[u8] {
     if in_literal || !digits.iter().all(u8::is_ascii_digit) { authority } else { &authority[..colon] }
 }
 
-fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64) -> bool {
+fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64, shown: ShownCertificate) -> bool {
     const PER_MILLION: u64 = 1_000_000;
     if let Some(share) = conditions.runtime_fraction_ppm
         && random % PER_MILLION >= u64::from(share)
@@ -76,6 +82,7 @@ fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64) -> bool {
     }
     path_matches(conditions, head)
         && (!conditions.grpc || head.is_grpc())
+        && conditions.certificate.is_none_or(|wanted| wanted.holds(shown))
         && conditions.headers.iter().all(|matcher| header_matches(matcher, head))
         && conditions.query.iter().all(|matcher| matcher.matches(head.query()))
         && conditions.cookies.iter().all(|matcher| matcher.matches(head.lines("cookie")))
@@ -134,12 +141,17 @@ pub fn choose_cluster<'a>(
     choice: &'a ClusterChoice,
     snapshot: &Snapshot,
     head: &RequestHead,
+    ends: Ends,
     random: u64,
 ) -> Target<'a> {
     match choice {
         ClusterChoice::One(cluster) => Target { cluster: Some(*cluster), entry: None },
         ClusterChoice::Weighted(weighted) => {
-            let told = weighted.by_header.as_deref().and_then(|name| only_number(name, head));
+            let told = match &weighted.chosen_by {
+                ChosenBy::Random => None,
+                ChosenBy::Header(name) => only_number(name, head),
+                ChosenBy::Hash(policies) => hash_policy::of_request(policies, head, ends),
+            };
             let entry = weighted.choose(told.unwrap_or(random));
             let cluster = entry.and_then(|entry| match &entry.cluster {
                 EntryCluster::Named(cluster) => Some(*cluster),

@@ -42,6 +42,8 @@ pub struct Summary<'r> {
     pub attempts: u32,
     /// Matched route.
     pub found: Option<Found<'r>>,
+    /// The cluster of the route, before the router chose it: filters may answer in its name. Nothing is charged to it.
+    pub routed: Option<Rc<ClusterState>>,
     /// Chosen cluster.
     pub cluster: Option<Rc<ClusterState>>,
     /// Host tried last.
@@ -64,6 +66,8 @@ pub struct Summary<'r> {
     pub client: SocketAddr,
     /// Points in time.
     pub timing: Timing,
+    /// It asks whether the process is well: told apart in logs, and counted nowhere as a response.
+    pub health_check: bool,
     /// Its trace, when the connection manager traces.
     pub span: Option<Span>,
 }
@@ -92,7 +96,9 @@ impl<'r> Summary<'r> {
             bytes_sent: 0,
             attempts: 0,
             found: None,
+            routed: None,
             cluster: None,
+            health_check: false,
             host: None,
             upstream_protocol: None,
             upstream_local_address: None,
@@ -178,7 +184,7 @@ impl<'r> Summary<'r> {
             timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
             upstream_local_address: self.upstream_local_address,
-            cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
+            cluster: self.cluster.as_ref().or(self.routed.as_ref()).map_or("", |it| &it.config().name),
             route_name: self.found.map_or("", |found| &found.route.name),
             virtual_host: self.found.map_or("", |found| &found.virtual_host.name),
             filter_chain: &self.ctx.filter_chain,
@@ -189,6 +195,7 @@ impl<'r> Summary<'r> {
             server_name: &self.ctx.server_name,
             connection_id: self.ctx.id,
             local_reply_body: &self.local_body,
+            health_check: self.health_check,
         }
     }
 
@@ -201,7 +208,7 @@ impl<'r> Summary<'r> {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
         }
         (self.status, self.details, self.response) = (0, "".into(), None);
-        (self.attempts, self.host, self.cluster, self.found) = (0, None, None, None);
+        (self.attempts, self.host, self.cluster, self.routed, self.found) = (0, None, None, None, None);
     }
 
     /// The exchange is over, now: counts the outcome and writes the access log.
@@ -229,7 +236,7 @@ impl<'r> Summary<'r> {
         let shard = &self.ctx.local.stats;
         shard.gauge_add(stats.downstream_rq_active, -1);
         shard.record(stats.downstream_rq_time, millis(took));
-        if self.status > 0 {
+        if self.status > 0 && !self.health_check {
             stats.count_response(shard, self.status);
         }
     }
@@ -244,7 +251,7 @@ impl<'r> Summary<'r> {
 
     /// Counts a response charged to the chosen cluster: from a host, or our own reply on its behalf.
     pub fn count_upstream(&self, status: u16) {
-        let Some(cluster) = &self.cluster else { return };
+        let Some(cluster) = self.cluster.as_ref().filter(|_| !self.health_check) else { return };
         cluster.config().stats.count_response(&self.ctx.local.stats, status, self.internal);
     }
 }

@@ -80,4 +80,6 @@ pub struct Record<'a> {
     pub connection_id: u64,
     /// Body of a local reply.
     pub local_reply_body: &'a [u8],
+    /// A health check, as the filter for them recognised it.
+    pub health_check: bool,
 }

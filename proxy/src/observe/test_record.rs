@@ -116,6 +116,7 @@ impl Exchange {
             server_name: "",
             connection_id: 3,
             local_reply_body: b"",
+            health_check: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! State of the process and its commands: what admin and signals drive.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -15,7 +15,6 @@ use crate::worker::Drains;
 /// Shared by admin, signals and the main task.
 pub struct Lifecycle {
     state: AtomicU8,
-    failing: AtomicBool,
     drains: Drains,
     drain_time: Duration,
     quit: Notify,
@@ -28,7 +27,6 @@ impl Lifecycle {
     pub fn new(drains: Drains, drain_time: Duration, sinks: Arc<Sinks>, runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
             state: AtomicU8::new(ServerState::PreInitializing as u8),
-            failing: AtomicBool::new(false),
             drains,
             drain_time,
             quit: Notify::new(),
@@ -62,7 +60,7 @@ impl Lifecycle {
 
 impl Process for Lifecycle {
     fn state(&self) -> ServerState {
-        if self.failing.load(Ordering::Acquire) {
+        if self.drains.failing.load(Ordering::Acquire) {
             return ServerState::Draining;
         }
         match self.state.load(Ordering::Acquire) {
@@ -89,7 +87,7 @@ impl Process for Lifecycle {
     }
 
     fn fail_health_checks(&self, failing: bool) {
-        self.failing.store(failing, Ordering::Release);
+        self.drains.failing.store(failing, Ordering::Release);
     }
 
     fn quit(&self) {

@@ -230,6 +230,7 @@ impl Story {
             server_name: &conn.server_name,
             connection_id: conn.id,
             local_reply_body: b"",
+            health_check: false,
         };
         for log in &conn.settings.access_logs {
             log.log(&record, &mut conn.local.logs.borrow_mut());

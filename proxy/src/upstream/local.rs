@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use fastrand::Rng;
@@ -40,6 +41,8 @@ pub struct Local {
     pub spans: RefCell<WorkerSpans>,
     /// How loaded the process is, where an overload manager is configured.
     pub overload: Option<Arc<Overload>>,
+    /// Health checks are to be failed.
+    pub failing: Arc<AtomicBool>,
     /// Calls the main runtime, see [`crate::config::publish::Subscriber::attention`].
     pub attention: Arc<Notify>,
     /// Who watches requests.
@@ -63,6 +66,7 @@ impl Local {
             logs: RefCell::new(WorkerLogs::new(rng.u64(..))),
             own_address: own_address(),
             overload: None,
+            failing: Arc::default(),
             spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
             tap,
@@ -74,8 +78,8 @@ impl Local {
     }
 
     /// With an overload manager.
-    pub fn with_overload(self, overload: Option<Arc<Overload>>) -> Self {
-        Self { overload, ..self }
+    pub fn with_process(self, overload: Option<Arc<Overload>>, failing: Arc<AtomicBool>) -> Self {
+        Self { overload, failing, ..self }
     }
 
     /// The world as this worker sees it now; hold it for one request or one connection decision.

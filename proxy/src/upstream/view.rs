@@ -304,6 +304,13 @@ impl ClusterState {
         (epoch, self.balancer.borrow().levels().to_vec())
     }
 
+    /// How many of its hosts are healthy or degraded, and how many it has.
+    pub fn usable(&self, local: &Local) -> (u64, u64) {
+        let (_, levels) = self.levels(local);
+        let usable = levels.iter().map(|level| level.hosts.healthy + level.hosts.degraded).sum();
+        (usable, levels.iter().map(|level| level.all).sum())
+    }
+
     /// The host for an original destination, created at first sight.
     fn original_host(
         &self,

@@ -9,7 +9,7 @@ mod reconcile;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,13 +42,15 @@ struct WorkerProgress {
     accepting: AtomicU64,
 }
 
-/// Drain signals of the whole process.
+/// Signals of the whole process.
 #[derive(Clone, Debug, Default)]
 pub struct Drains {
     /// Every listener.
     pub all: Drain,
     /// Listeners with `traffic_direction: INBOUND`.
     pub inbound: Drain,
+    /// Health checks are to be failed (`/healthcheck/fail`).
+    pub failing: Arc<AtomicBool>,
 }
 
 /// Running workers.
@@ -196,7 +198,7 @@ impl Seat {
             let (attention, tap) = (self.snapshots.attention().clone(), self.snapshots.tap().clone());
             let local = Local::new(self.index, self.shard, Rng::new(), attention, tap);
             let worker = Rc::new(Worker {
-                local: Rc::new(local.with_overload(self.overload)),
+                local: Rc::new(local.with_process(self.overload, self.drains.failing.clone())),
                 drains: self.drains,
                 drain_time: self.drain_time,
                 progress: self.progress,

@@ -179,12 +179,14 @@ impl Driver {
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
         let locality = translate::locality(&node.locality);
         let node_id = node.id.clone();
+        let service = node.cluster.clone();
         let node = node::complete(node);
         let protocol = dynamic.ads.as_ref().map(|ads| Protocol::new(ads.variant, node.clone()));
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
         engine.identify(node);
         engine.trace(tracing);
         engine.locate(locality, local_cluster.as_deref());
+        engine.stands_before(&service);
         engine.strict_tls(strict_tls);
         engine.load_static(resources, now())?;
         engine.start(Instant::now());

@@ -121,6 +121,11 @@ impl Engine {
         self.streams.identify(node);
     }
 
+    /// The service that this proxy stands before: `node.cluster`.
+    pub fn stands_before(&mut self, service: &str) {
+        self.context.service_cluster = service.into();
+    }
+
     /// Whether TLS towards hosts that nobody verifies is an error from now on.
     pub fn strict_tls(&mut self, strict: bool) {
         self.context.strict_tls = strict;

@@ -39,6 +39,7 @@ section_tests!(
     actions,
     balancing,
     clusters,
+    filters,
     header_edits,
     header_matches,
     hosts,
@@ -49,6 +50,7 @@ section_tests!(
     retries,
     rewrites,
     sanitising,
+    templates,
     timeouts,
 );
 

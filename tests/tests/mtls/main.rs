@@ -7,6 +7,7 @@
 mod cells;
 mod files;
 mod forwarded;
+mod route_matches;
 
 use cells::{Cell, table};
 use outrigger_tests::Result;

@@ -4,6 +4,7 @@ pub mod concurrency;
 pub mod cors;
 pub mod fault;
 pub mod headers;
+pub mod health;
 pub mod rate_limit;
 
 use crate::base::ids::FilterId;
@@ -12,6 +13,7 @@ use concurrency::Concurrency;
 use cors::CorsPolicy;
 use fault::{Fault, FaultFilter};
 use headers::{HeaderMutations, MutationFilter};
+use health::HealthFilter;
 use rate_limit::RateLimit;
 
 /// One entry of `http_filters` before the router.
@@ -45,6 +47,8 @@ pub enum FilterKind {
     Concurrency(Box<Concurrency>),
     /// `envoy.filters.http.header_mutation`
     Headers(Box<MutationFilter>),
+    /// `envoy.filters.http.health_check`
+    Health(Box<HealthFilter>),
 }
 
 /// What one level of the route configuration says about one filter.
@@ -115,6 +119,12 @@ impl<'r> Levels<'r> {
         self.entries(filter).filter_map(|entry| entry.config.as_ref())
     }
 
+    /// The settings in force: those of the most specific level that has any, else the filter's own.
+    #[inline]
+    pub fn settings<T>(self, filter: FilterId, own: T, read: impl FnOnce(&'r RouteFilter) -> Option<T>) -> T {
+        self.configs(filter).next().and_then(read).unwrap_or(own)
+    }
+
     /// The older `cors` fields, most specific first.
     pub fn cors(self) -> impl Iterator<Item = &'r CorsPolicy> {
         self.0.into_iter().flatten().filter_map(|level| level.cors.as_deref())
@@ -153,5 +163,11 @@ mod tests {
         let found: Vec<_> = levels.configs(FilterId(7)).collect();
         assert!(matches!(found[..], [RouteFilter::Buffer(Some(2)), RouteFilter::Buffer(None)]));
         assert_eq!(levels.configs(FilterId(8)).count(), 0);
+        let limit = |config: &RouteFilter| match config {
+            RouteFilter::Buffer(limit) => Some(*limit),
+            _ => None,
+        };
+        assert_eq!(levels.settings(FilterId(7), Some(9), limit), Some(2));
+        assert_eq!(levels.settings(FilterId(8), Some(9), limit), Some(9));
     }
 }

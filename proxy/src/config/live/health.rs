@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// Grows whenever the flags of any host of one cluster change. Balancers compare it on every pick.
 #[derive(Debug)]
 pub struct HealthEpoch {
@@ -48,6 +50,8 @@ pub struct Health {
     /// reads it.
     since: AtomicU64,
     epoch: Arc<HealthEpoch>,
+    /// The host asked in an answer to be left out at once. Rung by workers, heard by its health check.
+    leaving: Notify,
 }
 
 impl Health {
@@ -78,9 +82,22 @@ impl Health {
 
     /// No flags; changes advance `epoch`.
     pub fn new(epoch: Arc<HealthEpoch>) -> Self {
-        let health = Self { flags: AtomicU32::new(0), since: AtomicU64::new(0), epoch };
+        let health =
+            Self { flags: AtomicU32::new(0), since: AtomicU64::new(0), epoch, leaving: Notify::new() };
         health.set_healthy_since(Instant::now());
         health
+    }
+
+    /// The host asks in an answer to be left out at once (`x-envoy-immediate-health-check-fail`).
+    pub fn asks_to_leave(&self) {
+        if !self.has(Self::EXCLUDED_VIA_IMMEDIATE_HC_FAIL) {
+            self.leaving.notify_one();
+        }
+    }
+
+    /// Waits until the host asks for that.
+    pub async fn asked_to_leave(&self) {
+        self.leaving.notified().await;
     }
 
     /// Time since the cluster came.

@@ -17,6 +17,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
 };
 
+use super::ClientTrust;
 use super::names::{Pins, SanMatch};
 use super::x509::{CLIENT_AUTH, Certificate, SERVER_AUTH};
 
@@ -128,6 +129,17 @@ impl PeerTrust {
             send_subjects: true,
             rules: [0; 32],
             provider,
+        }
+    }
+
+    /// What is known of clients that came in under these rules.
+    pub fn of_clients(&self) -> ClientTrust {
+        match self.roots.is_some() || !self.names.is_empty() || !self.pins.is_empty() {
+            false => ClientTrust::Unverified,
+            true if self.accept_untrusted => {
+                ClientTrust::Judged(Box::new(Self { accept_untrusted: false, ..self.clone() }))
+            }
+            true => ClientTrust::Verified,
         }
     }
 

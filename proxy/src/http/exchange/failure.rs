@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Exchange;
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
 use crate::http::codec::Downstream;
+use crate::http::head::Version;
 use crate::http::local_reply::LocalReply;
 use crate::http::{relay, response_headers};
 use crate::net::deadline::Deadline;
@@ -68,9 +69,10 @@ impl Exchange<'_> {
         self.summary.flags.insert(reply.flags);
         self.summary.details = reply.details.clone();
         self.summary.status = 0;
-        self.last |= reply.close;
+        // As in Envoy, whatever is a bad request ends an HTTP/1 connection.
+        self.last |= reply.close || (reply.status == 400 && self.head.version != Version::Http2);
         self.summary.count_upstream(reply.status);
-        let unedited = reply.unedited;
+        let (unedited, status) = (reply.unedited, reply.status);
         let (mut response, body) = reply.into_response(self.grpc);
         self.dress_answer(&mut response);
         // As in Envoy, edits of an answer of our own find no status yet.
@@ -80,8 +82,10 @@ impl Exchange<'_> {
             }
             self.apply_response_edits(&mut response, found, None);
         }
-        self.summary.status = response.status;
+        // Filters find what was meant, also where gRPC callers are told 200.
+        self.summary.status = status;
         self.filter_response(&mut response);
+        self.summary.status = response.status;
         self.summary.answer_span(&mut response);
         let now = Instant::now();
         response_headers::finish(&mut response, &self.head, &self.ctx.settings, &self.ctx.local, now);

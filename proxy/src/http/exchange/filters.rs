@@ -13,7 +13,7 @@ use crate::http::filter::{Call, Running, Verdict};
 use crate::http::head::{BodyLength, ResponseHead};
 use crate::http::local_reply::LocalReply;
 use crate::http::replay::ReplayBuffer;
-use crate::http::route::{self, Found, Target};
+use crate::http::route::Found;
 use crate::http::timers::Timers;
 use crate::http::{attempt, edits};
 use crate::net::deadline::Deadline;
@@ -23,6 +23,12 @@ impl<'r> Exchange<'r> {
     /// Lets the filters see the request, route or no route.
     pub(super) fn begin_filters(&mut self) -> Verdict {
         let found = self.summary.found;
+        self.target = match found.map(|found| &found.route.action) {
+            Some(RouteAction::Forward(forward)) => Some(self.choose(forward)),
+            _ => None,
+        };
+        let cluster = self.target.and_then(|target| self.view.cluster(target.cluster?));
+        self.summary.routed = cluster.cloned();
         let levels = found.map_or_else(Levels::default, |found| self.levels(found));
         self.filters = Some(Running::new(&self.ctx.settings.filters, levels));
         self.step_filters()
@@ -30,22 +36,16 @@ impl<'r> Exchange<'r> {
 
     fn levels(&self, found: Found<'r>) -> Levels<'r> {
         Levels([
-            self.destination(found).and_then(|target| target.entry).map(|entry| &entry.filters),
+            self.target.and_then(|target| target.entry).map(|entry| &entry.filters),
             Some(&found.route.filters),
             Some(&found.virtual_host.filters),
             self.ctx.route_table(self.view).map(|table| &table.filters),
         ])
     }
 
-    /// The cluster that the router will choose: it draws no other random number.
-    fn destination(&self, found: Found<'r>) -> Option<Target<'r>> {
-        let RouteAction::Forward(forward) = &found.route.action else { return None };
-        Some(route::choose_cluster(&forward.clusters, &self.view.snapshot, &self.head, self.random))
-    }
-
     fn step_filters(&mut self) -> Verdict {
         let found = self.summary.found;
-        let cluster = found.and_then(|found| self.destination(found)?.cluster);
+        let cluster = self.target.and_then(|target| target.cluster);
         let Some(running) = &mut self.filters else { return Verdict::Pass };
         let mut call =
             Call { ctx: self.ctx, head: &mut self.head, summary: &mut self.summary, found, cluster };

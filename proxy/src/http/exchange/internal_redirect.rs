@@ -101,7 +101,8 @@ impl Exchange<'_> {
     /// The name of the route that `head` finds.
     fn route_of(&self, head: &RequestHead) -> Option<&str> {
         let virtual_host = route::virtual_host_for(self.ctx.route_table(self.view)?, head)?;
-        route::find(virtual_host, head, self.random).map(|found| &*found.route.name)
+        route::find(virtual_host, head, self.random, self.ctx.shown_certificate())
+            .map(|found| &*found.route.name)
     }
 
     fn check(

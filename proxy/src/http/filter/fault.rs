@@ -40,10 +40,10 @@ pub(super) fn request<'r>(
     fault: &'r FaultFilter,
     call: &mut Call<'_, 'r>,
 ) -> Verdict {
-    let settings = match running.levels.configs(filter.id).next() {
-        Some(RouteFilter::Fault(settings)) => settings,
-        _ => &fault.settings,
-    };
+    let settings = running.levels.settings(filter.id, &fault.settings, |config| match config {
+        RouteFilter::Fault(settings) => Some(&**settings),
+        _ => None,
+    });
     if !running.waited {
         if overflows(fault, settings, call) || !applies(settings, call) {
             return Verdict::Pass;

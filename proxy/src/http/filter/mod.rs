@@ -7,6 +7,7 @@ mod concurrency;
 mod cors;
 mod fault;
 mod headers;
+mod health;
 mod rate_limit;
 mod rbac;
 mod throttle;
@@ -20,6 +21,7 @@ use super::replay::ReplayBuffer;
 use super::route::Found;
 use super::summary::Summary;
 use crate::base::ids::ClusterId;
+use crate::config::filter::health::HealthFilter;
 use crate::config::filter::{FilterKind, HttpFilter, Levels};
 use crate::config::route::HeaderAdd;
 
@@ -92,6 +94,7 @@ enum State<'r> {
     Cors(cors::Allowed<'r>),
     Fault { _active: fault::Active<'r> },
     Passed(concurrency::Passed<'r>),
+    HealthCheck(&'r HealthFilter),
 }
 
 impl<'r> Running<'r> {
@@ -140,16 +143,17 @@ impl<'r> Running<'r> {
                 headers::request(mutation, self.levels.configs(filter.id), call);
                 Verdict::Pass
             }
+            FilterKind::Health(health) => health::request(self, health, call),
         }
     }
 
     fn buffer(&self, filter: &HttpFilter, own: u32, call: &Call<'_, '_>) -> Verdict {
         use crate::config::filter::RouteFilter;
         use crate::http::head::BodyLength;
-        let limit = match self.levels.configs(filter.id).next() {
-            Some(RouteFilter::Buffer(limit)) => *limit,
-            _ => Some(own),
-        };
+        let limit = self.levels.settings(filter.id, Some(own), |config| match config {
+            RouteFilter::Buffer(limit) => Some(*limit),
+            _ => None,
+        });
         match limit {
             Some(limit) if !self.waited && call.head.body != BodyLength::None => Verdict::Collect(limit),
             _ => Verdict::Pass,
@@ -165,10 +169,14 @@ impl<'r> Running<'r> {
             {
                 headers::response(mutation, self.levels.configs(filter.id), call, response);
             }
+            if matches!(filter.kind, FilterKind::Health(_)) && self.levels.is_on(filter) {
+                health::response(call, response);
+            }
             for (_, state) in self.states.iter().filter(|(owner, _)| *owner == at) {
                 match state {
                     State::Told(told) => told.write(&mut response.block),
                     State::Cors(allowed) => allowed.write(&mut response.block),
+                    State::HealthCheck(filter) => health::answered(filter, call, response),
                     State::Fault { .. } | State::Passed(_) => {}
                 }
             }

@@ -47,10 +47,10 @@ pub(super) fn request<'r>(
     own: &'r RateLimit,
     call: &mut Call<'_, 'r>,
 ) -> Verdict {
-    let config = match running.levels.configs(filter.id).next() {
-        Some(RouteFilter::RateLimit(config)) => config,
-        _ => own,
-    };
+    let config = running.levels.settings(filter.id, own, |config| match config {
+        RouteFilter::RateLimit(config) => Some(&**config),
+        _ => None,
+    });
     if !call.draw(config.enabled_ppm) {
         return Verdict::Pass;
     }

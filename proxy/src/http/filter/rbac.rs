@@ -52,11 +52,11 @@ pub(super) fn request<'r>(
     own: &'r RbacFilter,
     call: &Call<'_, 'r>,
 ) -> Verdict {
-    let rules = match running.levels.configs(filter.id).next() {
-        Some(RouteFilter::Rbac(Some(rules))) => rules,
-        Some(RouteFilter::Rbac(None)) => return Verdict::Pass,
-        _ => &own.rules,
-    };
+    let rules = running.levels.settings(filter.id, Some(&own.rules), |config| match config {
+        RouteFilter::Rbac(rules) => Some(rules.as_deref()),
+        _ => None,
+    });
+    let Some(rules) = rules else { return Verdict::Pass };
     match rules.check(call, own, &call.ctx.local.stats) {
         Access::Allowed => Verdict::Pass,
         Access::Denied(policy) => {

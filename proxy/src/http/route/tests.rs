@@ -13,6 +13,7 @@ fn route(name: &str, path: PathMatch) -> Route {
             cookies: Vec::new(),
             ignore_parameters: false,
             grpc: false,
+            certificate: None,
             runtime_fraction_ppm: None,
         },
         action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new(), format: None }),
@@ -119,7 +120,8 @@ fn first_matching_route_wins_and_all_conditions_must_hold() {
     let mut table = table(&["*"]);
     table.virtual_hosts[0].routes = vec![special, route("rest", PathMatch::Prefix(literal("/")))];
     let name = |head: &RequestHead| {
-        find(find_virtual_host(&table, head.authority())?, head, 0).map(|found| found.route.name.to_string())
+        find(find_virtual_host(&table, head.authority())?, head, 0, ShownCertificate::None)
+            .map(|found| found.route.name.to_string())
     };
     assert_eq!(
         name(&request("GET", "/?v=1", "h", &[("x-env", "a"), ("x-env", "b")])).as_deref(),
@@ -143,13 +145,14 @@ fn weights_are_exact_over_the_whole_range() {
     let choice = ClusterChoice::Weighted(WeightedClusters {
         entries: vec![entry(0, 0), entry(1, 30), entry(2, 70)],
         total: 100,
-        by_header: None,
+        chosen_by: ChosenBy::Random,
     });
     let snapshot = Snapshot::default();
+    let ends = Ends { client: ([10, 0, 0, 1], 1).into(), destination: ([10, 0, 0, 2], 80).into() };
     let hits = |id| {
         (0..1000)
             .filter(|r| {
-                choose_cluster(&choice, &snapshot, &request("GET", "/", "h", &[]), *r).cluster
+                choose_cluster(&choice, &snapshot, &request("GET", "/", "h", &[]), ends, *r).cluster
                     == Some(ClusterId(id))
             })
             .count()

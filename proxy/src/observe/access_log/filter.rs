@@ -44,7 +44,7 @@ pub enum LogFilter {
         /// Of TCP connections.
         tcp: bool,
     },
-    /// `not_health_check_filter`: holds for everything, as no filter here marks health checks.
+    /// `not_health_check_filter`: all but what the health check filter recognised.
     NotHealthCheck,
 }
 
@@ -85,7 +85,8 @@ impl LogFilter {
     /// Whether `record` is to be logged. The worker's logs lend their random numbers.
     pub(super) fn passes(&self, record: &Record<'_>, logs: &mut WorkerLogs) -> bool {
         match self {
-            LogFilter::All | LogFilter::NotHealthCheck => true,
+            LogFilter::All => true,
+            LogFilter::NotHealthCheck => !record.health_check,
             LogFilter::StatusCode(comparison) => comparison.holds(record.status.into()),
             LogFilter::Duration(comparison) => comparison.holds(duration_ms(record)),
             LogFilter::Flags(wanted) if *wanted == ResponseFlags::NONE => record.flags != *wanted,

@@ -58,6 +58,7 @@ fn host(name: &str, cluster: u32) -> VirtualHost {
             cookies: Vec::new(),
             ignore_parameters: false,
             grpc: false,
+            certificate: None,
             runtime_fraction_ppm: None,
         },
         action: RouteAction::Forward(Box::new(Forward {

@@ -110,6 +110,7 @@ fn routes() -> RouteTable {
             cookies: Vec::new(),
             ignore_parameters: false,
             grpc: false,
+            certificate: None,
             runtime_fraction_ppm: None,
         },
         action: RouteAction::Forward(Box::new(Forward {

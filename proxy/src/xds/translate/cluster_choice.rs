@@ -17,14 +17,18 @@ use super::path::{Path, Rejection};
 use super::route::{Inherited, require_cluster};
 use super::scope::Scope;
 use super::{filter, matchers, metadata};
+use crate::config::balance::HashPolicy;
 use crate::config::filter::Overrides;
-use crate::config::route::{ClusterChoice, EntryCluster, HeaderEdits, WeightedCluster, WeightedClusters};
+use crate::config::route::{
+    ChosenBy, ClusterChoice, EntryCluster, HeaderEdits, WeightedCluster, WeightedClusters,
+};
 use crate::config::subset::Criteria;
 
 /// The choice of a route; `path` is the route action.
 pub(super) fn for_route(
     specifier: &Option<ClusterSpecifier>,
     metadata_match: &Option<Metadata>,
+    hash_policy: &Option<Arc<[HashPolicy]>>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -44,7 +48,9 @@ pub(super) fn for_route(
         }
         ClusterSpecifier::WeightedClusters(message) => {
             let path = path.field("weighted_clusters");
-            weighted(message, metadata_match, inherited, &path, scope).map(ClusterChoice::Weighted)
+            let weighted = weighted(message, metadata_match, inherited, &path, scope)?;
+            let chosen_by = chosen_by(&message.random_value_specifier, hash_policy, &path)?;
+            Ok(ClusterChoice::Weighted(WeightedClusters { chosen_by, ..weighted }))
         }
         ClusterSpecifier::ClusterSpecifierPlugin(_) => {
             Err(path.field("cluster_specifier_plugin").unsupported())
@@ -66,22 +72,29 @@ fn weighted(
     let WeightedMessage {
         clusters,
         total_weight: _,
-        runtime_key_prefix: _, // There is no runtime, so the weights below hold.
-        random_value_specifier,
+        runtime_key_prefix: _,     // There is no runtime, so the weights below hold.
+        random_value_specifier: _, // The caller reads it.
     } = message;
-    let by_header = match random_value_specifier {
-        None | Some(RandomValueSpecifier::UseHashPolicy(wkt::BoolValue { value: false })) => None,
-        Some(RandomValueSpecifier::HeaderName(name)) => {
-            Some(matchers::header_name(name, &path.field("header_name"))?)
-        }
-        Some(RandomValueSpecifier::UseHashPolicy(_)) => {
-            return Err(path.field("use_hash_policy").unsupported());
-        }
-    };
     let list_path = path.field("clusters");
     let entry = |(i, message)| weighted_entry(message, metadata_match, inherited, &list_path.index(i), scope);
-    let weighted = summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)?;
-    Ok(WeightedClusters { by_header, ..weighted })
+    summed(clusters.iter().enumerate().map(entry).collect::<Result<_, _>>()?, &list_path)
+}
+
+/// What decides on the entry. Hash policies of a route that has none leave it to chance.
+fn chosen_by(
+    specifier: &Option<RandomValueSpecifier>,
+    hash_policy: &Option<Arc<[HashPolicy]>>,
+    path: &Path<'_>,
+) -> Result<ChosenBy, Rejection> {
+    Ok(match specifier {
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            ChosenBy::Header(matchers::header_name(name, &path.field("header_name"))?)
+        }
+        Some(RandomValueSpecifier::UseHashPolicy(wkt::BoolValue { value: true })) => {
+            hash_policy.clone().map_or(ChosenBy::Random, ChosenBy::Hash)
+        }
+        None | Some(RandomValueSpecifier::UseHashPolicy(_)) => ChosenBy::Random,
+    })
 }
 
 fn weighted_entry(
@@ -185,6 +198,6 @@ fn summed(entries: Vec<WeightedCluster>, path: &Path<'_>) -> Result<WeightedClus
     match total {
         None => Err(path.reject("the sum of the weights is above 4294967295")),
         Some(0) => Err(path.reject("the sum of the weights must be at least 1")),
-        Some(total) => Ok(WeightedClusters { entries, total, by_header: None }),
+        Some(total) => Ok(WeightedClusters { entries, total, chosen_by: ChosenBy::Random }),
     }
 }

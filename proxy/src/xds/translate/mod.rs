@@ -43,6 +43,7 @@ mod secret_source;
 mod tcp_proxy;
 mod tls;
 mod tracing;
+mod uri_template;
 mod warnings;
 
 use std::collections::HashMap;
@@ -93,6 +94,8 @@ pub struct TranslateContext {
     pub secrets: HashMap<String, Arc<Secret>>,
     /// Certificate files that were read, as they were then.
     pub files: Files,
+    /// `node.cluster` of the bootstrap: the name of the service that this process stands before.
+    pub service_cluster: Box<str>,
     /// Whether TLS towards hosts that nobody verifies is an error (`OUTRIGGER_STRICT_TLS`).
     pub strict_tls: bool,
     /// Collected warnings; take and log them after each batch.
@@ -114,6 +117,7 @@ impl TranslateContext {
             tracing: TracingContext::default(),
             secrets: HashMap::new(),
             files: Files::new(),
+            service_cluster: "".into(),
             strict_tls: false,
             warnings: Warnings::default(),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),

@@ -282,13 +282,15 @@ fn route(
     let own_limit =
         retry::replay_limit(request_body_buffer_limit, per_request_buffer_limit_bytes, path, scope);
     let inherited = Inherited { replay_limit: own_limit.or(inherited.replay_limit), ..*inherited };
-    let matches = route_match::compile(r#match, inherited.ignore_parameters, &path.field("match"))?;
+    let match_path = path.field("match");
+    let matches = route_match::compile(r#match, inherited.ignore_parameters, &match_path)?;
+    let template = route_match::template(r#match, &match_path)?;
     let action =
         action.as_ref().ok_or_else(|| path.reject("needs one of route, redirect, direct_response"))?;
     Ok(Route {
         name: name.as_str().into(),
         matches,
-        action: route_action::compile(action, &inherited, path, scope)?,
+        action: route_action::compile(action, template.as_ref(), &inherited, path, scope)?,
         headers: headers::edits(lists, path)?,
         filters,
     })

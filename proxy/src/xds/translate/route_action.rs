@@ -16,6 +16,7 @@ use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::route::Inherited;
 use super::scope::Scope;
+use super::uri_template::{self, UriTemplate};
 use super::{
     access_log, cluster_choice, data_source, hash_policy, internal_redirect, metadata, mirror, retry, rewrite,
 };
@@ -26,15 +27,16 @@ use crate::observe::access_log::LogFormat;
 /// Envoy's default `RouteAction.timeout`.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Compiles an action; `path` is the route that holds it.
+/// Compiles an action; `path` is the route that holds it, `template` what its condition compares paths with.
 pub(super) fn compile(
     action: &Action,
+    template: Option<&UriTemplate>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<RouteAction, Rejection> {
     match action {
-        Action::Route(message) => forward(message, inherited, &path.field("route"), scope)
+        Action::Route(message) => forward(message, template, inherited, &path.field("route"), scope)
             .map(|f| RouteAction::Forward(Box::new(f))),
         Action::Redirect(message) => {
             rewrite::redirect(message, &path.field("redirect")).map(|r| RouteAction::Redirect(Box::new(r)))
@@ -50,6 +52,7 @@ pub(super) fn compile(
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
 fn forward(
     message: &ActionMessage,
+    template: Option<&UriTemplate>,
     inherited: &Inherited<'_>,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
@@ -85,8 +88,7 @@ fn forward(
         cluster_specifier,
         host_rewrite_specifier,
     } = message;
-    refuse!(path; path_rewrite_policy, flush_timeout, retry_policy_typed_config,
-        internal_redirect_action);
+    refuse!(path; flush_timeout, retry_policy_typed_config, internal_redirect_action);
     warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
     let retry_path = path.field("retry_policy");
@@ -95,11 +97,29 @@ fn forward(
         (None, Some((policy, path))) => Some(retry::compile(policy, path, scope)?),
         (None, None) => None,
     };
+    let hash_policy = hash_policy::compile(hash_policy, &path.field("hash_policy"))?;
+    let by_template = uri_template::rewrite(path_rewrite_policy, template, path)?;
+    let path_rewrite =
+        match (rewrite::of_path(prefix_rewrite, regex_rewrite, path_rewrite, path)?, by_template) {
+            (Some(_), Some(_)) => {
+                return Err(path
+                    .field("path_rewrite_policy")
+                    .reject("cannot be combined with another rewrite"));
+            }
+            (one, other) => one.or(other),
+        };
     let (upgrades, connect_terminate) = upgrades(upgrade_configs, &path.field("upgrade_configs"))?;
     Ok(Forward {
-        clusters: cluster_choice::for_route(cluster_specifier, metadata_match, inherited, path, scope)?,
+        clusters: cluster_choice::for_route(
+            cluster_specifier,
+            metadata_match,
+            &hash_policy,
+            inherited,
+            path,
+            scope,
+        )?,
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code, path)?,
-        path_rewrite: rewrite::of_path(prefix_rewrite, regex_rewrite, path_rewrite, path)?,
+        path_rewrite,
         host_rewrite: rewrite::of_host(host_rewrite_specifier, path)?,
         append_x_forwarded_host: *append_x_forwarded_host,
         timeout: fields::duration(timeout, &path.field("timeout"))?.unwrap_or(TIMEOUT),
@@ -123,7 +143,7 @@ fn forward(
             .or_else(|| inherited.mirrors.cloned()),
         upgrades,
         connect_terminate,
-        hash_policy: hash_policy::compile(hash_policy, &path.field("hash_policy"))?,
+        hash_policy,
         metadata_match: metadata::of_balancing(metadata_match),
     })
 }

@@ -2,13 +2,15 @@
 
 use outrigger_xds_protos::v3::core::RuntimeFractionalPercent;
 use outrigger_xds_protos::v3::route::RouteMatch as MatchMessage;
-use outrigger_xds_protos::v3::route::route_match::PathSpecifier;
+use outrigger_xds_protos::v3::route::route_match::{PathSpecifier, TlsContextMatchOptions};
+use outrigger_xds_protos::v3::wkt;
 
 use super::fields;
 use super::fields::refuse;
 use super::matchers;
 use super::path::{Path, Rejection};
-use crate::config::route::{Literal, PathMatch, RouteMatch};
+use super::uri_template::UriTemplate;
+use crate::config::route::{CertificateMatch, Literal, PathMatch, RouteMatch};
 
 /// Compiles the conditions of one route.
 pub(super) fn compile(
@@ -28,7 +30,7 @@ pub(super) fn compile(
         filter_state,
         path_specifier,
     } = fields::message(message, path)?;
-    refuse!(path; tls_context, dynamic_metadata, filter_state);
+    refuse!(path; dynamic_metadata, filter_state);
     let ignore_case = !fields::flag(case_sensitive, true);
     let headers_path = path.field("headers");
     let query_path = path.field("query_parameters");
@@ -43,8 +45,28 @@ pub(super) fn compile(
         headers: headers.iter().enumerate().map(header).collect::<Result<_, _>>()?,
         query: query_parameters.iter().enumerate().map(query).collect::<Result<_, _>>()?,
         grpc: grpc.is_some(),
+        certificate: tls_context.as_ref().map(certificate),
         runtime_fraction_ppm: fraction(runtime_fraction, &path.field("runtime_fraction"))?,
     })
+}
+
+fn certificate(message: &TlsContextMatchOptions) -> CertificateMatch {
+    let TlsContextMatchOptions { presented, validated } = message;
+    let flag = |value: &Option<wkt::BoolValue>| value.as_ref().map(|flag| flag.value);
+    CertificateMatch { presented: flag(presented), validated: flag(validated) }
+}
+
+/// The path template of a route's condition, when that is what it is.
+pub(super) fn template(
+    message: &Option<MatchMessage>,
+    path: &Path<'_>,
+) -> Result<Option<UriTemplate>, Rejection> {
+    match message.as_ref().and_then(|message| message.path_specifier.as_ref()) {
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            UriTemplate::read(policy, &path.field("path_match_policy")).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn path_match(
@@ -54,7 +76,7 @@ fn path_match(
 ) -> Result<PathMatch, Rejection> {
     let Some(specifier) = specifier else {
         return Err(
-            path.reject("needs one of prefix, path, safe_regex, path_separated_prefix, connect_matcher")
+            path.reject("needs one of prefix, path, safe_regex, path_separated_prefix, connect_matcher, path_match_policy")
         );
     };
     Ok(match specifier {
@@ -69,7 +91,9 @@ fn path_match(
             PathMatch::Regex(matchers::regex(matcher, &path.field("safe_regex"))?)
         }
         PathSpecifier::ConnectMatcher(_) => PathMatch::Connect,
-        PathSpecifier::PathMatchPolicy(_) => return Err(path.field("path_match_policy").unsupported()),
+        PathSpecifier::PathMatchPolicy(policy) => {
+            PathMatch::Regex(UriTemplate::read(policy, &path.field("path_match_policy"))?.pattern)
+        }
     })
 }
 

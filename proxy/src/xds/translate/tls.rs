@@ -35,7 +35,7 @@ use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
 use crate::config::secret::trust::PeerTrust;
 use crate::config::secret::verify::{ClientVerifier, NotReady, ServerVerifier};
-use crate::config::secret::{ClientTls, ServerTls, Shown, ShownCertificate};
+use crate::config::secret::{ClientTls, ClientTrust, ServerTls, Shown, ShownCertificate};
 use crate::stats::scope::TlsStats;
 
 pub(super) use self::tickets::read as ticket_keys;
@@ -53,11 +53,11 @@ pub(super) fn downstream(
     let path = path.field("transport_socket");
     let path = path.field("typed_config");
     let Some(context) = unpack::<DownstreamTlsContext>(socket, &path)? else { return Ok(None) };
-    let (config, shown) = server(&context, &path, scope)?;
+    let (config, shown, clients) = server(&context, &path, scope)?;
     let config = Arc::new(config);
     let stats = TlsStats::for_listener(&scope.context.stats, &scope.listener_stats);
     let own_uris = shown.own.first().map(ShownCertificate::uris).unwrap_or_default();
-    Ok(Some(Arc::new(ServerTls { config, shown, own_uris, stats })))
+    Ok(Some(Arc::new(ServerTls { config, shown, clients, own_uris, stats })))
 }
 
 /// The TLS settings of a cluster that counts as `stat_name`; `path` is the cluster. `None` is plaintext.
@@ -253,7 +253,7 @@ fn server(
     message: &DownstreamTlsContext,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<(ServerConfig, Shown), Rejection> {
+) -> Result<(ServerConfig, Shown, ClientTrust), Rejection> {
     let DownstreamTlsContext {
         common_tls_context,
         require_client_certificate,
@@ -283,6 +283,10 @@ fn server(
     // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well.
     let names_matched = matches!(&common.trust, Trust::Verified(trust, _) if !trust.names.is_empty());
     let mandatory = fields::flag(require_client_certificate, false) || names_matched;
+    let clients = match &common.trust {
+        Trust::Verified(trust, _) => trust.of_clients(),
+        Trust::Absent | Trust::NotArrived => ClientTrust::Unverified,
+    };
     let rules = tickets::rules(&common.trust, mandatory);
     let ready = common.certificates.filter(|_| !matches!(common.trust, Trust::NotArrived));
     let builder = common.params.server().map_err(|error| path.reject(error))?;
@@ -296,7 +300,7 @@ fn server(
     config.alpn_protocols = common.alpn;
     config.ignore_client_order = !prefer_client_ciphers;
     tickets::apply(&mut config, resume, message, rules, path)?;
-    Ok((config, common.shown))
+    Ok((config, common.shown, clients))
 }
 
 /// What clients must show; `None` asks for no certificate.

@@ -7,7 +7,7 @@ use crate::case::{Group, get, grpc};
 use crate::world::World;
 
 pub fn groups(_: &World) -> Vec<Group> {
-    vec![by_header(), weighted(), missing(), upgrades()]
+    vec![by_header(), weighted(), hashed(), missing(), upgrades()]
 }
 
 fn route(action: Value) -> Vec<Value> {
@@ -77,6 +77,41 @@ fn weighted() -> Group {
     }
     let edited = get("/").host("edited").with("x-gone", "1").with("x-stays", "1");
     group.case("edited", edited.with("x-echo-header", "x-upstream=1"))
+}
+
+/// The hash of the request chooses the entry.
+fn hashed() -> Group {
+    let entry = |name: &str, weight: u32| json!({"name": name, "weight": weight});
+    let of = |name: &str, policies: Value| {
+        let entries = vec![entry("a", 3), entry("b", 5), entry("c", 4)];
+        let weighted = json!({"use_hash_policy": true, "clusters": entries});
+        host(name, route(json!({"weighted_clusters": weighted, "hash_policy": policies})))
+    };
+    let header = json!({"header": {"header_name": "x-user"}});
+    let mut last = header.clone();
+    last["terminal"] = json!(true);
+    let hosts = vec![
+        of("header", json!([header])),
+        of("query", json!([{"query_parameter": {"name": "user"}}])),
+        of("cookie", json!([{"cookie": {"name": "user"}}])),
+        of(
+            "made",
+            json!([{"cookie": {"name": "user", "ttl": "60s"}}, {"query_parameter": {"name": "user"}}]),
+        ),
+        of("two", json!([last, {"query_parameter": {"name": "user"}}])),
+        of("source", json!([{"connection_properties": {"source_ip": true}}])),
+    ];
+    let mut group = Group::new("hashed", table(hosts));
+    for number in 0..12 {
+        let user = format!("user-{number}");
+        group.add(format!("header {number}"), get("/").host("header").with("X-User", &user));
+        group.add(format!("query {number}"), get(&format!("/?user={user}")).host("query"));
+        group
+            .add(format!("cookie {number}"), get("/").host("cookie").with("Cookie", &format!("user={user}")));
+        group.add(format!("made {number}"), get(&format!("/?user={user}")).host("made"));
+        group.add(format!("two {number}"), get("/?user=other").host("two").with("X-User", &user));
+    }
+    group.case("source", get("/").host("source"))
 }
 
 fn missing() -> Group {

@@ -3,6 +3,7 @@
 mod actions;
 mod balancing;
 mod clusters;
+mod filters;
 mod header_edits;
 mod header_matches;
 mod hosts;
@@ -13,6 +14,7 @@ mod replies;
 mod retries;
 mod rewrites;
 mod sanitising;
+mod templates;
 mod timeouts;
 
 use serde_json::{Value, json};
@@ -28,6 +30,7 @@ pub const SECTIONS: &[(&str, Groups)] = &[
     ("actions", actions::groups),
     ("balancing", balancing::groups),
     ("clusters", clusters::groups),
+    ("filters", filters::groups),
     ("header_edits", header_edits::groups),
     ("header_matches", header_matches::groups),
     ("hosts", hosts::groups),
@@ -38,6 +41,7 @@ pub const SECTIONS: &[(&str, Groups)] = &[
     ("retries", retries::groups),
     ("rewrites", rewrites::groups),
     ("sanitising", sanitising::groups),
+    ("templates", templates::groups),
     ("timeouts", timeouts::groups),
 ];
 

@@ -61,9 +61,10 @@ pub(super) fn request_head(
     Ok(sending)
 }
 
-/// Methods with which a server may insist on a length: RFC 9110 section 8.6.
+/// Whether a request without content says so: with every method that foresees content (RFC 9110, sections 8.6 and 9.3).
 fn wants_length(head: &RequestHead) -> bool {
-    head.upgrade.is_none() && matches!(head.method_text(), b"POST" | b"PUT" | b"PATCH")
+    const WITHOUT_CONTENT: [&[u8]; 5] = [b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"];
+    head.upgrade.is_none() && !WITHOUT_CONTENT.contains(&head.method_text())
 }
 
 /// Writes a final response head: how its body is to be sent.

@@ -5,6 +5,7 @@ mod concurrency;
 mod cors;
 mod fault;
 mod headers;
+mod health;
 mod rate_limit;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use outrigger_xds_protos::v3::core::RuntimeFractionalPercent;
 use outrigger_xds_protos::v3::cors::{Cors, CorsPolicy};
 use outrigger_xds_protos::v3::fault::HttpFault;
 use outrigger_xds_protos::v3::header_mutation::{HeaderMutation, HeaderMutationPerRoute};
+use outrigger_xds_protos::v3::health_check::HealthCheck;
 use outrigger_xds_protos::v3::http_rbac::{Rbac, RbacPerRoute};
 use outrigger_xds_protos::v3::local_ratelimit::LocalRateLimit;
 use outrigger_xds_protos::v3::route::FilterConfig;
@@ -63,6 +65,9 @@ pub(super) fn compile(
         }
         Buffer::NAME => FilterKind::Buffer { max_request_bytes: buffer_limit(&unpack(config, path)?, path)? },
         HeaderMutation::NAME => FilterKind::Headers(Box::new(headers::filter(&unpack(config, path)?, path)?)),
+        HealthCheck::NAME => {
+            FilterKind::Health(Box::new(health::filter(&unpack(config, path)?, path, scope)?))
+        }
         Rbac::NAME => {
             FilterKind::Rbac(Box::new(rbac::http(&unpack(config, path)?, stat_prefix, path, scope)?))
         }

@@ -1,36 +1,17 @@
 //! Subsets, in both forms. Source: `Cluster.LbSubsetConfig`,
 //! `envoy.extensions.load_balancing_policies.subset.v3.Subset`.
 
-use outrigger_xds_protos::pb::google::protobuf::Struct;
 use outrigger_xds_protos::v3::cluster::cluster::LbSubsetConfig;
 use outrigger_xds_protos::v3::cluster::cluster::lb_subset_config::LbSubsetSelector;
 use outrigger_xds_protos::v3::lb::subset::v3::Subset;
-use outrigger_xds_protos::v3::lb::subset::v3::subset::LbSubsetSelector as SelectorExtension;
+use outrigger_xds_protos::v3::lb::subset::v3::subset::LbSubsetSelector as SelectorMessage;
 
 use crate::config::subset::{Fallback, Metadata, Selector, SelectorFallback, Subsets};
 use crate::xds::translate::fields::{self, refuse};
 use crate::xds::translate::metadata;
 use crate::xds::translate::path::{Path, Rejection};
 
-/// The fields that both forms have. Their enums have the same numbers.
-struct Fields<'m> {
-    fallback_policy: i32,
-    default_subset: &'m Option<Struct>,
-    selectors: Vec<SelectorFields<'m>>,
-    locality_weight_aware: bool,
-    scale_locality_weight: bool,
-    panic_mode_any: bool,
-    list_as_any: bool,
-}
-
-struct SelectorFields<'m> {
-    keys: &'m [String],
-    fallback_policy: i32,
-    fallback_keys: &'m [String],
-    single_host: bool,
-}
-
-/// `lb_subset_config`; `None` without selectors, which switches subsets off.
+/// `lb_subset_config`, read as the extension that says the same; `None` without selectors, which switches subsets off.
 pub(super) fn legacy(message: &LbSubsetConfig, path: &Path<'_>) -> Result<Option<Subsets>, Rejection> {
     let LbSubsetConfig {
         fallback_policy,
@@ -43,26 +24,23 @@ pub(super) fn legacy(message: &LbSubsetConfig, path: &Path<'_>) -> Result<Option
         metadata_fallback_policy,
     } = message;
     refuse!(path; metadata_fallback_policy);
-    let selectors = subset_selectors.iter().map(|selector| {
+    let selector = |selector: &LbSubsetSelector| {
         let LbSubsetSelector { keys, single_host_per_subset, fallback_policy, fallback_keys_subset } =
-            selector;
-        SelectorFields {
-            keys,
-            fallback_policy: *fallback_policy,
-            fallback_keys: fallback_keys_subset,
-            single_host: *single_host_per_subset,
-        }
-    });
-    let fields = Fields {
+            selector.clone();
+        SelectorMessage { keys, single_host_per_subset, fallback_policy, fallback_keys_subset }
+    };
+    let same = Subset {
+        // The enums of both have the same numbers.
         fallback_policy: *fallback_policy,
-        default_subset,
-        selectors: selectors.collect(),
+        default_subset: default_subset.clone(),
+        subset_selectors: subset_selectors.iter().map(selector).collect(),
         locality_weight_aware: *locality_weight_aware,
         scale_locality_weight: *scale_locality_weight,
         panic_mode_any: *panic_mode_any,
         list_as_any: *list_as_any,
+        ..Subset::default()
     };
-    compile(&fields, path)
+    extension(&same, path)
 }
 
 /// The extension, but for the policy inside of it.
@@ -80,42 +58,19 @@ pub(super) fn extension(message: &Subset, path: &Path<'_>) -> Result<Option<Subs
         subset_lb_policy: _, // The caller compiles it.
     } = message;
     refuse!(path; allow_redundant_keys, metadata_fallback_policy);
-    let selectors = subset_selectors.iter().map(|selector| {
-        let SelectorExtension { keys, single_host_per_subset, fallback_policy, fallback_keys_subset } =
-            selector;
-        SelectorFields {
-            keys,
-            fallback_policy: *fallback_policy,
-            fallback_keys: fallback_keys_subset,
-            single_host: *single_host_per_subset,
-        }
-    });
-    let fields = Fields {
-        fallback_policy: *fallback_policy,
-        default_subset,
-        selectors: selectors.collect(),
-        locality_weight_aware: *locality_weight_aware,
-        scale_locality_weight: *scale_locality_weight,
-        panic_mode_any: *panic_mode_any,
-        list_as_any: *list_as_any,
-    };
-    compile(&fields, path)
-}
-
-fn compile(fields: &Fields<'_>, path: &Path<'_>) -> Result<Option<Subsets>, Rejection> {
-    if fields.selectors.is_empty() {
+    if subset_selectors.is_empty() {
         return Ok(None);
     }
     let list_path = path.field("subset_selectors");
-    let compile = |(i, selector)| compile_selector(selector, &list_path.index(i));
+    let compile = |(i, message)| selector(message, &list_path.index(i));
     Ok(Some(Subsets {
-        selectors: fields.selectors.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
-        fallback: fallback(fields.fallback_policy, &path.field("fallback_policy"))?,
-        default: fields.default_subset.as_ref().map_or_else(Metadata::default, metadata::of_struct),
-        panic_mode_any: fields.panic_mode_any,
-        list_as_any: fields.list_as_any,
-        scale_locality_weight: fields.scale_locality_weight,
-        locality_weight_aware: fields.locality_weight_aware,
+        selectors: subset_selectors.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
+        fallback: fallback(*fallback_policy, &path.field("fallback_policy"))?,
+        default: default_subset.as_ref().map_or_else(Metadata::default, metadata::of_struct),
+        panic_mode_any: *panic_mode_any,
+        list_as_any: *list_as_any,
+        scale_locality_weight: *scale_locality_weight,
+        locality_weight_aware: *locality_weight_aware,
     }))
 }
 
@@ -128,21 +83,22 @@ fn fallback(number: i32, path: &Path<'_>) -> Result<Fallback, Rejection> {
     }
 }
 
-fn compile_selector(fields: &SelectorFields<'_>, path: &Path<'_>) -> Result<Selector, Rejection> {
-    let keys = sorted(fields.keys);
+fn selector(message: &SelectorMessage, path: &Path<'_>) -> Result<Selector, Rejection> {
+    let SelectorMessage { keys, single_host_per_subset, fallback_policy, fallback_keys_subset } = message;
+    let keys = sorted(keys);
     if keys.is_empty() {
         return Err(path.field("keys").missing());
     }
-    if fields.single_host && keys.len() > 1 {
+    if *single_host_per_subset && keys.len() > 1 {
         return Err(path.field("single_host_per_subset").reject("needs a selector of one key"));
     }
     let policy_path = path.field("fallback_policy");
-    let fallback = match fields.fallback_policy {
+    let fallback = match *fallback_policy {
         0 => None,
-        4 => Some(SelectorFallback::Keys(fewer(fields.fallback_keys, &keys, path)?)),
+        4 => Some(SelectorFallback::Keys(fewer(fallback_keys_subset, &keys, path)?)),
         number => Some(SelectorFallback::Common(fallback(number - 1, &policy_path)?)),
     };
-    Ok(Selector { keys, fallback, single_host: fields.single_host })
+    Ok(Selector { keys, fallback, single_host: *single_host_per_subset })
 }
 
 /// The keys of a KEYS_SUBSET fallback: some of the selector's, not all.

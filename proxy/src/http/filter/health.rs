@@ -1,0 +1,85 @@
+//! `envoy.filters.http.health_check`: answers the checks of load balancers, or remembers what the upstream answered.
+
+use std::sync::atomic::Ordering;
+
+use super::{Call, Running, State, Verdict};
+use crate::base::error::ResponseFlags;
+use crate::base::ids::ClusterId;
+use crate::config::filter::health::{HealthFilter, HealthMode};
+use crate::http::head::ResponseHead;
+use crate::http::local_reply::LocalReply;
+use crate::http::route::header_matches;
+
+const DEGRADED: &[u8] = b"x-envoy-degraded";
+const IMMEDIATE_FAIL: &[u8] = b"x-envoy-immediate-health-check-fail";
+const CHECKED_CLUSTER: &[u8] = b"x-envoy-upstream-healthchecked-cluster";
+
+/// Unlike Envoy this does not wait for a check's body: there should be none, and what there is decides nothing.
+pub(super) fn request<'r>(
+    running: &mut Running<'r>,
+    filter: &'r HealthFilter,
+    call: &mut Call<'_, 'r>,
+) -> Verdict {
+    if !filter.headers.iter().all(|matcher| header_matches(matcher, call.head)) {
+        return Verdict::Pass;
+    }
+    call.summary.health_check = true;
+    running.keep(State::HealthCheck(filter));
+    let answer = match &filter.mode {
+        _ if is_failing(call) => Some(reply(503, "health_check_failed")),
+        HealthMode::PassThrough(None) => None,
+        HealthMode::PassThrough(Some(cached)) => cached.fresh(call.now()).map(|(status, degraded)| {
+            let mut reply = reply(status, "health_check_cached");
+            if degraded {
+                reply.headers.push((DEGRADED, Vec::new()));
+            }
+            reply
+        }),
+        HealthMode::Answer(clusters) => Some(of_clusters(clusters, call)),
+    };
+    answer.map_or(Verdict::Pass, |reply| Verdict::Answer(Box::new(reply)))
+}
+
+fn is_failing(call: &Call<'_, '_>) -> bool {
+    call.ctx.local.failing.load(Ordering::Relaxed)
+}
+
+fn reply(status: u16, details: &'static str) -> LocalReply {
+    let well = (200..300).contains(&status);
+    let flags = if well { ResponseFlags::NONE } else { ResponseFlags::FAILED_LOCAL_HEALTH_CHECK };
+    LocalReply::new(status, flags, details, "")
+}
+
+/// The first cluster with too few usable hosts decides.
+fn of_clusters(clusters: &[(ClusterId, f64)], call: &Call<'_, '_>) -> LocalReply {
+    let view = call.ctx.local.view();
+    for (cluster, least) in clusters {
+        let Some(cluster) = view.cluster(*cluster) else {
+            return reply(503, "health_check_failed_no_cluster_found");
+        };
+        let (usable, all) = cluster.usable(&call.ctx.local);
+        if all == 0 && *least > 0.0 {
+            return reply(503, "health_check_failed_cluster_empty");
+        }
+        if (usable as f64) < all as f64 * least / 100.0 {
+            return reply(503, "health_check_failed_cluster_unhealthy");
+        }
+    }
+    reply(200, if clusters.is_empty() { "health_check_ok" } else { "health_check_ok_cluster_healthy" })
+}
+
+/// A response that is no answer to a check: while checks are failed it takes this host out of use at once.
+pub(super) fn response(call: &Call<'_, '_>, response: &mut ResponseHead) {
+    if !call.summary.health_check && is_failing(call) {
+        response.block.set(IMMEDIATE_FAIL, b"true");
+    }
+}
+
+/// The answer to a check.
+pub(super) fn answered(filter: &HealthFilter, call: &Call<'_, '_>, response: &mut ResponseHead) {
+    if let HealthMode::PassThrough(Some(cached)) = &filter.mode {
+        let degraded = response.block.get_by_name(DEGRADED).is_some();
+        cached.keep(response.status, degraded, call.now());
+    }
+    response.block.set(CHECKED_CLUSTER, filter.service.as_bytes());
+}

@@ -1,0 +1,76 @@
+//! What the outcome of an attempt says of its host: to balancers, outlier detection, health checks and statistics.
+
+use std::time::Instant;
+
+use super::Tries;
+use crate::base::error::ProxyError;
+use crate::http::attempt::Attempt;
+use crate::http::exchange::Exchange;
+use crate::http::grpc;
+use crate::http::head::ResponseHead;
+use crate::http::header_id::HeaderId;
+use crate::upstream::lb::peak_ewma;
+use crate::upstream::outlier::{self, LocalFailure};
+use crate::upstream::pool::HostPool;
+use crate::upstream::view::ClusterState;
+
+/// A host that answers with this wants no more traffic.
+const IMMEDIATE_FAIL: &[u8] = b"x-envoy-immediate-health-check-fail";
+
+impl Exchange<'_> {
+    pub(super) fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
+        outlier::connected(tries.cluster.config(), &pool.host);
+        self.summary.upstream_protocol = attempt.lease.version();
+        self.summary.upstream_local_address = attempt.lease.local_address;
+    }
+
+    pub(super) fn attempt_answered(
+        &mut self,
+        tries: &mut Tries<'_, '_>,
+        pool: &HostPool,
+        response: &ResponseHead,
+    ) {
+        let now = Instant::now();
+        self.summary.end_attempt(&pool.host, Ok(response.status));
+        self.report_response(tries.cluster, pool, response);
+        if let Some(sent) = tries.timers.sent_at() {
+            peak_ewma::observe(tries.cluster.config(), &pool.host, now.duration_since(sent), now);
+        }
+        self.summary.timing.upstream_first_byte = Some(now);
+        tries.timers.touch(now);
+    }
+
+    /// What the host is judged by: the gRPC status where there is one, else the HTTP status.
+    pub(super) fn report_response(&self, cluster: &ClusterState, pool: &HostPool, response: &ResponseHead) {
+        let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
+        let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let status = code.map_or(response.status, grpc::status_to_http);
+        let (local, config) = (&self.ctx.local, cluster.config());
+        outlier::response(local, config, &pool.host, status);
+        if config.health_check.is_some() && response.block.get_by_name(IMMEDIATE_FAIL).is_some() {
+            pool.host.live.health.asks_to_leave();
+        }
+        let listens = config.outlier.as_ref().is_some_and(|outlier| outlier.detect_degraded);
+        if listens && response.block.get_by_name(b"x-envoy-degraded").is_some() {
+            outlier::degraded(local, config, &pool.host);
+        }
+    }
+
+    pub(super) fn report_failure(&mut self, tries: &Tries<'_, '_>, pool: &HostPool, error: &ProxyError) {
+        self.summary.end_attempt(&pool.host, Err(error));
+        let (cluster, local) = (tries.cluster.config(), &self.ctx.local);
+        if let Some(failure) = LocalFailure::of(error) {
+            outlier::failed(local, cluster, &pool.host, failure);
+        }
+        let stats = &cluster.stats;
+        match error {
+            ProxyError::PerTryTimeout => local.stats.inc(stats.upstream_rq_per_try_timeout),
+            ProxyError::PerTryIdleTimeout => local.stats.inc(stats.upstream_rq_per_try_idle_timeout),
+            ProxyError::UpstreamMaxDuration { .. } => local.stats.inc(stats.upstream_rq_max_duration_reached),
+            ProxyError::UpstreamReset { .. } => local.stats.inc(stats.upstream_rq_rx_reset),
+            ProxyError::UpstreamProtocol(_) => local.stats.inc(stats.upstream_cx_protocol_error),
+            ProxyError::ConnectFailure(_) => local.stats.inc(stats.upstream_rq_pending_failure_eject),
+            _ => {}
+        }
+    }
+}
