@@ -129,6 +129,7 @@ fn dialled_directly_on_other_addresses() {
         bind_address: Some("127.0.0.1".parse().unwrap()),
         applications: BTreeMap::from([(8080, "127.0.0.1:28080".parse().unwrap())]),
         mesh_ca: false,
+        private_ca: false,
         endpoints: BTreeMap::from([(("back-v1".to_owned(), 8081), vec!["127.0.0.1:38081".parse().unwrap()])]),
     };
     compare("shop.front.explicit", &resources(&graph, "front", &options));

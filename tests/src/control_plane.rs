@@ -29,6 +29,7 @@ pub struct ControlPlane {
 pub struct Launch {
     directory: TempDir,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     place: Place,
     host: IpAddr,
     xds: Port,
@@ -41,6 +42,7 @@ impl Launch {
         let launch = Self {
             directory: tempfile::tempdir()?,
             arguments: Vec::new(),
+            variables: Vec::new(),
             place: Place::Host,
             host: Ipv4Addr::LOCALHOST.into(),
             xds: Port::lease()?,
@@ -54,6 +56,12 @@ impl Launch {
     /// Further arguments.
     pub fn args<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -92,6 +100,7 @@ impl Launch {
         command.arg("serve").arg(self.definitions()).arg("--address-file").arg(self.addresses());
         let at = |port: &Port| SocketAddr::new(self.host, port.number()).to_string();
         command.args(["--xds", &at(&self.xds), "--admin", &at(&self.admin)]).args(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let _ = std::fs::remove_file(self.addresses());
         Process::spawn("outrigger serve", command, &self.place)
     }

@@ -50,6 +50,19 @@ impl std::fmt::Debug for Issued {
 }
 
 impl Issued {
+    /// Of a chain (PEM) and its key, signed by this root.
+    pub(super) fn new(
+        chain: String,
+        key: &KeyPair,
+        root: String,
+        life: Duration,
+        until: SystemTime,
+        now: SystemTime,
+    ) -> Self {
+        let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
+        Self { chain, key: Zeroizing::new(key.serialize_pem()), root, due, until }
+    }
+
     /// The certificate as PEM.
     pub fn chain(&self) -> &str {
         &self.chain
@@ -90,9 +103,7 @@ pub(super) fn issue(
 ) -> Result<Issued, CaError> {
     let key = KeyPair::generate().map_err(failed)?;
     let (chain, until) = sign(root, subject, &key, life, backdated, now)?;
-    let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
-    let key = Zeroizing::new(key.serialize_pem());
-    Ok(Issued { chain, key, root: root.certificate().to_owned(), due, until })
+    Ok(Issued::new(chain, &key, root.certificate().to_owned(), life, until, now))
 }
 
 /// A certificate for this key, as PEM, and when it ends.
@@ -104,6 +115,17 @@ pub(super) fn sign(
     backdated: Duration,
     now: SystemTime,
 ) -> Result<(String, SystemTime), CaError> {
+    let mut params = params(subject)?;
+    params.use_authority_key_identifier_extension = true;
+    let until = (now + life).min(root.until());
+    params.not_before = OffsetDateTime::from(now - backdated);
+    params.not_after = OffsetDateTime::from(until);
+    let certificate = params.signed_by(key, root.issuer()).map_err(failed)?;
+    Ok((certificate.pem(), until))
+}
+
+/// What a certificate says of its subject.
+pub(super) fn params(subject: &Subject) -> Result<CertificateParams, CaError> {
     let mut params = CertificateParams::new(subject.hosts.clone()).map_err(failed)?;
     if !subject.uri.is_empty() {
         let uri = subject.uri.as_str().try_into().map_err(failed)?;
@@ -115,14 +137,9 @@ pub(super) fn sign(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.use_authority_key_identifier_extension = true;
-    let until = (now + life).min(root.until());
-    params.not_before = OffsetDateTime::from(now - backdated);
-    params.not_after = OffsetDateTime::from(until);
-    let certificate = params.signed_by(key, root.issuer()).map_err(failed)?;
-    Ok((certificate.pem(), until))
+    Ok(params)
 }
 
-fn failed(error: rcgen::Error) -> CaError {
+pub(super) fn failed(error: rcgen::Error) -> CaError {
     CaError::Signing(error.to_string())
 }

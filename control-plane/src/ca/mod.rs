@@ -1,29 +1,33 @@
-//! The mesh's own certificate authority: who is who in the mesh, signed, for a short while.
+//! The mesh's certificate authority: who is who in the mesh, signed, for a short while, by a root on disk or by AWS Private CA.
 //!
 //! Owns the root's key, the certificates it has issued and when they are due; [`Secured`] puts them as secrets beside
 //! what a node is served, so they travel over the node's own aggregated stream. Invariants: a private key is written to
 //! no log and to no file but the root's own; a node gets secrets for itself alone; whatever goes wrong with the files of
 //! the authority, the last good state goes on signing. Source: SPIFFE X509-SVID; Envoy `Secret`.
 
+mod authority;
 mod files;
 mod issue;
+mod pca;
 mod request;
 mod root;
 mod secured;
 
 pub use files::{StepError, prepare, retire, switch};
 pub use issue::{Issued, Subject};
+pub use pca::Pca;
 pub use root::{CaError, Root};
 pub use secured::Secured;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use outrigger_xds_protos::{identity, v3};
 use sha2::{Digest, Sha256};
 
+use self::authority::Authority;
 use crate::snapshot::{NodeResources, NotCertified};
 
 /// Secret with the certificate and key of the node that asks.
@@ -33,9 +37,6 @@ pub const TRUST: &str = "outrigger:trust";
 
 /// Shortest life of a certificate.
 pub const SHORTEST_LIFE: Duration = Duration::from_secs(2);
-/// How long certificates are valid before they are issued: clocks of a mesh differ.
-const BACKDATED: Duration = Duration::from_secs(300);
-
 /// How an authority works.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -47,8 +48,8 @@ pub struct Settings {
 
 /// The authority.
 pub struct MeshCa {
-    settings: Settings,
-    root: RwLock<Arc<Root>>,
+    authority: Authority,
+    life: Duration,
     issued: Mutex<HashMap<String, Arc<Issued>>>,
 }
 
@@ -58,13 +59,21 @@ impl MeshCa {
     /// # Errors
     /// When files are missing, unusable or open to others.
     pub fn open(settings: Settings) -> Result<Self, CaError> {
-        let root = RwLock::new(Arc::new(Root::open(&settings.directory)?));
-        Ok(Self { settings, root, issued: Mutex::default() })
+        let authority = Authority::own(&settings.directory)?;
+        Ok(Self { authority, life: settings.life, issued: Mutex::default() })
+    }
+
+    /// Lets AWS Private CA sign.
+    ///
+    /// # Errors
+    /// When it does not say what its certificate is.
+    pub fn private(pca: Pca, life: Duration) -> Result<Self, CaError> {
+        Ok(Self { authority: Authority::private(pca)?, life, issued: Mutex::default() })
     }
 
     /// The roots that the mesh trusts, as PEM.
     pub fn bundle(&self) -> String {
-        self.root().bundle().to_owned()
+        self.authority.bundle()
     }
 
     /// A certificate of a server outside the mesh: this control plane's own.
@@ -72,12 +81,12 @@ impl MeshCa {
     /// # Errors
     /// When signing fails.
     pub fn issue(&self, subject: &Subject, now: SystemTime) -> Result<Issued, CaError> {
-        issue::issue(&self.root(), subject, self.settings.life, BACKDATED, now)
+        self.authority.issue(subject, self.life, now)
     }
 
     /// Whether a certificate was signed by the root that signs now.
     pub fn has_issued(&self, issued: &Issued) -> bool {
-        issued.root == *self.root().certificate()
+        issued.root == self.authority.signer()
     }
 
     /// Puts the secrets of a node beside its resources. The certificate stays the same until it is due.
@@ -95,7 +104,7 @@ impl MeshCa {
 
     /// The same for a node that makes its own key: who signs at the moment, in place of certificate and key.
     fn add_call(&self, subject: &Subject, resources: &mut NodeResources) {
-        resources.insert(IDENTITY, &call(self.root().certificate(), subject));
+        resources.insert(IDENTITY, &call(&self.authority.signer(), subject));
         resources.insert(TRUST, &trust(&self.bundle()));
     }
 
@@ -104,9 +113,7 @@ impl MeshCa {
     /// # Errors
     /// When the request is none, or signing fails.
     fn certify(&self, subject: &Subject, request: &[u8], now: SystemTime) -> Result<String, NotCertified> {
-        let key = request::key_of(request).map_err(NotCertified::Request)?;
-        let signed = issue::sign(&self.root(), subject, &key, self.settings.life, BACKDATED, now);
-        let (chain, until) = signed.map_err(|error| NotCertified::Failed(error.to_string()))?;
+        let (chain, until) = self.authority.certify(subject, request, self.life, now)?;
         tracing::info!("certificate for {} with its own key until {}", subject.uri, seconds(until));
         Ok(chain)
     }
@@ -136,29 +143,16 @@ impl MeshCa {
     /// # Errors
     /// When the files cannot be used; the state before stays.
     pub fn reload(&self) -> Result<bool, CaError> {
-        let (old, new) = (self.root(), Root::open_existing(&self.settings.directory)?);
-        if new.bundle() == old.bundle() && new.certificate() == old.certificate() {
-            return Ok(false);
-        }
-        if new.certificate() != old.certificate() {
+        let (other, signs) = self.authority.reload()?;
+        if signs {
             self.issued().clear();
         }
-        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-        Ok(true)
-    }
-
-    /// Where its files are.
-    pub fn directory(&self) -> &Path {
-        &self.settings.directory
+        Ok(other)
     }
 
     /// How often to look for what is due: a thirtieth of the life, which shifts a renewal by no more than that.
     pub fn pace(&self) -> Duration {
-        (self.settings.life / 30).clamp(Duration::from_millis(50), Duration::from_secs(30))
-    }
-
-    fn root(&self) -> Arc<Root> {
-        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+        (self.life / 30).clamp(Duration::from_millis(50), Duration::from_secs(30))
     }
 
     fn issued(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {

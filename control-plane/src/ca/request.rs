@@ -1,7 +1,9 @@
 //! Certificate requests: the key, once it is proven that the sender holds it. Nothing else of a request counts.
 //! Source: RFC 2986.
 
-use rcgen::{CertificateSigningRequestParams, PKCS_ECDSA_P256_SHA256, PublicKey, PublicKeyData};
+use rcgen::{
+    CertificateSigningRequestParams, IsCa, PKCS_ECDSA_P256_SHA256, PublicKey, PublicKeyData, SanType,
+};
 
 /// Largest request looked at; one for a P-256 key with nothing else has some 200 bytes.
 pub const MAX_REQUEST: usize = 8 << 10;
@@ -10,21 +12,41 @@ const POINT: usize = 65;
 
 /// The P-256 key of a request whose signature was made with it.
 pub(super) fn key_of(request: &[u8]) -> Result<PublicKey, &'static str> {
+    Ok(parsed(request)?.public_key)
+}
+
+/// The same of a request that is passed on to somebody who takes the names from it: it must ask for these and nothing else.
+pub(super) fn key_for(request: &[u8], wanted: &[SanType]) -> Result<PublicKey, &'static str> {
+    let CertificateSigningRequestParams { params, public_key } = parsed(request)?;
+    let sorted = |names: &[SanType]| {
+        let mut names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+        names.sort();
+        names
+    };
+    let modest = params.is_ca == IsCa::NoCa && params.key_usages.is_empty();
+    if !modest || sorted(&params.subject_alt_names) != sorted(wanted) {
+        return Err("asks for something else than this node's identity");
+    }
+    Ok(public_key)
+}
+
+fn parsed(request: &[u8]) -> Result<CertificateSigningRequestParams, &'static str> {
     if request.len() > MAX_REQUEST {
         return Err("is too long");
     }
     // Checks the signature, which is made over everything else in the request.
     let parsed = CertificateSigningRequestParams::from_der(&request.into());
-    let key = parsed.map_err(|_| "is no PKCS#10 request signed with its own key")?.public_key;
+    let parsed = parsed.map_err(|_| "is no PKCS#10 request signed with its own key")?;
+    let key = &parsed.public_key;
     if *key.algorithm() != PKCS_ECDSA_P256_SHA256 || key.der_bytes().len() != POINT {
         return Err("is not for a P-256 key signed with SHA-256");
     }
-    Ok(key)
+    Ok(parsed)
 }
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384, SanType};
+    use rcgen::{BasicConstraints, CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384};
 
     use super::*;
 
@@ -52,6 +74,24 @@ mod tests {
             params.subject_alt_names.push(SanType::URI(uri));
         });
         assert_eq!(key_of(&asking).unwrap().der_bytes(), key.der_bytes());
+    }
+
+    #[test]
+    fn what_is_passed_on_asks_for_nothing_else() {
+        let key = KeyPair::generate().unwrap();
+        let name = |uri: &str| SanType::URI(uri.try_into().unwrap());
+        let (own, other) = (name("spiffe://shop/virtualNode/a"), name("spiffe://shop/virtualNode/b"));
+        let of = |names: &[SanType]| request(&key, |params| params.subject_alt_names = names.to_vec());
+        let wanted = [own.clone()];
+        assert!(key_for(&of(&wanted), &wanted).is_ok());
+        for names in [&[][..], std::slice::from_ref(&other), &[own.clone(), other.clone()]] {
+            assert!(key_for(&of(names), &wanted).is_err(), "{names:?}");
+        }
+        let greedy = request(&key, |params| {
+            params.subject_alt_names = wanted.to_vec();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        });
+        assert!(key_for(&greedy, &wanted).is_err());
     }
 
     /// No key but the one that signed comes out, whatever happens to a request on its way, and nothing panics.

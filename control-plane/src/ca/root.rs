@@ -153,7 +153,7 @@ pub(super) fn generate(directory: &Path, name: &str) -> Result<(), CaError> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();
-    params.not_before = OffsetDateTime::from(now - super::BACKDATED);
+    params.not_before = OffsetDateTime::from(now - super::authority::BACKDATED);
     params.not_after = OffsetDateTime::from(now + LIFE);
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;

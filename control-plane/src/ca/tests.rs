@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::*;
 
@@ -102,4 +103,26 @@ fn roots_change_hands_with_both_trusted_in_between() {
     retire(path).unwrap();
     assert!(ca.reload().unwrap());
     assert!(!ca.bundle().contains(&old));
+}
+
+/// An organisation's own root, with a key of another kind.
+#[test]
+fn a_root_that_was_brought_along_signs() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "their root");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = params.self_signed(&key).unwrap().pem();
+    std::fs::write(directory.path().join("root.pem"), &root).unwrap();
+    let path = directory.path().join("root.key");
+    std::fs::write(&path, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let ca = open(directory.path(), 600);
+    assert_eq!(ca.bundle(), root);
+    let issued = ca.issue(&subject("a"), SystemTime::now()).unwrap();
+    let (leaf, root) = (parsed(issued.chain()), parsed(&root));
+    let (leaf, root) = (leaf.parse_x509().unwrap(), root.parse_x509().unwrap());
+    assert_eq!(leaf.issuer(), root.subject());
+    leaf.verify_signature(Some(root.public_key())).unwrap();
 }

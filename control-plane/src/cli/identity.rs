@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use crate::access::{Access, Rules};
-use crate::ca::{MeshCa, SHORTEST_LIFE, Secured, Settings};
+use crate::ca::{MeshCa, Pca, SHORTEST_LIFE, Secured, Settings};
 use crate::discovery_tls::{Certificate, DiscoveryTls};
 use crate::mesh_source::MeshSource;
 use crate::server::Config;
@@ -20,9 +20,13 @@ pub struct IdentityArgs {
     /// definitions have in AWS Certificate Manager comes from here
     #[arg(long, value_name = "DIRECTORY")]
     mesh_ca: Option<PathBuf>,
-    /// How long certificates of the mesh live; they are renewed after two thirds of it
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = life, requires = "mesh_ca")]
-    certificate_life: Duration,
+    /// Let this authority of AWS Private CA sign the mesh's certificates; credentials come from the environment, the task
+    /// or the pod
+    #[arg(long, value_name = "ARN", conflicts_with = "mesh_ca")]
+    mesh_ca_pca: Option<String>,
+    /// How long certificates of the mesh live (24h unless given); they are renewed after two thirds of it
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    certificate_life: Option<Duration>,
     /// Serve discovery over TLS with this certificate chain, PEM; reloaded when it changes
     #[arg(long, value_name = "FILE", requires = "xds_key")]
     xds_certificate: Option<PathBuf>,
@@ -30,7 +34,7 @@ pub struct IdentityArgs {
     #[arg(long, value_name = "FILE", requires = "xds_certificate")]
     xds_key: Option<PathBuf>,
     /// Serve discovery over TLS with a certificate of the mesh for this name or address; may be given several times
-    #[arg(long, value_name = "NAME", requires = "mesh_ca", conflicts_with = "xds_certificate")]
+    #[arg(long, value_name = "NAME", conflicts_with = "xds_certificate")]
     xds_name: Vec<String>,
     /// Rules that say who may connect, as which node; absent: whoever reaches this control plane
     #[arg(long, value_name = "FILE")]
@@ -58,7 +62,30 @@ fn life(text: &str) -> Result<Duration, String> {
 impl IdentityArgs {
     /// Whether the mesh has an authority of its own.
     pub fn has_ca(&self) -> bool {
-        self.mesh_ca.is_some()
+        self.mesh_ca.is_some() || self.mesh_ca_pca.is_some()
+    }
+
+    /// Whether that is AWS Private CA.
+    pub fn has_private_ca(&self) -> bool {
+        self.mesh_ca_pca.is_some()
+    }
+
+    fn authority(&self) -> Result<Option<Arc<MeshCa>>, Failure> {
+        let life = self.certificate_life.unwrap_or(LIFE);
+        if let Some(arn) = &self.mesh_ca_pca {
+            let pca = Pca::open(arn, life, |name| std::env::var(name).ok())?;
+            return Ok(Some(Arc::new(MeshCa::private(pca, life)?)));
+        }
+        match &self.mesh_ca {
+            Some(directory) => {
+                let settings = Settings { directory: directory.clone(), life };
+                Ok(Some(Arc::new(MeshCa::open(settings)?)))
+            }
+            None if self.certificate_life.is_some() => {
+                Err("--certificate-life needs --mesh-ca or --mesh-ca-pca".into())
+            }
+            None => Ok(None),
+        }
     }
 }
 
@@ -70,6 +97,8 @@ pub struct Identity {
 
 /// How often certificate files are looked at without an authority.
 const FILES: Duration = Duration::from_secs(5);
+/// How long certificates live unless it is said.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -79,13 +108,8 @@ impl Identity {
     /// # Errors
     /// When the files of authority, TLS or rules cannot be used.
     pub fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, Failure> {
-        let ca = match &args.mesh_ca {
-            Some(directory) => {
-                let settings = Settings { directory: directory.clone(), life: args.certificate_life };
-                Some(Arc::new(MeshCa::open(settings)?))
-            }
-            None => None,
-        };
+        // What AWS is asked on the way, it is asked once.
+        let ca = tokio::task::block_in_place(|| args.authority())?;
         let certificate = match (&args.xds_certificate, &args.xds_key, args.xds_name.as_slice()) {
             (Some(certificate), Some(key), _) => {
                 Some(Certificate::Files { certificate: certificate.clone(), key: key.clone() })
@@ -95,7 +119,8 @@ impl Identity {
         };
         let tls = match certificate {
             Some(certificate) => {
-                Some(Arc::new(DiscoveryTls::new(certificate, ca.clone(), SystemTime::now())?))
+                let made = || DiscoveryTls::new(certificate, ca.clone(), SystemTime::now());
+                Some(Arc::new(tokio::task::block_in_place(made)?))
             }
             None => None,
         };
@@ -120,14 +145,15 @@ impl Identity {
         let pace = self.ca.as_ref().map_or(FILES, |ca| ca.pace());
         loop {
             tokio::time::sleep(pace).await;
-            if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.refresh(SystemTime::now())) {
+            let refreshed = || self.tls.as_ref().map(|tls| tls.refresh(SystemTime::now()));
+            if let Some(Err(error)) = tokio::task::block_in_place(refreshed) {
                 tracing::warn!("{error}; the certificate before stays in use");
             }
             let Some(ca) = &self.ca else { continue };
             if ca.renew_due(SystemTime::now()) {
                 return;
             }
-            match ca.reload() {
+            match tokio::task::block_in_place(|| ca.reload()) {
                 Ok(true) => {
                     tracing::info!("the roots of the mesh have changed");
                     return;

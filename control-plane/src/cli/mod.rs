@@ -46,7 +46,7 @@ pub enum Command {
     #[command(hide = true)]
     DemoSidecar(demo::SidecarArgs),
     /// Serve definitions to proxies over xDS, and follow their changes
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Print the xDS resources that a proxy would receive
     Show(show::ShowArgs),
 }

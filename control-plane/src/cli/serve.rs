@@ -163,6 +163,7 @@ struct Reading {
     source: SourceArgs,
     listening: ListeningArgs,
     mesh_ca: bool,
+    private_ca: bool,
     /// Warnings of the last time, wherever they were.
     told: Mutex<HashSet<Said>>,
 }
@@ -173,6 +174,7 @@ impl Reading {
             source: args.source.clone(),
             listening: args.listening.clone(),
             mesh_ca: args.identity.has_ca(),
+            private_ca: args.identity.has_private_ca(),
             told: Mutex::default(),
         }
     }
@@ -201,7 +203,7 @@ impl Reading {
     }
 
     fn options(&self) -> TranslateOptions {
-        TranslateOptions { mesh_ca: self.mesh_ca, ..self.listening.options() }
+        TranslateOptions { mesh_ca: self.mesh_ca, private_ca: self.private_ca, ..self.listening.options() }
     }
 
     fn tell(&self, report: &Report) {

@@ -75,7 +75,7 @@ impl<'g> Gateway<'g> {
             listener::chain(Some(port), filter, None),
             l.tls.as_ref(),
             mapping.protocol,
-            tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca },
+            tls::Scene::new(&self.mesh.id, self.options),
             report,
         );
         resources.add_listener(listener);

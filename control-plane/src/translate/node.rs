@@ -110,7 +110,7 @@ impl Inbound<'_> {
             http::tcp_proxy(&stats, vec![(name, 1)], tcp_idle(l), log)
         };
         let port = (!self.options.is_explicit()).then_some(mapping.port);
-        let scene = tls::Scene { mesh: &self.mesh.id, has_ca };
+        let scene = tls::Scene::new(&self.mesh.id, self.options);
         let mut chain = listener::chain(port, filter, None);
         let mut tls = l.tls.clone();
         if let Some(callers) = callers {

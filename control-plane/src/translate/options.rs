@@ -33,6 +33,8 @@ pub struct TranslateOptions {
     pub applications: BTreeMap<u16, SocketAddr>,
     /// Whether what definitions have in AWS Certificate Manager comes from the mesh's own authority.
     pub mesh_ca: bool,
+    /// Whether that authority is AWS Private CA.
+    pub private_ca: bool,
     /// Addresses of other nodes' proxies, by node name and listener port, in place of their service discovery.
     pub endpoints: BTreeMap<(String, u16), Vec<SocketAddr>>,
 }
@@ -45,6 +47,7 @@ impl Default for TranslateOptions {
             bind_address: None,
             applications: BTreeMap::new(),
             mesh_ca: false,
+            private_ca: false,
             endpoints: BTreeMap::new(),
         }
     }

@@ -68,7 +68,7 @@ impl<'g> Outbound<'g> {
     ) {
         for target in port.targets(self.mesh) {
             let name = route::target_cluster(self.mesh, &target);
-            let scene = tls::Scene { mesh: &self.mesh.id, has_ca: self.options.mesh_ca };
+            let scene = tls::Scene::new(&self.mesh.id, self.options);
             let Ok(socket) = tls::upstream(policy, &target, scene, report) else { continue };
             match resources.clusters.get(&name) {
                 None => cluster::add_target(self.graph, self.mesh, &target, socket, self.options, resources),

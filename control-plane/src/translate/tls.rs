@@ -26,7 +26,7 @@ use outrigger_xds_protos::v3::tls::{
 };
 
 use super::message::{ads, boolean, packed};
-use super::names;
+use super::{TranslateOptions, names};
 use crate::ca::{IDENTITY, TRUST};
 use crate::diagnostics::{Position, Report};
 use crate::graph::service::Target;
@@ -42,6 +42,16 @@ pub struct Scene<'g> {
     pub mesh: &'g MeshId,
     /// Whether it has an authority of its own.
     pub has_ca: bool,
+    /// How that one is called.
+    pub issuer: &'static str,
+}
+
+impl<'g> Scene<'g> {
+    /// The mesh with the authority that the options say.
+    pub fn new(mesh: &'g MeshId, options: &TranslateOptions) -> Self {
+        let issuer = if options.private_ca { "AWS Private CA" } else { "the mesh's own authority" };
+        Self { mesh, has_ca: options.mesh_ca, issuer }
+    }
 }
 
 /// Whose callers a listener can tell apart by identities of the mesh: it shows a certificate of the mesh, or names the
@@ -80,8 +90,11 @@ pub fn downstream(
         ListenerCertificate::File(files) => common.tls_certificates = vec![certificate(files)],
         ListenerCertificate::Sds(name) => common.tls_certificate_sds_secret_configs = vec![secret(name)],
         ListenerCertificate::Acm { at, .. } if scene.has_ca => {
-            let message = "the mesh's own authority issues the certificate in place of AWS Certificate Manager; callers \
-                           from outside the mesh must trust its root";
+            let issuer = scene.issuer;
+            let message = format!(
+                "{issuer} issues the certificate in place of AWS Certificate Manager, for a short while and with the \
+                 node's SPIFFE id; callers from outside the mesh must trust its root"
+            );
             report.warn(at, "tls-mesh-ca", message);
             common.tls_certificate_sds_secret_configs = vec![mesh_secret(IDENTITY)];
         }
@@ -147,7 +160,7 @@ fn by_policy(
     let given = &validation.subject_alternative_names;
     let names = match &validation.trust {
         Trust::Acm { at, .. } if scene.has_ca => {
-            tell_of_mesh_trust(at, given, report);
+            tell_of_mesh_trust(at, given, scene, report);
             vec![spiffe(target, scene)]
         }
         trust if given.is_empty() && is_mesh_trust(trust) => vec![spiffe(target, scene)],
@@ -182,14 +195,15 @@ fn without_policy(
     Some(socket(&UpstreamTlsContext { common_tls_context: Some(common), ..Default::default() }))
 }
 
-fn tell_of_mesh_trust(at: &Position, given: &[String], report: &mut Report) {
+fn tell_of_mesh_trust(at: &Position, given: &[String], scene: Scene<'_>, report: &mut Report) {
     let instead = match given {
         [] => "",
         _ => ", by its identity in the mesh and not by subjectAlternativeNames",
     };
     let message = format!(
-        "servers are checked against the mesh's own authority in place of AWS Certificate Manager{instead}; a server \
-         whose certificate the mesh has not issued is refused"
+        "servers are checked against {} in place of AWS Certificate Manager{instead}; a server whose certificate the \
+         mesh has not issued is refused",
+        scene.issuer
     );
     report.warn(at, "tls-mesh-ca", message);
 }
@@ -327,7 +341,7 @@ fn socket<M: Typed>(message: &M) -> TransportSocket {
 fn refuse(at: &Position, field: &str, report: &mut Report) {
     let message = format!(
         "{field} needs AWS Certificate Manager, which is not asked; proxies that use it get no configuration, give \
-         the certificate as file or sds, or let the mesh issue it: serve --mesh-ca DIRECTORY"
+         the certificate as file or sds, or let the mesh issue it: serve --mesh-ca DIRECTORY or --mesh-ca-pca ARN"
     );
     report.error(at, "tls-acm", message);
 }

@@ -100,11 +100,29 @@ class Door(BaseHTTPRequestHandler):
         pass
 
 
+def authority():
+    pca = service("acm-pca")
+    config = {"KeyAlgorithm": "RSA_2048", "SigningAlgorithm": "SHA256WITHRSA", "Subject": {"CommonName": "mesh"}}
+    kind = {"CertificateAuthorityConfiguration": config, "CertificateAuthorityType": "ROOT"}
+    arn = pca.create_certificate_authority(**kind)["CertificateAuthorityArn"]
+    own = {"CertificateAuthorityArn": arn}
+    issued = pca.issue_certificate(
+        Csr=pca.get_certificate_authority_csr(**own)["Csr"].encode(),
+        SigningAlgorithm="SHA256WITHRSA",
+        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
+        Validity={"Type": "DAYS", "Value": 365},
+        **own,
+    )
+    root = pca.get_certificate(CertificateArn=issued["CertificateArn"], **own)["Certificate"]
+    pca.import_certificate_authority_certificate(Certificate=root.encode(), **own)
+    return arn
+
+
 door = ThreadingHTTPServer(("127.0.0.1", 0), Door)
 roles = {
     name: {"id": one["AccessKeyId"], "secret": one["SecretAccessKey"], "token": one["SessionToken"]}
     for name, one in ROLES.items()
 }
-print(json.dumps({"moto": MOTO, "sts": "http://127.0.0.1:%d" % door.server_port, "roles": roles}))
+print(json.dumps({"moto": MOTO, "authority": authority(), "sts": "http://127.0.0.1:%d" % door.server_port, "roles": roles}))
 sys.stdout.flush()
 door.serve_forever()

@@ -59,6 +59,11 @@ impl Services {
         self.said["moto"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The ARN of an authority of AWS Private CA, with a root of its own.
+    pub fn authority(&self) -> String {
+        self.said["authority"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// The key of `front` or `back`, roles of the account 123456789012.
     pub fn role(&self, name: &str) -> RoleKey {
         let text = |part: &str| self.said["roles"][name][part].as_str().unwrap_or_default().to_owned();

@@ -2,6 +2,7 @@
 //! under load, with the root replaced in between. Our sidecar keeps its keys.
 
 mod own_keys;
+mod private_ca;
 mod scene;
 
 use std::path::Path;

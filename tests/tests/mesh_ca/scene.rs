@@ -35,14 +35,26 @@ impl Scene {
         Self::start_of(plane, plane, life).await
     }
 
-    /// Caller and callee.
+    /// Caller and callee, with a root on disk.
     pub async fn start_of(caller: DataPlane, callee: DataPlane, life: &str) -> Result<Self> {
-        let (own, port, egress) = (Port::lease()?, Port::lease()?, Port::lease()?);
         let authority = tempfile::tempdir()?;
+        let directory = authority.path().join("ca").display().to_string();
+        let arguments = ["--mesh-ca", &directory, "--certificate-life", life];
+        Self::start_with(caller, callee, authority, &arguments, &[]).await
+    }
+
+    /// Caller and callee, with control planes that get these further arguments and variables.
+    pub async fn start_with(
+        caller: DataPlane,
+        callee: DataPlane,
+        authority: tempfile::TempDir,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        let (own, port, egress) = (Port::lease()?, Port::lease()?, Port::lease()?);
         let definitions = definitions(own.number(), port.number());
         let application =
             Upstream::start_on(std::net::TcpListener::bind(port.address())?, Echo::new("callee"))?;
-        let directory = authority.path().join("ca");
         let serve = async |address: IpAddr| -> Result<ControlPlane> {
             let arguments = [
                 "--no-interception",
@@ -50,12 +62,11 @@ impl Scene {
                 &address.to_string(),
                 "--egress-port",
                 &egress.number().to_string(),
-                "--mesh-ca",
-                &directory.display().to_string(),
-                "--certificate-life",
-                life,
             ];
-            Launch::of(&definitions)?.args(arguments.map(str::to_owned)).start().await
+            let launch = Launch::of(&definitions)?.args(arguments.map(str::to_owned));
+            let launch = launch.args(more.iter().copied());
+            let set = |launch: Launch, (name, value): &(&str, &str)| launch.env(name, value);
+            variables.iter().fold(launch, set).start().await
         };
         let planes = [serve(CALLER).await?, serve(CALLEE).await?];
         let [near, far] = &planes;

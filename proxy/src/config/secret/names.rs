@@ -155,4 +155,35 @@ mod tests {
         let part = SanMatch { kind: SanKind::Dns, matcher: StringMatch::Prefix(b"Spiffe".to_vec()) };
         assert!(!part.accepts(&names), "only exact matchers of DNS names ignore case");
     }
+
+    /// Names of a few characters, so that they often come close to one another.
+    #[test]
+    fn a_wildcard_never_covers_more_than_one_label() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut text = |characters: &[u8]| -> Vec<u8> {
+            let length = random.usize(..8);
+            std::iter::repeat_with(|| characters[random.usize(..characters.len())]).take(length).collect()
+        };
+        let mut matched = 0;
+        for _ in 0..200_000 {
+            let (want, presented) = (text(b"aAb.\0"), text(b"ab*.\0"));
+            if !dns_matches(&want, &presented) || want.eq_ignore_ascii_case(&presented) {
+                continue;
+            }
+            matched += 1;
+            let labels = |name: &[u8]| -> Vec<Vec<u8>> {
+                name.to_ascii_lowercase().split(|byte| *byte == b'.').map(<[u8]>::to_vec).collect()
+            };
+            let (want, presented) = (labels(&want), labels(&presented));
+            let stars = |label: &[u8]| label.iter().filter(|byte| **byte == b'*').count();
+            assert_eq!(want.len(), presented.len(), "{want:?} {presented:?}");
+            assert_eq!(want[1..], presented[1..]);
+            assert!(
+                !want[0].is_empty()
+                    && stars(&presented[0]) == 1
+                    && presented[1..].iter().all(|l| stars(l) == 0)
+            );
+        }
+        assert!(matched > 100, "{matched}");
+    }
 }

@@ -44,3 +44,65 @@ fn a_handshake_byte_followed_by_garbage_is_opaque() {
 fn without_inspectors_everything_is_opaque() {
     assert_eq!(classify(b"GET / HTTP/1.1\r\n", Inspect::default()), Some(Detected::opaque()));
 }
+
+/// A real ClientHello with a server name and protocols.
+fn hello() -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let name = "Api.Shop.example".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_hello_is_read_once_it_is_whole() {
+    let whole = hello();
+    for end in 1..whole.len() {
+        assert_eq!(classify(&whole[..end], BOTH), None, "{end} of {} bytes", whole.len());
+    }
+    let found = classify(&whole, BOTH).unwrap();
+    assert_eq!(found.transport, TransportProtocol::Tls);
+    assert_eq!(found.server_name.as_deref(), Some("api.shop.example"));
+    assert_eq!(found.application_protocols, ["h2".into(), "http/1.1".into()]);
+}
+
+/// Damaged, cut and prolonged hellos, and one in many records: an answer or the wish for more, and nothing odd in it.
+#[test]
+fn damaged_hellos_are_answered() {
+    let whole = hello();
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut tls = 0;
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.usize(1..5) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        match random.u8(..4) {
+            0 => bytes.truncate(random.usize(1..=bytes.len())),
+            1 => bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(64)),
+            2 => bytes = in_records(&bytes[5..], random.usize(1..200)),
+            _ => {}
+        }
+        let Some(found) = classify(&bytes, BOTH) else { continue };
+        tls += u32::from(found.transport == TransportProtocol::Tls);
+        if let Some(name) = &found.server_name {
+            let legal =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+            assert!(!name.is_empty() && name.len() <= 255 && name.bytes().all(legal), "{name:?}");
+        }
+        assert!(found.application_protocols.iter().all(|name| name.len() <= 3 * 255));
+    }
+    assert!(tls > 100, "some are still read: {tls}");
+}
+
+/// A handshake message in records of at most so many bytes.
+fn in_records(message: &[u8], size: usize) -> Vec<u8> {
+    let record = |part: &[u8]| [&[0x16, 3, 1, (part.len() >> 8) as u8, part.len() as u8], part].concat();
+    message.chunks(size).flat_map(record).collect()
+}
