@@ -11,6 +11,7 @@
 //! | [`contrib`] | messages of contrib extensions |
 //! | [`identity`] | certificate requests, our own service |
 //! | [`json`] | YAML and JSON to messages with exact error positions, and back |
+//! | [`load`] | names of our own in load reports |
 //! | [`validate`] | what Envoy refuses |
 //! | [`unknown`] | wire fields that nothing reads |
 
@@ -21,6 +22,7 @@ pub mod canonical;
 pub mod contrib;
 pub mod identity;
 pub mod json;
+pub mod load;
 pub mod unknown;
 pub mod v3;
 pub mod validate;

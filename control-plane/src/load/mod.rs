@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use outrigger_xds_protos::load::TIME_METRIC;
 use outrigger_xds_protos::v3::endpoint::ClusterStats;
 use outrigger_xds_protos::v3::wkt;
 
@@ -22,8 +23,6 @@ pub use service::LoadReports;
 const MAX_CLUSTERS: usize = 20_000;
 /// Buckets of response times kept of one cluster.
 const MAX_BUCKETS: usize = 512;
-/// Prefix of the metrics in which our sidecars tell response times: `<prefix><upper bound in ms>`.
-const TIME_METRIC: &str = "outrigger.upstream_rq_time_ms.le.";
 /// Reports older than this tell nothing about now.
 const STALE: Duration = Duration::from_secs(120);
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use outrigger_xds_protos::load::TIME_METRIC;
 use outrigger_xds_protos::v3::core;
 use outrigger_xds_protos::v3::endpoint::{
     ClusterStats, EndpointLoadMetricStats, UpstreamEndpointStats, UpstreamLocalityStats,
@@ -15,10 +16,6 @@ use crate::config::cluster::{Cluster, Discovery, Host, HostAddress, HostSet, Loc
 use crate::config::{ClusterSlot, Snapshot};
 use crate::stats::histogram::Distribution;
 use crate::stats::registry::Registry;
-
-/// Prefix of the metrics that carry response times: one per bucket in use, `<prefix><upper bound in ms>`, with the
-/// number of responses in it. Counts of several sidecars add up, which quantiles would not.
-pub const TIME_METRIC: &str = "outrigger.upstream_rq_time_ms.le.";
 
 /// What a host had counted when it was last reported.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use outrigger_xds_protos::json;
+use outrigger_xds_protos::load::TIME_METRIC;
 use outrigger_xds_protos::v3::bootstrap::Bootstrap;
 use outrigger_xds_protos::v3::endpoint::ClusterStats;
 
-use super::tally::TIME_METRIC;
 use super::*;
 use crate::config::Snapshot;
 use crate::config::cluster::Host;
