@@ -102,3 +102,31 @@ fn formats_that_are_not_read_are_refused_by_name() {
         );
     }
 }
+
+/// Namespace and metric of each alarm of a template, from its lines.
+fn alarms(template: &str) -> Vec<(String, String)> {
+    let value = |alarm: &str, name: &str| {
+        let line = alarm.lines().find_map(|line| line.trim().trim_start_matches('"').strip_prefix(name));
+        let text = line.unwrap_or_default().trim_start_matches(['"', ':', ' ']);
+        text.trim_end_matches([',', ' ']).trim_matches('"').to_owned()
+    };
+    let alarms = template.split("AWS::CloudWatch::Alarm").skip(1);
+    alarms.map(|alarm| (value(alarm, "Namespace"), value(alarm, "MetricName"))).collect()
+}
+
+/// What alarms of those who move watch goes on: AWS's own services publish it, or our sidecar does. And our template has
+/// an alarm on it as well.
+#[test]
+fn metrics_of_the_alarms_go_on() {
+    let Some(corpus) = corpus() else { return };
+    let theirs = alarms(&std::fs::read_to_string(corpus.join("seed/alarms.yaml")).unwrap());
+    assert!(!theirs.is_empty() && theirs.iter().all(|(_, metric)| !metric.is_empty()), "{theirs:?}");
+    let docker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker");
+    let ours = alarms(&std::fs::read_to_string(docker.join("dashboards/cloudwatch-alarms.json")).unwrap());
+    let published = std::fs::read_to_string(docker.join("METRICS.md")).unwrap();
+    for alarm in &theirs {
+        let (namespace, metric) = alarm;
+        assert!(namespace.starts_with("AWS/") || published.contains(&format!("`{metric}`")), "{alarm:?}");
+        assert!(ours.contains(alarm), "{alarm:?} is not in {ours:?}");
+    }
+}
