@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::base::matcher::StringMatch;
 use crate::config::secret::trust::Peer;
-use crate::config::secret::x509::{Certificate, hexadecimal};
+use crate::config::secret::x509::{Certificate, hexadecimal, serial_text};
 use crate::config::secret::{ClientTrust, ServerTls};
 use crate::net::stream::Stream;
 use crate::stats::registry::{Counter, Shard};
@@ -32,6 +32,47 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, timeout: Duration) -> io::R
     Ok(Stream::TlsServer(Box::new(accepted)))
 }
 
+/// What a handshake agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    version: ProtocolVersion,
+    cipher: CipherSuite,
+}
+
+impl Agreed {
+    /// On an accepted connection; `None` without TLS.
+    pub fn of(io: &Stream) -> Option<Self> {
+        let Stream::TlsServer(stream) = io else { return None };
+        let session = stream.get_ref().1;
+        let cipher = session.negotiated_cipher_suite()?.suite();
+        Some(Self { version: session.protocol_version()?, cipher })
+    }
+
+    /// `TLSv1.3`, as Envoy prints it.
+    pub fn version(self) -> &'static str {
+        match self.version {
+            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            _ => "TLSv1.3",
+        }
+    }
+
+    /// OpenSSL's name of the cipher suite, as Envoy prints it; empty for one that is not offered here.
+    pub fn cipher(self) -> &'static str {
+        match self.cipher {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+            CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+            _ => "",
+        }
+    }
+}
+
 /// Who the client of a connection is, by the certificate it has shown.
 #[derive(Debug)]
 pub struct PeerIdentity {
@@ -45,6 +86,14 @@ pub struct PeerIdentity {
     pub hash: String,
     /// It was verified, be it in this handshake or, for a resumed session, in the one that it goes back to.
     pub validated: bool,
+    /// Its serial number, lower-case hexadecimal.
+    pub serial: String,
+    /// Who has signed it, in the same form as the subject.
+    pub issuer: String,
+    /// It is valid from then.
+    pub not_before: SystemTime,
+    /// It is valid until then.
+    pub not_after: SystemTime,
     /// URIs of the certificate that we have shown; of the first one, where there are several.
     pub local_uris: Arc<[String]>,
     chain: Vec<CertificateDer<'static>>,
@@ -77,6 +126,10 @@ impl PeerIdentity {
             subject: parsed.subject_text(),
             hash,
             validated: is_verified(&tls.clients, leaf, &chain),
+            serial: serial_text(parsed.serial),
+            issuer: parsed.issuer_text(),
+            not_before: parsed.not_before,
+            not_after: parsed.not_after,
             local_uris: tls.own_uris.clone(),
             chain,
         })

@@ -21,6 +21,7 @@ pub mod emf;
 pub mod envoy;
 pub mod grpcio;
 pub mod load;
+pub mod log_service;
 pub mod mesh;
 pub mod name_server;
 pub mod netns;

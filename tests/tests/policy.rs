@@ -13,7 +13,7 @@ use outrigger_tests::workspace;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("stats", &["base"]),
-    ("observe", &["base", "stats", "config", "wire"]),
+    ("observe", &["base", "stats", "config", "tls", "wire"]),
     ("config", &["base", "stats", "observe"]),
     ("net", &["base", "stats", "config"]),
     ("tls", &["base", "stats", "config", "net"]),

@@ -230,6 +230,10 @@ typed! {
     FILE_ACCESS_LOG v3::file_log::FileAccessLog = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
     STDOUT_ACCESS_LOG v3::stream_log::StdoutAccessLog = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
     STDERR_ACCESS_LOG v3::stream_log::StderrAccessLog = "envoy.extensions.access_loggers.stream.v3.StderrAccessLog";
+    HTTP_GRPC_ACCESS_LOG v3::grpc_log::HttpGrpcAccessLogConfig
+        = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig";
+    TCP_GRPC_ACCESS_LOG v3::grpc_log::TcpGrpcAccessLogConfig
+        = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig";
     OTEL_ACCESS_LOG v3::otel_log::OpenTelemetryAccessLogConfig
         = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig";
     XRAY_CONFIG v3::trace::XRayConfig = "envoy.config.trace.v3.XRayConfig";

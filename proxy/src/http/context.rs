@@ -11,7 +11,7 @@ use crate::config::listener::{HttpSettings, RouteSource};
 use crate::config::live::{Overload, TokenBucket};
 use crate::config::route::ShownCertificate;
 use crate::http::request_headers::ClientCertificate;
-use crate::tls::PeerIdentity;
+use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::local::Local;
 use crate::upstream::view::View;
 
@@ -32,6 +32,8 @@ pub struct ConnContext {
     pub original_destination: Option<SocketAddr>,
     /// TLS was terminated here.
     pub tls: bool,
+    /// What it agreed on.
+    pub agreed: Option<Agreed>,
     /// Who the client is, when it has shown a certificate. Verified as the filter chain demands.
     pub peer_identity: Option<Rc<PeerIdentity>>,
     /// The client as `x-forwarded-client-cert` describes it, where the settings want that.

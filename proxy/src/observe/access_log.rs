@@ -2,15 +2,17 @@
 //!
 //! A worker formats into its own lane of the sink's buffer; a writer thread per path swaps the lanes out
 //! and writes them ([`sink`], [`writer`]). A sink that is slow, full or gone costs lines, which are
-//! counted, and nothing else.
+//! counted, and nothing else. What goes to an access-log service takes the same way ([`grpc`]).
 
 pub mod filter;
+pub mod grpc;
 pub mod sink;
 mod writer;
 
 use std::sync::Arc;
 
 use filter::LogFilter;
+use grpc::GrpcLog;
 use sink::{Sink, WorkerLogs};
 
 use super::format::json::JsonFormat;
@@ -60,24 +62,41 @@ impl LogFormat {
     }
 }
 
+/// Where a logger's lines or entries go.
+#[derive(Debug)]
+enum Destination {
+    Sink(LogFormat, Arc<Sink>),
+    Service(Arc<GrpcLog>),
+}
+
 /// One configured access logger.
 #[derive(Debug)]
 pub struct AccessLog {
-    format: LogFormat,
     filter: LogFilter,
-    sink: Arc<Sink>,
+    destination: Destination,
 }
 
 impl AccessLog {
-    /// A logger of everything that passes `filter`.
+    /// A logger of everything that passes `filter`, as lines.
     pub fn new(format: LogFormat, filter: LogFilter, sink: Arc<Sink>) -> Self {
-        Self { format, filter, sink }
+        Self { filter, destination: Destination::Sink(format, sink) }
     }
 
-    /// Formats `record` into the worker's lane of the sink; drops and counts it when that is full.
+    /// The same, as entries for a service.
+    pub fn to_service(filter: LogFilter, service: Arc<GrpcLog>) -> Self {
+        Self { filter, destination: Destination::Service(service) }
+    }
+
+    /// Formats `record` into the worker's lane of the destination; drops and counts it when that is full.
     pub fn log(&self, record: &Record<'_>, logs: &mut WorkerLogs) {
-        if self.filter.passes(record, logs) {
-            logs.lane(&self.sink).write(|out| self.format.render(record, out));
+        if !self.filter.passes(record, logs) {
+            return;
+        }
+        match &self.destination {
+            Destination::Sink(format, sink) => {
+                logs.lane(sink).write(|out| format.render(record, out));
+            }
+            Destination::Service(service) => service.log(record, logs),
         }
     }
 }

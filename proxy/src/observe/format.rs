@@ -17,7 +17,7 @@ pub mod time;
 
 use super::record::Record;
 pub(super) use escape::{Escape, Out};
-pub(super) use eval::{grpc_code, grpc_code_of_any};
+pub(super) use eval::{grpc_code, grpc_code_of_any, request_bytes, response_bytes};
 use operator::Operator;
 
 /// Envoy's access-log format when none is configured.

@@ -8,6 +8,8 @@ pub mod format;
 pub mod mesh;
 pub mod platform;
 pub mod prometheus;
+pub mod protobuf;
+pub mod queue;
 pub mod record;
 pub mod statsd;
 pub mod tap;

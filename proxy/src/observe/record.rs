@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::Host;
 use crate::http::head::{HeaderBlock, RequestHead, ResponseHead, Version};
+use crate::tls::{Agreed, PeerIdentity};
 
 /// Points in time of one exchange; `None` is "did not happen".
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,12 @@ pub struct Record<'a> {
     pub downstream_local: SocketAddr,
     /// SNI.
     pub server_name: &'a str,
+    /// What TLS with the client agreed on; `None` without TLS.
+    pub tls: Option<Agreed>,
+    /// Who the client is, when it has shown a certificate.
+    pub peer: Option<&'a PeerIdentity>,
+    /// A caller inside forced a trace of the request.
+    pub trace_forced: bool,
     /// Number of the downstream connection.
     pub connection_id: u64,
     /// Body of a local reply.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
+use outrigger_xds_protos::any::Typed;
 use outrigger_xds_protos::json::{self, Secrets};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,7 @@ use crate::config::live::Overload;
 use crate::config::publish::{self, Subscriber};
 use crate::health::Checker;
 use crate::net::listener::{DryRun, ReusePort};
+use crate::observe::access_log::grpc::GrpcLogs;
 use crate::observe::access_log::sink::{Lines, Sinks};
 use crate::observe::collect::{Collector, Constants, Vitals};
 use crate::observe::expiry;
@@ -41,6 +43,7 @@ use crate::worker::{Drains, Progress, Workers};
 use crate::xds::driver::{Driver, Handle, Parts};
 use crate::xds::engine::InitPhase;
 use crate::xds::load::Reporter;
+use crate::xds::node;
 use crate::xds::settings::DynamicSettings;
 use crate::xds::translate::TracingContext;
 
@@ -127,6 +130,7 @@ async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, Stri
         publisher,
         stats: Registry::new(),
         sinks: None,
+        grpc_logs: None,
         tracing: settings.tracing,
         resolve,
         resolutions,
@@ -176,6 +180,7 @@ struct Server {
     lifecycle: Arc<Lifecycle>,
     workers: Workers,
     sinks: Arc<Sinks>,
+    grpc_logs: Arc<GrpcLogs>,
     tracers: Arc<Tracers>,
     driver: Handle,
 }
@@ -195,6 +200,8 @@ impl Server {
         let dialler = Arc::new(Dialler { snapshots: snapshots.clone() });
         let place = telemetry::place(&process, &settings);
         let runtime = tokio::runtime::Handle::current();
+        let who = node::complete(settings.node.clone()).to_wire().into();
+        let grpc_logs = Arc::new(GrpcLogs::new(&registry, runtime.clone(), dialler.clone(), who));
         let tracers = Arc::new(Tracers::new(&registry, runtime, dialler, place.clone()));
         let count = worker_count(args, &process);
         let dynamic = dynamic_settings(&settings, Some(&process))?;
@@ -214,6 +221,7 @@ impl Server {
             publisher,
             stats: registry.clone(),
             sinks: Some(sinks.clone()),
+            grpc_logs: Some(grpc_logs.clone()),
             tracing: TracingContext { tracers: Some(tracers.clone()), ..settings.tracing.clone() },
             resolve,
             resolutions,
@@ -240,7 +248,7 @@ impl Server {
         }
         let workers = Workers::start(count, &snapshots, &registry, &drains, drain_time, overload.as_ref())
             .map_err(|error| format!("cannot start workers: {error}"))?;
-        let server = Self { lifecycle, workers, sinks, tracers, driver: handle };
+        let server = Self { lifecycle, workers, sinks, grpc_logs, tracers, driver: handle };
         let collector = server.collector(&registry, snapshots.clone(), started, count);
         let sources = Sources {
             registry: &registry,
@@ -380,7 +388,7 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || workers.join()).await;
         // Workers count to their end, and the last metrics may be lines of a sink.
         telemetry.finish().await;
-        self.tracers.shutdown(SPAN_GRACE).await;
+        tokio::join!(self.tracers.shutdown(SPAN_GRACE), self.grpc_logs.shutdown(SPAN_GRACE));
         let _ = tokio::task::spawn_blocking(move || sinks.shutdown(LOG_GRACE)).await;
     }
 

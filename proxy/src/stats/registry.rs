@@ -6,6 +6,9 @@
 //! Handles are plain numbers; whoever uses one must therefore hold the bundle (in practice the
 //! `Arc` of the cluster, listener or connection manager it came with).
 
+mod handle;
+mod space;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -13,30 +16,8 @@ use super::cells::{Cells, Range, SCALARS, TABLES};
 pub use super::cells::{Shard, SharedShard};
 use super::histogram::Distribution;
 use super::view::{Readings, View};
-
-/// Handle of a monotonic counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter(pub(super) u32);
-
-/// Handle of a value that goes up and down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gauge(pub(super) u32);
-
-/// Handle of a distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Histogram(pub(super) u32);
-
-/// Handle of a family of response counters, one per status code. Read as `<name>_<code>`,
-/// `<name>_<class>xx` and `<name>_completed`; a member exists once it was counted, as in Envoy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusCodes(pub(super) u32);
-
-/// Handle of a statistic whose value is text. Written rarely, by the main runtime.
-#[derive(Clone, Debug)]
-pub struct TextReadout {
-    set: Arc<Owned>,
-    index: usize,
-}
+pub use handle::{Counter, Cursor, Gauge, Handle, Histogram, StatusCodes, TextReadout};
+use space::Space;
 
 /// What a statistic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,15 +127,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StatSet {
     pub(super) fn text(&self, index: usize) -> Arc<str> {
         self.texts.get(index).map_or_else(|| Arc::from(""), |text| lock(text).clone())
-    }
-}
-
-impl TextReadout {
-    /// Replaces the text.
-    pub fn set(&self, text: &str) {
-        if let Some(cell) = self.set.0.texts.get(self.index) {
-            *lock(cell) = text.into();
-        }
     }
 }
 
@@ -368,132 +340,6 @@ impl Names {
         for (space, range) in self.spaces.iter_mut().zip(grave.ranges) {
             space.give_back(grave.home, range);
         }
-    }
-}
-
-/// Allocates ids: workers' sets from the bottom, main-only sets from the top, freed ranges by length.
-#[derive(Debug)]
-struct Space {
-    bottom: u32,
-    top: u32,
-    free: HashMap<(Home, u32), Vec<u32>>,
-}
-
-/// Base of a range that did not fit: its ids name no cell, writes to them do nothing.
-const FULL: u32 = u32::MAX;
-
-impl Space {
-    fn new(size: u32) -> Self {
-        Self { bottom: 0, top: size, free: HashMap::new() }
-    }
-
-    fn take(&mut self, home: Home, len: u32) -> Range {
-        if len == 0 {
-            return Range { base: 0, len };
-        }
-        if let Some(base) = self.free.get_mut(&(home, len)).and_then(Vec::pop) {
-            return Range { base, len };
-        }
-        if self.top - self.bottom < len {
-            tracing::warn!("the statistics space is full: new statistics read as zero");
-            return Range { base: FULL, len };
-        }
-        let base = match home {
-            Home::Workers => {
-                self.bottom += len;
-                self.bottom - len
-            }
-            Home::Main => {
-                self.top -= len;
-                self.top
-            }
-        };
-        Range { base, len }
-    }
-
-    fn give_back(&mut self, home: Home, range: Range) {
-        if range.len > 0 && range.base != FULL {
-            self.free.entry((home, range.len)).or_default().push(range.base);
-        }
-    }
-}
-
-/// Hands out a set's handles in layout order. Used by the bundle macro.
-#[derive(Debug)]
-pub struct Cursor {
-    set: Arc<Owned>,
-    scalars: u32,
-    histograms: u32,
-    codes: u32,
-    texts: usize,
-}
-
-impl Cursor {
-    /// Before the first handle of `set`.
-    pub fn new(set: Arc<Owned>) -> Self {
-        let StatSet { scalars, histograms, codes, .. } = &*set.0;
-        let (scalars, histograms, codes) = (scalars.base, histograms.base, codes.base);
-        Self { set, scalars, histograms, codes, texts: 0 }
-    }
-
-    /// The set, for its owner to keep.
-    pub fn into_set(self) -> Arc<Owned> {
-        self.set
-    }
-}
-
-fn next(id: &mut u32) -> u32 {
-    let next = id.saturating_add(1);
-    std::mem::replace(id, next)
-}
-
-/// What a bundle's field can be.
-pub trait Handle: Sized {
-    /// Its kind.
-    const KIND: Kind;
-
-    /// The next handle of this kind.
-    fn take(cursor: &mut Cursor) -> Self;
-}
-
-impl Handle for Counter {
-    const KIND: Kind = Kind::Counter;
-
-    fn take(cursor: &mut Cursor) -> Self {
-        Self(next(&mut cursor.scalars))
-    }
-}
-
-impl Handle for Gauge {
-    const KIND: Kind = Kind::Gauge;
-
-    fn take(cursor: &mut Cursor) -> Self {
-        Self(next(&mut cursor.scalars))
-    }
-}
-
-impl Handle for Histogram {
-    const KIND: Kind = Kind::Histogram;
-
-    fn take(cursor: &mut Cursor) -> Self {
-        Self(next(&mut cursor.histograms))
-    }
-}
-
-impl Handle for StatusCodes {
-    const KIND: Kind = Kind::StatusCodes;
-
-    fn take(cursor: &mut Cursor) -> Self {
-        Self(next(&mut cursor.codes))
-    }
-}
-
-impl Handle for TextReadout {
-    const KIND: Kind = Kind::TextReadout;
-
-    fn take(cursor: &mut Cursor) -> Self {
-        cursor.texts += 1;
-        Self { set: cursor.set.clone(), index: cursor.texts - 1 }
     }
 }
 

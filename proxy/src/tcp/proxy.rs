@@ -16,6 +16,7 @@ use crate::config::live::Priority;
 use crate::net::copy::{CopyEnd, copy_both};
 use crate::net::stream::Stream;
 use crate::observe::record::{Record, Timing};
+use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::connect::dial;
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
@@ -38,6 +39,10 @@ pub struct TcpConn {
     pub destination: SocketAddr,
     /// The restored original destination, when there was one.
     pub original_destination: Option<SocketAddr>,
+    /// What TLS with the client agreed on.
+    pub agreed: Option<Agreed>,
+    /// Who the client is, when it has shown a certificate.
+    pub peer_identity: Option<Rc<PeerIdentity>>,
     /// SNI, empty without.
     pub server_name: Box<str>,
     /// Name of the filter chain.
@@ -228,6 +233,9 @@ impl Story {
             downstream_remote: conn.peer,
             downstream_local: conn.destination,
             server_name: &conn.server_name,
+            tls: conn.agreed,
+            peer: conn.peer_identity.as_deref(),
+            trace_forced: false,
             connection_id: conn.id,
             local_reply_body: b"",
             health_check: false,

@@ -312,6 +312,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     };
     let id = worker.local.connection_id();
     let peer_identity = chain.tls.as_ref().and_then(|tls| tls::PeerIdentity::of(&io, tls)).map(Rc::new);
+    let agreed = tls::Agreed::of(&io);
     let server_name = detected.server_name.unwrap_or_default();
     let who =
         Peer { io: &io, identity: peer_identity.as_deref(), peer, destination, server_name: &server_name };
@@ -328,6 +329,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 destination,
                 original_destination: original,
                 tls: io.is_tls(),
+                agreed,
                 client_cert: http::client_cert::element(&settings.client_cert, peer_identity.as_deref()),
                 peer_identity,
                 server_name,
@@ -346,6 +348,8 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 peer,
                 destination,
                 original_destination: original,
+                agreed,
+                peer_identity,
                 server_name,
                 filter_chain: chain.name.clone(),
                 drain,

@@ -27,6 +27,7 @@ use super::store::Now;
 use super::translate::{self, TracingContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::publish::Publisher;
+use crate::observe::access_log::grpc::GrpcLogs;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
@@ -63,6 +64,8 @@ pub struct Parts {
     pub stats: Registry,
     /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
     pub sinks: Option<Arc<Sinks>>,
+    /// Loggers to services; `None` likewise.
+    pub grpc_logs: Option<Arc<GrpcLogs>>,
     /// Tracers, and the provider of the bootstrap.
     pub tracing: TracingContext,
     /// To the resolver. Unbounded, because the resolver answers through `resolutions` and two bounded queues could
@@ -170,6 +173,7 @@ impl Driver {
             publisher,
             stats,
             sinks,
+            grpc_logs,
             tracing,
             resolve,
             resolutions,
@@ -185,6 +189,7 @@ impl Driver {
         let mut engine = Engine::new(dynamic.roots, protocol, ports, &stats, sinks);
         engine.identify(node);
         engine.trace(tracing);
+        engine.log_to(grpc_logs);
         engine.locate(locality, local_cluster.as_deref());
         engine.stands_before(&service);
         engine.strict_tls(strict_tls);

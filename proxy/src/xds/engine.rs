@@ -22,6 +22,7 @@ use super::store::{Now, Origin, Refused, Store};
 use super::translate::{Secret, TracingContext, TranslateContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::{Locality, Place, Snapshot};
+use crate::observe::access_log::grpc::GrpcLogs;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
@@ -108,6 +109,11 @@ impl Engine {
     /// Traces with these. Comes before any resource.
     pub fn trace(&mut self, tracing: TracingContext) {
         self.context.tracing = tracing;
+    }
+
+    /// Lets configuration log to services.
+    pub fn log_to(&mut self, services: Option<Arc<GrpcLogs>>) {
+        self.context.grpc_logs = services;
     }
 
     /// Says where this proxy runs: its locality, and the name of the cluster it is a host of.

@@ -52,6 +52,8 @@ pub struct Certificate<'a> {
     pub serial: &'a [u8],
     /// The subject's RDN sequence.
     pub subject: &'a [u8],
+    /// Issuer, likewise.
+    pub issuer: &'a [u8],
     /// Subject public key info, as encoded: what SPKI pins are of.
     pub spki: &'a [u8],
     /// Valid from.
@@ -76,7 +78,7 @@ impl<'a> Certificate<'a> {
         let _version = body.optional(VERSION);
         let serial = body.expect(der::INTEGER)?;
         let _algorithm = body.expect(der::SEQUENCE)?;
-        let _issuer = body.expect(der::SEQUENCE)?;
+        let issuer = body.expect(der::SEQUENCE)?;
         let mut validity = Reader(body.expect(der::SEQUENCE)?);
         let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
         let subject = body.expect(der::SEQUENCE)?;
@@ -84,6 +86,7 @@ impl<'a> Certificate<'a> {
         let mut parsed = Self {
             serial,
             subject,
+            issuer,
             spki,
             not_before,
             not_after,
@@ -152,17 +155,27 @@ impl<'a> Certificate<'a> {
 
     /// The subject in RFC 2253 form, as Envoy prints it: the last attribute first.
     pub fn subject_text(&self) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        let mut sets = Reader(self.subject);
-        while let Some((der::SET, set)) = sets.next() {
-            let mut attributes = Reader(set);
-            let texts: Vec<String> =
-                std::iter::from_fn(|| attributes.expect(der::SEQUENCE)).filter_map(attribute).collect();
-            parts.push(texts.join("+"));
-        }
-        parts.reverse();
-        parts.join(",")
+        name_text(self.subject)
     }
+
+    /// The issuer in the same form.
+    pub fn issuer_text(&self) -> String {
+        name_text(self.issuer)
+    }
+}
+
+/// A distinguished name in RFC 2253 form.
+fn name_text(name: &[u8]) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut sets = Reader(name);
+    while let Some((der::SET, set)) = sets.next() {
+        let mut attributes = Reader(set);
+        let texts: Vec<String> =
+            std::iter::from_fn(|| attributes.expect(der::SEQUENCE)).filter_map(attribute).collect();
+        parts.push(texts.join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
 }
 
 /// Without the zero that keeps a serial number positive.

@@ -44,6 +44,8 @@ pub enum LogFilter {
         /// Of TCP connections.
         tcp: bool,
     },
+    /// `traceable_filter`: as in Envoy, requests of which a caller inside has forced a trace, and no other traced ones.
+    Traceable,
     /// `not_health_check_filter`: all but what the health check filter recognised.
     NotHealthCheck,
 }
@@ -87,6 +89,7 @@ impl LogFilter {
         match self {
             LogFilter::All => true,
             LogFilter::NotHealthCheck => !record.health_check,
+            LogFilter::Traceable => record.trace_forced,
             LogFilter::StatusCode(comparison) => comparison.holds(record.status.into()),
             LogFilter::Duration(comparison) => comparison.holds(duration_ms(record)),
             LogFilter::Flags(wanted) if *wanted == ResponseFlags::NONE => record.flags != *wanted,

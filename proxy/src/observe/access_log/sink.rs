@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::grpc::GrpcLane;
 use super::writer::{self, Writer};
 use crate::stats::registry::SharedShard;
 use crate::stats::scope::AccessLogStats;
@@ -223,13 +224,15 @@ fn spawn(writer: Writer, shared: &Shared) -> std::io::Result<Receiver<()>> {
 pub struct WorkerLogs {
     /// By sink id. Few: one per path in use.
     lanes: Vec<(u64, Arc<Lane>)>,
+    /// Those of loggers to services, by their id.
+    grpc: Vec<(u64, Arc<GrpcLane>)>,
     random: fastrand::Rng,
 }
 
 impl WorkerLogs {
     /// Logs of one worker; `seed` makes sampling repeatable.
     pub fn new(seed: u64) -> Self {
-        Self { lanes: Vec::new(), random: fastrand::Rng::with_seed(seed) }
+        Self { lanes: Vec::new(), grpc: Vec::new(), random: fastrand::Rng::with_seed(seed) }
     }
 
     /// True for `ppm` calls in a million.
@@ -242,6 +245,19 @@ impl WorkerLogs {
         let at = self.lanes.iter().position(|(id, _)| *id == sink.id);
         let at = at.unwrap_or_else(|| self.join(sink));
         &self.lanes[at].1
+    }
+
+    /// The lane of the logger `id`, made by `join` when there is none yet.
+    #[inline]
+    pub(super) fn grpc_lane(&mut self, id: u64, join: impl FnOnce() -> Arc<GrpcLane>) -> &GrpcLane {
+        let at = self.grpc.iter().position(|(known, _)| *known == id);
+        let at = at.unwrap_or_else(|| {
+            // A lane that only we hold is one whose exporter has ended.
+            self.grpc.retain(|(_, lane)| Arc::strong_count(lane) > 1);
+            self.grpc.push((id, join()));
+            self.grpc.len() - 1
+        });
+        &self.grpc[at].1
     }
 
     /// Adds a lane to `sink` and forgets those whose writer has ended.

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Out;
 use super::operator::{
-    AddressPart, GrpcStatusForm, HeaderChoice, HeaderName, Message, Operator, PathChoice, Point, Unit, Whose,
+    AddressPart, GrpcStatusForm, HeaderChoice, HeaderName, Message, Operator, PathChoice, Point, TlsFact,
+    Unit, Whose,
 };
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::HostAddress;
 use crate::http::head::{BodyLength, HeaderBlock, RequestHead, Span};
 use crate::http::header_id::HeaderId;
 use crate::observe::record::{Record, Timing};
+use crate::tls::Agreed;
 
 impl Operator {
     /// Appends the value; false, and nothing appended, when it is missing.
@@ -63,6 +65,7 @@ impl Operator {
             Operator::ServerName => return text(record.server_name, out),
             Operator::ConnectionId => out.number(record.connection_id),
             Operator::UniqueId => out.display(uuid(fastrand::u128(..))),
+            Operator::Tls(fact) => return tls(record, fact, out),
             Operator::LocalReplyBody => out.text(record.local_reply_body),
             _ => return false,
         }
@@ -226,7 +229,7 @@ fn block_bytes(block: &HeaderBlock) -> u64 {
 }
 
 /// Uncompressed size with pseudo-headers, as Envoy counts it.
-fn request_bytes(head: &RequestHead) -> u64 {
+pub(in crate::observe) fn request_bytes(head: &RequestHead) -> u64 {
     let pseudo = [
         (":method", head.method_text().len()),
         (":path", head.path_and_query().len()),
@@ -237,12 +240,41 @@ fn request_bytes(head: &RequestHead) -> u64 {
     fields_bytes(&head.block) + pseudo.sum::<u64>()
 }
 
-fn response_bytes(record: &Record<'_>) -> u64 {
+/// Likewise.
+pub(in crate::observe) fn response_bytes(record: &Record<'_>) -> u64 {
     record.response.map_or(0, |head| fields_bytes(&head.block) + ":status200".len() as u64)
 }
 
 fn log_type(record: &Record<'_>) -> &'static [u8] {
     if record.protocol.is_some() { b"DownstreamEnd" } else { b"TcpConnectionEnd" }
+}
+
+/// Missing without TLS, or where the client has shown no certificate.
+fn tls(record: &Record<'_>, fact: &TlsFact, out: &mut Out<'_>) -> bool {
+    match fact {
+        TlsFact::Version => return text(record.tls.map_or("", Agreed::version), out),
+        TlsFact::Cipher => return text(record.tls.map_or("", Agreed::cipher), out),
+        _ => {}
+    }
+    let Some(peer) = record.peer else { return false };
+    match fact {
+        TlsFact::PeerUris => text(&peer.uris.join(","), out),
+        TlsFact::PeerDnsNames => text(&peer.dns_names.join(","), out),
+        TlsFact::PeerSubject => text(&peer.subject, out),
+        TlsFact::PeerIssuer => text(&peer.issuer, out),
+        TlsFact::PeerSerial => text(&peer.serial, out),
+        TlsFact::PeerFingerprint => text(&peer.hash, out),
+        TlsFact::PeerCertificate => text(&peer.pem(1), out),
+        TlsFact::PeerValidFrom(format) => {
+            format.write(peer.not_before, out);
+            true
+        }
+        TlsFact::PeerValidUntil(format) => {
+            format.write(peer.not_after, out);
+            true
+        }
+        TlsFact::Version | TlsFact::Cipher => false,
+    }
 }
 
 fn host_name(record: &Record<'_>, port: bool, out: &mut Out<'_>) -> bool {

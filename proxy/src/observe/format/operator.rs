@@ -60,6 +60,23 @@ pub(super) enum Operator {
     ConnectionId,
     UniqueId,
     LocalReplyBody,
+    Tls(TlsFact),
+}
+
+/// What TLS tells of the client's connection.
+#[derive(Clone, Debug)]
+pub(super) enum TlsFact {
+    Version,
+    Cipher,
+    PeerUris,
+    PeerDnsNames,
+    PeerSubject,
+    PeerIssuer,
+    PeerSerial,
+    PeerFingerprint,
+    PeerCertificate,
+    PeerValidFrom(TimeFormat),
+    PeerValidUntil(TimeFormat),
 }
 
 /// A header, its alternative, and whether the query is cut off.
@@ -177,6 +194,15 @@ const SIMPLE: &[(&str, Operator)] = &[
     ("CONNECTION_ID", Operator::ConnectionId),
     ("UNIQUE_ID", Operator::UniqueId),
     ("LOCAL_REPLY_BODY", Operator::LocalReplyBody),
+    ("DOWNSTREAM_TLS_VERSION", Operator::Tls(TlsFact::Version)),
+    ("DOWNSTREAM_TLS_CIPHER", Operator::Tls(TlsFact::Cipher)),
+    ("DOWNSTREAM_PEER_URI_SAN", Operator::Tls(TlsFact::PeerUris)),
+    ("DOWNSTREAM_PEER_DNS_SAN", Operator::Tls(TlsFact::PeerDnsNames)),
+    ("DOWNSTREAM_PEER_SUBJECT", Operator::Tls(TlsFact::PeerSubject)),
+    ("DOWNSTREAM_PEER_ISSUER", Operator::Tls(TlsFact::PeerIssuer)),
+    ("DOWNSTREAM_PEER_SERIAL", Operator::Tls(TlsFact::PeerSerial)),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", Operator::Tls(TlsFact::PeerFingerprint)),
+    ("DOWNSTREAM_PEER_CERT", Operator::Tls(TlsFact::PeerCertificate)),
     ("QUERY_PARAMS", Operator::QueryParams),
     ("GRPC_STATUS_NUMBER", Operator::GrpcStatus(GrpcStatusForm::Number)),
     // Features that are never configured here, so their facts are missing as they would be in Envoy.
@@ -250,6 +276,8 @@ fn with_arguments(name: &str, arguments: Option<&str>) -> Result<Operator, Forma
     match name {
         "START_TIME" => Ok(Operator::StartTime(TimeFormat::parse(arguments.unwrap_or(""))?)),
         "EMIT_TIME" => Ok(Operator::EmitTime(TimeFormat::parse(arguments.unwrap_or(""))?)),
+        "DOWNSTREAM_PEER_CERT_V_START" => validity(arguments, TlsFact::PeerValidFrom),
+        "DOWNSTREAM_PEER_CERT_V_END" => validity(arguments, TlsFact::PeerValidUntil),
         "REQ" | "REQUEST_HEADER" => header(Message::Request, true),
         "REQ_WITHOUT_QUERY" => header(Message::Request, false),
         "RESP" | "RESPONSE_HEADER" => header(Message::Response, true),
@@ -271,6 +299,10 @@ fn with_arguments(name: &str, arguments: Option<&str>) -> Result<Operator, Forma
         "HOSTNAME" => Ok(Operator::Fixed(hostname().as_bytes().into())),
         _ => Err(refuse(name)),
     }
+}
+
+fn validity(format: Option<&str>, fact: fn(TimeFormat) -> TlsFact) -> Result<Operator, FormatError> {
+    Ok(Operator::Tls(fact(TimeFormat::parse(format.unwrap_or(""))?)))
 }
 
 fn refuse(name: &str) -> FormatError {

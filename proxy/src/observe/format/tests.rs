@@ -176,7 +176,7 @@ fn refusals_name_the_operator() {
     for (format, part) in [
         ("%NOPE%", "%NOPE%"),
         ("%DYNAMIC_METADATA(a:b)%", "%DYNAMIC_METADATA%"),
-        ("%DOWNSTREAM_PEER_SUBJECT%", "%DOWNSTREAM_PEER_SUBJECT%"),
+        ("%DOWNSTREAM_LOCAL_SUBJECT%", "%DOWNSTREAM_LOCAL_SUBJECT%"),
         ("%DURATION(ms)%", "%DURATION%"),
         ("%DURATION:3%", "%DURATION%"),
         ("%REQ%", "%REQ%"),

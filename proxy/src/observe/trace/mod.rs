@@ -2,7 +2,7 @@
 //!
 //! A connection manager with tracing has an [`tracer::HttpTracing`]. It makes a [`span::Span`] of each request, which
 //! costs no memory unless the request is recorded; at the end the worker encodes the provider's document straight
-//! into its lane of the tracer's [`queue`], and an exporter on the main runtime sends it.
+//! into its lane of the tracer's [`queue`](super::queue), and an exporter on the main runtime sends it.
 
 pub mod attempt;
 pub mod collector;
@@ -10,8 +10,6 @@ mod facts;
 pub mod header;
 pub mod id;
 pub mod json;
-mod protobuf;
-pub mod queue;
 pub mod sampling;
 pub mod span;
 pub mod tag;

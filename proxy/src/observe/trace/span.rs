@@ -22,6 +22,8 @@ pub struct Span {
     pub parent: Option<SpanId>,
     /// Decided: it is recorded, here and by those behind us.
     pub sampled: bool,
+    /// A caller inside forced it (`x-envoy-force-trace`).
+    pub forced: bool,
     /// The caller has not decided that.
     pub ours: bool,
     /// The caller wants to know the decision.
@@ -51,6 +53,7 @@ impl Span {
             id,
             parent: incoming.and_then(|incoming| incoming.parent),
             sampled,
+            forced: false,
             ours: incoming.is_none_or(|incoming| incoming.sampled.is_none()),
             asked: incoming.is_some_and(|incoming| incoming.asks),
             attempts: Vec::new(),

@@ -9,7 +9,6 @@ use super::attempt::{AttemptSpan, MAX_ATTEMPTS};
 use super::header::Propagation;
 use super::header::xray::answer;
 use super::id::IdSource;
-use super::queue::{Lane, Queue};
 use super::sampling::central::CentralRules;
 use super::sampling::{LocalRules, Memory, Request};
 use super::span::{Finished, Outcome, Span, wall_times};
@@ -20,6 +19,7 @@ use crate::config::listener::Direction;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::header_id::HeaderId;
 use crate::observe::platform::Place;
+use crate::observe::queue::{Lane, Queue};
 use crate::observe::record::Record;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TracingStats;
@@ -207,7 +207,8 @@ impl HttpTracing {
             self.tracer.decide(head, reason != self.stats.not_traceable, now, memory, random)
         });
         let id = ids.span();
-        Span::new(incoming, id, sampled, || ids.trace(epoch_seconds()))
+        let forced = reason == self.stats.service_forced;
+        Span { forced, ..Span::new(incoming, id, sampled, || ids.trace(epoch_seconds())) }
     }
 
     /// Envoy's reason for or against a trace, as its statistic.

@@ -7,13 +7,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::collector::{self, Sampling, export};
-use super::queue::Queue;
 use super::sampling::LocalRules;
 use super::sampling::central::{CentralRules, poll};
 use super::tracer::{Encoder, Rules, Tracer};
 use super::transport::{Client, Dial, Target};
 use super::xray;
 use crate::observe::platform::Place;
+use crate::observe::queue::Queue;
 use crate::stats::registry::Registry;
 
 /// A provider's settings. Equal ones share a tracer.

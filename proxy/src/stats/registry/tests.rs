@@ -1,3 +1,4 @@
+use super::space::FULL;
 use super::*;
 use crate::stats::scope::ClusterStats;
 use crate::stats::view::Value;

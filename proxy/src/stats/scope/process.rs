@@ -173,6 +173,25 @@ impl AccessLogStats {
 }
 
 bundle! {
+    /// Loggers to services: `access_logs.grpc_access_log.*`
+    GrpcLogStats(prefix) {
+        entries: main(prefix) {
+            // Handed to the stream.
+            logs_written: Counter,
+            // Thrown away because the service was too slow or gone.
+            logs_dropped: Counter,
+        }
+    }
+}
+
+impl GrpcLogStats {
+    /// The one of the process.
+    pub fn register(registry: &Registry) -> Self {
+        Self::new(registry, "access_logs.grpc_access_log.")
+    }
+}
+
+bundle! {
     /// `emf.*`: CloudWatch documents (ours).
     EmfStats(prefix) {
         exporter: main(prefix) {

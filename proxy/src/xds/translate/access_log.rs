@@ -1,6 +1,8 @@
 //! Access loggers: sink, format and filter.
 //! Source: `envoy.config.accesslog.v3.AccessLog`, `envoy.config.core.v3.SubstitutionFormatString`.
 
+mod service;
+
 use std::sync::Arc;
 
 use outrigger_xds_protos::any::{self, Typed};
@@ -15,6 +17,7 @@ use outrigger_xds_protos::v3::accesslog_data::AccessLogType;
 use outrigger_xds_protos::v3::core::SubstitutionFormatString;
 use outrigger_xds_protos::v3::core::substitution_format_string::Format as FormatField;
 use outrigger_xds_protos::v3::file_log::{FileAccessLog, file_access_log};
+use outrigger_xds_protos::v3::grpc_log::{HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig};
 use outrigger_xds_protos::v3::stream_log::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
@@ -62,6 +65,17 @@ fn logger(
     };
     let config_path = path.field("typed_config");
     let Some(ConfigType::TypedConfig(config)) = config_type else { return Err(config_path.missing()) };
+    let service = if any::is::<HttpGrpcAccessLogConfig>(config) {
+        Some(service::http(&unpack(config, &config_path)?, &config_path, scope)?)
+    } else if any::is::<TcpGrpcAccessLogConfig>(config) {
+        Some(service::tcp(&unpack(config, &config_path)?, &config_path, scope)?)
+    } else {
+        None
+    };
+    if let Some(settings) = service {
+        let logs = scope.context.grpc_logs.as_ref();
+        return Ok(logs.map(|logs| AccessLog::to_service(filter, logs.open(&settings))));
+    }
     let (file, format) = if any::is::<FileAccessLog>(config) {
         file_log(unpack(config, &config_path)?, &config_path)?
     } else if any::is::<StdoutAccessLog>(config) {
@@ -73,7 +87,10 @@ fn logger(
         let format = access_log_format.map(|stderr_access_log::AccessLogFormat::LogFormat(format)| format);
         ("/dev/stderr".to_owned(), stream_format(format, &config_path)?)
     } else {
-        return Err(path.reject(format_args!("{name:?} ({}) is not supported; use a file", config.type_url)));
+        return Err(path.reject(format_args!(
+            "{name:?} ({}) is not supported; use a file or an access-log service over gRPC",
+            config.type_url
+        )));
     };
     let Some(sinks) = &scope.context.sinks else { return Ok(None) };
     let sink = sinks
@@ -204,7 +221,7 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
             matchers::header(fields::message(&filter.header, &path)?, &path).map(LogFilter::Header)
         }
         FilterSpecifier::ResponseFlagFilter(filter) => flags(filter, &path.field("response_flag_filter")),
-        FilterSpecifier::TraceableFilter(_) => unsupported("traceable_filter"),
+        FilterSpecifier::TraceableFilter(_) => Ok(LogFilter::Traceable),
         FilterSpecifier::GrpcStatusFilter(filter) => grpc_status(filter, &path.field("grpc_status_filter")),
         FilterSpecifier::ExtensionFilter(_) => unsupported("extension_filter"),
         FilterSpecifier::MetadataFilter(_) => unsupported("metadata_filter"),

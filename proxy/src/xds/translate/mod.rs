@@ -61,6 +61,7 @@ use crate::config::health::HostCheck;
 use crate::config::listener::Listener;
 use crate::config::route::RouteTable;
 use crate::config::subset::Metadata;
+use crate::observe::access_log::grpc::GrpcLogs;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 use crate::xds::files::Files;
@@ -87,6 +88,8 @@ pub struct TranslateContext {
     pub stats: Registry,
     /// Access-log sinks; `None` checks loggers and opens nothing (`--mode validate`).
     pub sinks: Option<Arc<Sinks>>,
+    /// Loggers to services; `None` as with `sinks`.
+    pub grpc_logs: Option<Arc<GrpcLogs>>,
     /// Tracers, and the provider of the bootstrap.
     pub tracing: TracingContext,
     /// Secrets that have arrived (SDS) or were written in the bootstrap, by name. The compiler inserts what
@@ -114,6 +117,7 @@ impl TranslateContext {
             filters: Interner::default(),
             stats,
             sinks,
+            grpc_logs: None,
             tracing: TracingContext::default(),
             secrets: HashMap::new(),
             files: Files::new(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Form, Settings, datadog, otlp, zipkin};
-use crate::observe::trace::queue::{Documents, Queue};
+use crate::observe::queue::{Documents, Queue};
 use crate::observe::trace::transport::{Client, Dial, Request};
 
 /// How long spans wait for company.

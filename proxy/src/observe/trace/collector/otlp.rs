@@ -4,10 +4,10 @@
 use super::Settings;
 use crate::config::listener::Direction;
 use crate::http::header_id::HeaderId;
+use crate::observe::protobuf::Message;
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::facts;
 use crate::observe::trace::id::SpanId;
-use crate::observe::trace::protobuf::Message;
 use crate::observe::trace::span::{Finished, Outcome};
 
 /// `SpanKind`.

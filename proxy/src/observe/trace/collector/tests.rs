@@ -31,6 +31,7 @@ fn span(attempts: Vec<AttemptSpan>) -> Span {
         id: SpanId(0x6b55_dcc4_9793_4f1a),
         parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
         sampled: true,
+        forced: false,
         ours: true,
         asked: false,
         attempts,

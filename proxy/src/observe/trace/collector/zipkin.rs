@@ -2,9 +2,9 @@
 
 use super::Settings;
 use crate::config::listener::Direction;
+use crate::observe::protobuf::Message;
 use crate::observe::trace::facts;
 use crate::observe::trace::json::Object;
-use crate::observe::trace::protobuf::Message;
 use crate::observe::trace::span::Finished;
 
 /// Longest text, bytes.

@@ -1,8 +1,8 @@
 use super::*;
+use crate::observe::queue::Documents;
 use crate::observe::test_record::{Exchange, request, response};
 use crate::observe::trace::header::Format;
 use crate::observe::trace::id::TraceId;
-use crate::observe::trace::queue::Documents;
 use crate::observe::trace::sampling::manifest::{Manifest, Rate};
 use crate::stats::registry::Registry;
 

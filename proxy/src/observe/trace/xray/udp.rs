@@ -9,7 +9,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::Instant;
 
 use super::{Daemon, MAX_DOCUMENT};
-use crate::observe::trace::queue::{Documents, Queue};
+use crate::observe::queue::{Documents, Queue};
 
 const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
 /// How long segments wait for company.

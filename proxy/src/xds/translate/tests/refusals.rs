@@ -105,7 +105,6 @@ fn connection_manager_fields() {
             r#"access_log: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: {json_format: {a: "%NONE%"}}}}]"#,
             "access_log[0].typed_config.log_format.json_format",
         ),
-        ("access_log: [{name: x, filter: {traceable_filter: {}}}]", "access_log[0].filter.traceable_filter"),
         ("access_log: [{name: x, filter: {metadata_filter: {}}}]", "access_log[0].filter.metadata_filter"),
         (
             "access_log: [{name: x, filter: {and_filter: {filters: [{not_health_check_filter: {}}]}}}]",

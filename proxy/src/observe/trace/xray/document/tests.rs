@@ -51,6 +51,7 @@ fn span() -> Span {
         id: SpanId(0x6b55_dcc4_9793_4f1a),
         parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
         sampled: true,
+        forced: false,
         ours: true,
         asked: false,
         attempts: Vec::new(),

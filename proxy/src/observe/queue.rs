@@ -1,4 +1,4 @@
-//! From workers to an exporter: documents in bounded lanes, one per worker and tracer.
+//! From workers to an exporter: documents in bounded lanes, one per worker and exporter.
 //!
 //! A worker encodes into its lane under a lock that only it and the exporter ever take, the exporter for the time of
 //! one swap. Nobody waits for I/O: what does not fit is dropped and counted.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::stats::registry::{Registry, SharedShard};
+use crate::stats::registry::{Counter, Registry, SharedShard};
 use crate::stats::scope::SpanStats;
 
 /// Most bytes in one lane.
@@ -51,18 +51,30 @@ impl Documents {
     }
 }
 
-/// The lanes of one tracer, and its exporter's end of them.
+/// The lanes of one exporter, and its end of them. `S` is what it counts.
 #[derive(Debug)]
-pub struct Queue {
-    lanes: Mutex<Vec<Arc<Lane>>>,
-    shared: Arc<Shared>,
+pub struct Queue<S = SpanStats> {
+    lanes: Mutex<Vec<Arc<Lane<S>>>>,
+    shared: Arc<Shared<S>>,
+}
+
+/// Statistics with a counter of what found no place.
+pub trait CountsDropped {
+    /// That counter.
+    fn dropped(&self) -> Counter;
+}
+
+impl CountsDropped for SpanStats {
+    fn dropped(&self) -> Counter {
+        self.spans_dropped
+    }
 }
 
 /// What lanes and exporter share: wake-up and statistics.
 #[derive(Debug)]
-pub struct Shared {
-    /// `tracing.<kind>.*`
-    pub stats: SpanStats,
+pub struct Shared<S = SpanStats> {
+    /// What is counted.
+    pub stats: S,
     /// Where they are counted.
     pub shard: SharedShard,
     work: Notify,
@@ -73,9 +85,9 @@ pub struct Shared {
 
 /// One worker's part of a queue.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Lane<S = SpanStats> {
     documents: Mutex<Documents>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<S>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,10 +97,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Queue {
     /// An empty queue that counts as `tracing.<kind>.*`.
     pub fn new(registry: &Registry, kind: &str) -> Arc<Self> {
-        let stats = SpanStats::new(registry, &format!("tracing.{kind}."));
+        Self::counting(SpanStats::new(registry, &format!("tracing.{kind}.")), registry.shared().clone())
+    }
+}
+
+impl<S: CountsDropped> Queue<S> {
+    /// An empty queue that counts in `shard`.
+    pub fn counting(stats: S, shard: SharedShard) -> Arc<Self> {
         let shared = Shared {
             stats,
-            shard: registry.shared().clone(),
+            shard,
             work: Notify::new(),
             full: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -97,12 +115,12 @@ impl Queue {
     }
 
     /// Wake-up and statistics.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<Shared<S>> {
         &self.shared
     }
 
     /// A lane for one more worker.
-    pub fn lane(&self) -> Arc<Lane> {
+    pub fn lane(&self) -> Arc<Lane<S>> {
         let lane = Arc::new(Lane { documents: Mutex::default(), shared: self.shared.clone() });
         lock(&self.lanes).push(lane.clone());
         lane
@@ -138,7 +156,7 @@ impl Queue {
     }
 
     /// Every lane, to be [taken](Lane::take) from.
-    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+    pub fn lanes(&self) -> Vec<Arc<Lane<S>>> {
         let mut lanes = lock(&self.lanes);
         // A lane whose worker is gone and that is empty is of no use any more.
         lanes.retain(|lane| Arc::strong_count(lane) > 1 || !lane.is_empty());
@@ -146,7 +164,7 @@ impl Queue {
     }
 }
 
-impl Lane {
+impl<S: CountsDropped> Lane<S> {
     /// Appends one document, or drops and counts it: when the lane is full, or when `encode` says there is none.
     #[inline]
     pub fn write(&self, encode: impl FnOnce(&mut Vec<u8>) -> bool) {
@@ -157,7 +175,7 @@ impl Lane {
         let after = documents.bytes.len();
         if !written || after > MAX_LANE {
             documents.bytes.truncate(before);
-            return shared.shard.inc(shared.stats.spans_dropped);
+            return shared.shard.inc(shared.stats.dropped());
         }
         documents.ends.push(after);
         drop(documents);
