@@ -7,6 +7,7 @@ pub mod hash;
 pub mod ids;
 pub mod matcher;
 mod re2;
+pub mod turn;
 
 /// Size of the largest buffer, which a connection holds for a long body, bytes. Reads near the segment size of
 /// loopback (64 KiB) cost more than either small or large ones.

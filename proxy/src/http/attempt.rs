@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::codec::{Downstream, StreamError};
 use super::context::ConnContext;
@@ -111,8 +110,8 @@ impl Attempt {
         let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
         self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
         if head.asks_for_tunnel() && head.body == BodyLength::None {
-            timers.request_complete(Instant::now());
-            timers.start_try(Instant::now());
+            timers.request_complete(timers.now());
+            timers.start_try(timers.now());
         }
         Ok(())
     }
@@ -157,7 +156,7 @@ impl Attempt {
         }
         let before = self.request.bytes;
         let polled = self.pump_request(cx, down, replay);
-        let now = Instant::now();
+        let now = timers.now();
         if self.request.bytes != before {
             timers.touch(now);
         }

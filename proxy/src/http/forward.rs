@@ -5,7 +5,7 @@ mod hedge;
 mod report;
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::{self, Attempt};
 use super::codec::Downstream;
@@ -200,7 +200,15 @@ impl<'r> Exchange<'r> {
         let settings = &self.ctx.settings;
         let idle = forward.idle_timeout.unwrap_or(settings.stream_idle_timeout);
         let started = self.summary.timing.started;
-        let mut timers = Timers::new(deadline, &self.ctx.cut, started, timeouts.route, idle, timeouts.stream);
+        let mut timers = Timers::new(
+            deadline,
+            &self.ctx.cut,
+            &self.ctx.local.clock,
+            started,
+            timeouts.route,
+            idle,
+            timeouts.stream,
+        );
         timers.limit_tries(timeouts.tries);
         timers.expect_request(settings.request_timeout);
         timers
@@ -255,7 +263,7 @@ impl<'r> Exchange<'r> {
             self.head.block.replace(HeaderId::EnvoyAttemptCount, count);
         }
         if self.summary.attempts > 1 {
-            self.announce_timeout(&tries.timeouts, tries.timers.elapsed(Instant::now()));
+            self.announce_timeout(&tries.timeouts, tries.timers.elapsed(tries.timers.now()));
             if found.virtual_host.include_is_timeout_retry {
                 let by_timeout: &[u8] = if tries.after_timeout { b"true" } else { b"false" };
                 self.head.block.set(b"x-envoy-is-timeout-retry", by_timeout);

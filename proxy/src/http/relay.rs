@@ -86,11 +86,11 @@ fn poll_bodies(
         match attempt.pump_request(cx, down, replay) {
             Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(Cut::Client)),
             Poll::Ready(Err(PumpError::Sink(_))) => attempt.upstream_closed_body = true,
-            Poll::Ready(Ok(())) => timers.sent(Instant::now()),
+            Poll::Ready(Ok(())) => timers.sent(timers.now()),
             Poll::Pending => {}
         }
         if replay.is_ended() {
-            timers.request_complete(Instant::now());
+            timers.request_complete(timers.now());
         }
     }
     let source = &mut attempt.lease.stream;
@@ -105,7 +105,7 @@ fn poll_bodies(
         Poll::Pending => {}
     }
     if before != (attempt.request.bytes, body.bytes) {
-        timers.touch(Instant::now());
+        timers.touch(timers.now());
     }
     if replay.is_ended() && down.poll_gone(cx).is_ready() {
         return Poll::Ready(Err(Cut::Client));
@@ -126,7 +126,7 @@ async fn tunnel_both(
         let up = ahead.poll(cx, down, &mut attempt.lease.stream);
         let dn = back.poll(cx, &mut attempt.lease.stream, down);
         if before != (ahead.bytes, back.bytes) {
-            timers.touch(Instant::now());
+            timers.touch(timers.now());
         }
         match (up, dn) {
             (Poll::Ready(Err(PumpError::Source(_))), _) | (_, Poll::Ready(Err(PumpError::Sink(_)))) => {

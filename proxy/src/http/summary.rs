@@ -111,7 +111,7 @@ impl<'r> Summary<'r> {
             timing: Timing {
                 // The wall clock is for logs only.
                 started_at: if logged { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
-                started: Instant::now(),
+                started: ctx.local.clock.now(),
                 request_complete: None,
                 upstream_sent: None,
                 upstream_first_byte: None,
@@ -216,7 +216,7 @@ impl<'r> Summary<'r> {
 
     /// The exchange is over, now: counts the outcome and writes the access log.
     pub fn finish(&mut self, head: &RequestHead) -> Instant {
-        let now = Instant::now();
+        let now = self.ctx.local.clock.now();
         self.timing.finished = Some(now);
         if let Some(note) = self.note {
             self.details = format!("{}{{{note}}}", self.details).into();
@@ -248,7 +248,7 @@ impl<'r> Summary<'r> {
     /// before its request has no such time.
     pub fn count_upstream_time(&self, request_complete: Option<Instant>) {
         let (Some(cluster), Some(since)) = (&self.cluster, request_complete) else { return };
-        let took = millis(since.elapsed());
+        let took = millis(self.ctx.local.clock.now().saturating_duration_since(since));
         cluster.config().stats.record_time(&self.ctx.local.stats, took, self.internal);
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::base::error::ProxyError;
+use crate::base::turn::TurnClock;
 use crate::net::deadline::{Deadline, earlier};
 
 /// How long one attempt may take; zero durations are off.
@@ -40,6 +41,7 @@ pub struct Timers<'d> {
     /// When the last attempt had sent all of it.
     sent: Option<Instant>,
     cut: &'d Cell<bool>,
+    clock: &'d TurnClock,
 }
 
 impl<'d> Timers<'d> {
@@ -48,6 +50,7 @@ impl<'d> Timers<'d> {
     pub fn new(
         deadline: &'d mut Deadline,
         cut: &'d Cell<bool>,
+        clock: &'d TurnClock,
         now: Instant,
         route_timeout: Duration,
         idle: Duration,
@@ -68,7 +71,14 @@ impl<'d> Timers<'d> {
             request_complete: None,
             sent: None,
             cut,
+            clock,
         }
+    }
+
+    /// The time.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Bounds the arrival of the whole request; zero is off.
@@ -119,7 +129,7 @@ impl<'d> Timers<'d> {
     /// An attempt has its connection.
     pub fn begin_try(&mut self) {
         if !self.tries.stream.is_zero() {
-            self.try_stream = after(Instant::now(), self.tries.stream);
+            self.try_stream = after(self.now(), self.tries.stream);
         }
     }
 

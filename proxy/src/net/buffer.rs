@@ -9,6 +9,9 @@ use std::cell::{Cell, RefCell};
 /// Size of a pooled buffer: one head of usual size and a small body, bytes.
 pub const BUF_SIZE: usize = 16 * 1024;
 
+/// Size of a buffer for the text of one head of usual size, bytes. Requests hold theirs while they are served.
+pub const HEAD_SIZE: usize = 2 * 1024;
+
 /// Size of a buffer for long bodies, bytes. There is nothing in between.
 pub const LARGE_SIZE: usize = crate::base::LARGEST_BUFFER;
 
@@ -72,6 +75,25 @@ impl Buf {
         self.filled = end;
     }
 
+    /// Appends `name: value` CR LF.
+    #[inline]
+    pub fn extend_line(&mut self, name: &[u8], value: &[u8]) {
+        let length = name.len() + value.len() + 4;
+        let end = self.filled + length;
+        if end > self.bytes.len() {
+            self.reserve(length);
+        }
+        let line = &mut self.bytes[self.filled..end];
+        let (of_name, rest) = line.split_at_mut(name.len());
+        let (colon, rest) = rest.split_at_mut(2);
+        let (of_value, line_end) = rest.split_at_mut(value.len());
+        of_name.copy_from_slice(name);
+        colon.copy_from_slice(b": ");
+        of_value.copy_from_slice(value);
+        line_end.copy_from_slice(b"\r\n");
+        self.filled = end;
+    }
+
     /// Makes room for `count` more bytes.
     pub fn reserve(&mut self, count: usize) {
         let want = self.filled + count;
@@ -122,12 +144,15 @@ impl Buf {
 /// is freed, so a burst does not stay in memory. Large buffers are few per worker, whoever holds them.
 #[derive(Debug, Default)]
 pub struct BufPool {
+    heads: RefCell<Vec<Buf>>,
     free: RefCell<Vec<Buf>>,
     large: RefCell<Vec<Buf>>,
     large_out: Cell<usize>,
 }
 
 impl BufPool {
+    /// Buffers for heads kept for reuse.
+    const KEEP_HEADS: usize = 256;
     /// Buffers kept for reuse.
     const KEEP: usize = 64;
     /// Large buffers kept for reuse.
@@ -139,6 +164,12 @@ impl BufPool {
     #[inline]
     pub fn take(&self) -> Buf {
         self.free.borrow_mut().pop().unwrap_or_else(|| Buf::with_capacity(BUF_SIZE))
+    }
+
+    /// An empty buffer of at least [`HEAD_SIZE`].
+    #[inline]
+    pub fn take_for_head(&self) -> Buf {
+        self.heads.borrow_mut().pop().unwrap_or_else(|| Buf::with_capacity(HEAD_SIZE))
     }
 
     /// An empty buffer of [`LARGE_SIZE`] for a long body; one of [`BUF_SIZE`] when slow readers hold all
@@ -153,6 +184,7 @@ impl BufPool {
 
     /// Frees what nobody uses.
     pub fn shrink(&self) {
+        self.heads.take();
         self.free.take();
         self.large.take();
     }
@@ -161,21 +193,24 @@ impl BufPool {
     #[inline]
     pub fn give(&self, mut buf: Buf) {
         buf.clear();
-        if buf.capacity() == BUF_SIZE {
-            let mut free = self.free.borrow_mut();
-            if free.len() < Self::KEEP {
-                free.push(buf);
-            }
-        } else if buf.capacity() == LARGE_SIZE {
-            self.give_large(buf);
+        match buf.capacity() {
+            BUF_SIZE => keep(&self.free, Self::KEEP, buf),
+            HEAD_SIZE => keep(&self.heads, Self::KEEP_HEADS, buf),
+            LARGE_SIZE => self.give_large(buf),
+            _ => {}
         }
     }
 
     fn give_large(&self, buf: Buf) {
         self.large_out.set(self.large_out.get().saturating_sub(1));
-        let mut large = self.large.borrow_mut();
-        if large.len() < Self::KEEP_LARGE {
-            large.push(buf);
-        }
+        keep(&self.large, Self::KEEP_LARGE, buf);
+    }
+}
+
+#[inline]
+fn keep(shelf: &RefCell<Vec<Buf>>, most: usize, buf: Buf) {
+    let mut shelf = shelf.borrow_mut();
+    if shelf.len() < most {
+        shelf.push(buf);
     }
 }

@@ -8,3 +8,4 @@ pub mod orig_dst;
 pub mod own_address;
 pub mod peek;
 pub mod stream;
+pub mod tcp;

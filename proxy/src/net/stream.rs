@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tcp;
+
 /// A connected stream. TLS variants are boxed: they are large, and plain connections are many.
 #[derive(Debug)]
 pub enum Stream {
@@ -67,6 +69,9 @@ impl Stream {
     /// Reads into `buf`: the number of bytes, 0 at the end of the stream.
     #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Stream::Tcp(stream) = self {
+            return tcp::poll_read(stream, cx, buf);
+        }
         let mut read = ReadBuf::new(buf);
         ready!(on_inner!(self, stream => stream.poll_read(cx, &mut read)))?;
         Poll::Ready(Ok(read.filled().len()))
@@ -85,7 +90,10 @@ impl Stream {
     /// Writes from one slice.
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_inner!(self, stream => stream.poll_write(cx, bytes))
+        match self {
+            Stream::Tcp(stream) => tcp::poll_write(stream, cx, bytes),
+            _ => on_inner!(self, stream => stream.poll_write(cx, bytes)),
+        }
     }
 
     /// Pushes buffered TLS records to the socket; nothing to do on plain streams.

@@ -11,6 +11,7 @@ use fastrand::Rng;
 use tokio::sync::Notify;
 
 use super::view::View;
+use crate::base::turn::TurnClock;
 use crate::config::live::Overload;
 use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
@@ -47,6 +48,8 @@ pub struct Local {
     pub attention: Arc<Notify>,
     /// Who watches requests.
     pub tap: Arc<Tap>,
+    /// The time.
+    pub clock: TurnClock,
     rng: RefCell<Rng>,
     view: RefCell<Rc<View>>,
     date: RefCell<DateCache>,
@@ -70,6 +73,7 @@ impl Local {
             spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
             tap,
+            clock: TurnClock::default(),
             rng: RefCell::new(rng),
             view: RefCell::default(),
             date: RefCell::new(DateCache::new(Instant::now())),

@@ -3,8 +3,10 @@
 
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,7 +158,8 @@ fn spawn_connection(
     let guard = Open::begin(&worker);
     tokio::task::spawn_local(async move {
         let _open = guard;
-        handle(&worker, id, tcp, canonical(peer), &drains).await;
+        let mut handled = pin!(handle(&worker, id, tcp, canonical(peer), &drains));
+        poll_fn(|cx| worker.local.clock.turn(|| handled.as_mut().poll(cx))).await;
     });
 }
 

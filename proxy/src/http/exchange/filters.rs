@@ -117,8 +117,15 @@ impl<'r> Exchange<'r> {
         let settings = &self.ctx.settings;
         let started = self.summary.timing.started;
         let idle = settings.stream_idle_timeout;
-        let mut timers =
-            Timers::new(deadline, &self.ctx.cut, started, Duration::ZERO, idle, settings.max_stream_duration);
+        let mut timers = Timers::new(
+            deadline,
+            &self.ctx.cut,
+            &self.ctx.local.clock,
+            started,
+            Duration::ZERO,
+            idle,
+            settings.max_stream_duration,
+        );
         timers.expect_request(settings.request_timeout);
         let mut body = ReplayBuffer::new();
         let fits = poll_fn(|cx| {

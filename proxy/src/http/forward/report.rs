@@ -1,6 +1,5 @@
 //! What the outcome of an attempt says of its host: to balancers, outlier detection, health checks and statistics.
 
-use std::time::Instant;
 
 use super::Tries;
 use crate::base::error::ProxyError;
@@ -30,7 +29,7 @@ impl Exchange<'_> {
         pool: &HostPool,
         response: &ResponseHead,
     ) {
-        let now = Instant::now();
+        let now = tries.timers.now();
         self.summary.end_attempt(&pool.host, Ok(response.status));
         self.report_response(tries.cluster, pool, response);
         if let Some(sent) = tries.timers.sent_at() {

@@ -32,7 +32,7 @@ impl Meta {
 #[derive(Debug)]
 pub struct Idle {
     conn: Box<h1::ClientConn>,
-    meta: Meta,
+    meta: Box<Meta>,
     since: Instant,
 }
 
@@ -48,7 +48,7 @@ pub fn reuse(pool: &Rc<HostPool>, cluster: &Cluster) -> Option<Lease> {
     }
 }
 
-fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Meta) -> Lease {
+fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Box<Meta>) -> Lease {
     Lease {
         stream: Upstream::H1(conn),
         reused: meta.requests > 0,
@@ -86,7 +86,7 @@ pub fn adopt(
     local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
     guard.connected(&io);
     let conn = h1::ClientConn::new(io, cluster.h1_options.clone(), local.heads.clone());
-    let meta = Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) };
+    let meta = Box::new(Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) });
     lease(pool, Box::new(conn), meta)
 }
 
@@ -96,7 +96,7 @@ pub fn give_back(
     local: &Local,
     cluster: &Cluster,
     mut conn: Box<h1::ClientConn>,
-    mut meta: Meta,
+    mut meta: Box<Meta>,
 ) {
     meta.guard.count_bytes(conn.take_wire_bytes());
     meta.requests += 1;
@@ -106,7 +106,7 @@ pub fn give_back(
         local.stats.inc(cluster.stats.upstream_cx_max_requests);
     }
     if conn.is_reusable() && !spent && !pool.draining.get() {
-        pool.keep(Idle { conn, meta, since: Instant::now() }, cluster);
+        pool.keep(Idle { conn, meta, since: local.clock.now() }, cluster);
     }
 }
 

@@ -51,8 +51,9 @@ pub struct Lease {
     pub reused: bool,
     /// Our address of the connection.
     pub local_address: Option<SocketAddr>,
-    h1: Option<h1::Meta>,
-    raw: Option<ConnectionGuard>,
+    /// Boxed as `stream` is: leases move from step to step of an exchange.
+    h1: Option<Box<h1::Meta>>,
+    raw: Option<Box<ConnectionGuard>>,
     pool: Rc<HostPool>,
 }
 
@@ -136,7 +137,14 @@ pub async fn connect_raw(
     guard.connected(&io);
     let local_address = guard.local_address();
     let stream = Upstream::Raw(Box::new(RawConn::new(io, local.bufs.clone())));
-    Ok(Lease { stream, reused: false, local_address, h1: None, raw: Some(guard), pool: pool.clone() })
+    Ok(Lease {
+        stream,
+        reused: false,
+        local_address,
+        h1: None,
+        raw: Some(Box::new(guard)),
+        pool: pool.clone(),
+    })
 }
 
 impl HostPool {
@@ -233,7 +241,7 @@ impl Lease {
 
     /// The request was cut short, by the host (`remote`) or by us: a connection of its own ends with it.
     pub fn cut(&self, remote: bool) {
-        if let Some(guard) = self.h1.as_ref().map(h1::Meta::guard).or(self.raw.as_ref()) {
+        if let Some(guard) = self.h1.as_ref().map(|meta| meta.guard()).or(self.raw.as_deref()) {
             guard.ends(if remote { Ending::Remote } else { Ending::Local }, true);
         }
     }

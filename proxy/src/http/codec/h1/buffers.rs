@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::http::head::HeadPool;
-use crate::net::buffer::{BUF_SIZE, Buf, LARGE_SIZE};
+use crate::net::buffer::{BUF_SIZE, Buf, HEAD_SIZE, LARGE_SIZE};
 
 /// Unread input and unsent output.
 #[derive(Debug)]
@@ -60,15 +60,15 @@ impl Buffers {
         }
     }
 
-    /// Takes the first `len` unread bytes out as the text of a head, moving whichever is shorter:
-    /// the head or what follows it.
+    /// Takes the first `len` unread bytes out as the text of a head. One of usual size moves to a small buffer, so that
+    /// requests being served do not hold large ones; else whichever is shorter moves, the head or what follows it.
     pub(super) fn split_head(&mut self, len: usize) -> Buf {
+        if len <= HEAD_SIZE / 2 {
+            return self.copy_head(len, self.pool.bufs().take_for_head());
+        }
         let rest = self.unread_len().saturating_sub(len);
         if self.used != 0 || rest > len {
-            let mut text = self.pool.bufs().take();
-            text.extend(&self.unread()[..len]);
-            self.consume(len);
-            return text;
+            return self.copy_head(len, self.pool.bufs().take());
         }
         let mut text = std::mem::take(&mut self.input);
         if rest > 0 {
@@ -76,6 +76,12 @@ impl Buffers {
             self.input.extend(&text.filled()[len..]);
         }
         text.truncate(len);
+        text
+    }
+
+    fn copy_head(&mut self, len: usize, mut text: Buf) -> Buf {
+        text.extend(&self.unread()[..len]);
+        self.consume(len);
         text
     }
 

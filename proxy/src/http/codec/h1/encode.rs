@@ -275,14 +275,11 @@ impl<'a> Lines<'a> {
     /// Writes a field from its parts.
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.flush();
-        match self.case {
-            HeaderCase::Lower => self.out.extend_both(name, b": "),
-            HeaderCase::Proper => {
-                extend_proper(self.out, name);
-                self.out.extend(b": ");
-            }
+        let start = self.out.len();
+        self.out.extend_line(name, value);
+        if self.case == HeaderCase::Proper {
+            make_proper(&mut self.out.filled_mut()[start..start + name.len()]);
         }
-        self.out.extend_both(value, b"\r\n");
     }
 
     fn upgrade(&mut self, protocol: Span) -> Result<(), StreamError> {
@@ -314,11 +311,13 @@ fn span_end(span: Span) -> usize {
     span.start as usize + span.len as usize
 }
 
-/// Appends `name` with capitals at its start and after each hyphen.
-fn extend_proper(out: &mut Buf, name: &[u8]) {
+/// Gives `name` capitals at its start and after each hyphen.
+fn make_proper(name: &mut [u8]) {
     let mut at_start = true;
     for byte in name {
-        out.extend(&[if at_start { byte.to_ascii_uppercase() } else { *byte }]);
+        if at_start {
+            byte.make_ascii_uppercase();
+        }
         at_start = *byte == b'-';
     }
 }
