@@ -4,10 +4,12 @@ mod floor;
 mod haproxy;
 mod nginx;
 mod sidecar;
+mod telling;
 
 pub use floor::relay;
 
 use sidecar::Features;
+use telling::{Telling, Told};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +41,12 @@ pub enum Name {
     Outrigger,
     /// Our sidecar with everything that protects and resists configured, and nothing of it at work.
     Guarded,
+    /// Our sidecar with 5 % of the requests traced to an X-Ray daemon and every statistic told as EMF each second.
+    Observed,
+    /// Our sidecar with every request traced.
+    Traced,
+    /// Our sidecar with an access log of every request.
+    Logged,
     /// The pinned Envoy, from the same bootstrap.
     Envoy,
     /// HAProxy, from a Debian package.
@@ -86,13 +94,19 @@ pub struct Topology {
 impl Subject {
     /// Finds or fetches a proxy; `outrigger` is our binary where it is already built.
     pub fn find(name: Name, outrigger: Option<PathBuf>) -> Result<Self, Missing> {
+        let ours = |features| {
+            Ok::<_, Missing>(Program::Sidecar(
+                DataPlane::Outrigger,
+                sidecar::outrigger(outrigger.clone())?,
+                features,
+            ))
+        };
         let program = match name {
-            Name::Outrigger => {
-                Program::Sidecar(DataPlane::Outrigger, sidecar::outrigger(outrigger)?, Features::None)
-            }
-            Name::Guarded => {
-                Program::Sidecar(DataPlane::Outrigger, sidecar::outrigger(outrigger)?, Features::Idle)
-            }
+            Name::Outrigger => ours(Features::None)?,
+            Name::Guarded => ours(Features::Idle)?,
+            Name::Observed => ours(Features::Telling(Told::SegmentsAndMetrics(5)))?,
+            Name::Traced => ours(Features::Telling(Told::Segments(100)))?,
+            Name::Logged => ours(Features::Telling(Told::Lines))?,
             Name::Envoy => Program::Sidecar(DataPlane::Envoy, envoy::binary()?, Features::None),
             Name::Haproxy => Program::Haproxy(packages::tool("haproxy")?),
             Name::Nginx => Program::Nginx(packages::tool("nginx")?),
@@ -123,7 +137,8 @@ impl Subject {
         let topology = Topology { protocol, listen: port.address(), backend };
         let process = cores::on(cores::PROXY, || match &self.program {
             Program::Sidecar(plane, path, features) => {
-                Ok(Kind::Sidecar(Box::new(sidecar::start(*plane, path, &topology, *features, mutual)?)))
+                let (sidecar, telling) = sidecar::start(*plane, path, &topology, *features, mutual)?;
+                Ok(Kind::Sidecar { sidecar: Box::new(sidecar), _telling: telling })
             }
             Program::Haproxy(tool) => start(haproxy::command(tool, &topology)?, &topology),
             Program::Nginx(tool) => start(nginx::command(tool, &topology)?, &topology),
@@ -145,7 +160,7 @@ pub struct Running {
 
 #[derive(Debug)]
 enum Kind {
-    Sidecar(Box<Sidecar>),
+    Sidecar { sidecar: Box<Sidecar>, _telling: Option<Telling> },
     Plain { process: Process, _files: tempfile::TempDir },
 }
 
@@ -158,7 +173,7 @@ impl Running {
     /// Its first process.
     pub fn process(&mut self) -> &mut Process {
         match &mut self.kind {
-            Kind::Sidecar(sidecar) => sidecar.process(),
+            Kind::Sidecar { sidecar, .. } => sidecar.process(),
             Kind::Plain { process, .. } => process,
         }
     }

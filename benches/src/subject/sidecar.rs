@@ -12,6 +12,7 @@ use outrigger_tests::requirement::Missing;
 use outrigger_tests::workspace;
 use serde_json::{Value, json};
 
+use super::telling::{Telling, Told};
 use super::{Topology, block_on};
 use crate::Result;
 use crate::mutual::Mutual;
@@ -24,6 +25,8 @@ pub(super) enum Features {
     None,
     /// Filters, retries, breakers, outlier detection and overload, of which no request meets the limits.
     Idle,
+    /// Traces, metrics or access logs.
+    Telling(Told),
 }
 
 /// Our binary, built as the images ship it.
@@ -54,12 +57,25 @@ pub(super) fn start(
     topology: &Topology,
     features: Features,
     mutual: Option<&Mutual>,
-) -> Result<Sidecar> {
-    let launch = Launch::of(plane, program).log_level("warning");
-    block_on(launch.start(&bootstrap(topology, features, mutual)))
+) -> Result<(Sidecar, Option<Telling>)> {
+    let telling = match features {
+        Features::Telling(told) => Some(Telling::to(told)?),
+        Features::None | Features::Idle => None,
+    };
+    let mut launch = Launch::of(plane, program).log_level("warning");
+    for (name, value) in telling.iter().flat_map(Telling::variables) {
+        launch = launch.env(name, value);
+    }
+    let bootstrap = bootstrap(topology, features == Features::Idle, telling.as_ref(), mutual);
+    Ok((block_on(launch.start(&bootstrap))?, telling))
 }
 
-fn bootstrap(topology: &Topology, features: Features, mutual: Option<&Mutual>) -> Value {
+fn bootstrap(
+    topology: &Topology,
+    guarded: bool,
+    telling: Option<&Telling>,
+    mutual: Option<&Mutual>,
+) -> Value {
     let cluster = cluster("backend", &[topology.backend]);
     let mut cluster = match topology.protocol {
         Protocol::Http1 => cluster,
@@ -72,7 +88,10 @@ fn bootstrap(topology: &Topology, features: Features, mutual: Option<&Mutual>) -
     }
     let manager = manager_of(&mut listener);
     manager["generate_request_id"] = json!(false);
-    if features == Features::None {
+    if let Some(telling) = telling {
+        telling.configure(manager);
+    }
+    if !guarded {
         return with_static(&[listener], &[cluster]);
     }
     let mut filters = idle_filters();
