@@ -90,7 +90,7 @@ pub enum LogLevelError {
     Refused(String),
 }
 
-/// Installs filter directives in `tracing_subscriber::EnvFilter` syntax.
+/// Installs filter directives in `tracing_subscriber::filter::Targets` syntax.
 pub type ApplyDirectives = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// The levels now, and the way to change them.

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::args::LogFormat;
 use crate::admin::logging::{Level, LogLevels};
@@ -15,7 +16,9 @@ pub fn install(level: Option<&str>, format: LogFormat) -> (LogLevels, Option<Str
     let unknown =
         parsed.is_none().then(|| format!("unknown log level {:?}; using info", level.unwrap_or_default()));
     let level = parsed.unwrap_or(Level::Info);
-    let filter = EnvFilter::new(LogLevels::directives_for(level));
+    let directives = LogLevels::directives_for(level);
+    let filter =
+        Targets::from_str(&directives).unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let (filter, handle) = reload::Layer::new(filter);
     let lines = match format {
         LogFormat::Text => {
@@ -26,7 +29,7 @@ pub fn install(level: Option<&str>, format: LogFormat) -> (LogLevels, Option<Str
     // A second subscriber in one process (tests) keeps the first.
     let _ = Registry::default().with(filter).with(lines).try_init();
     let apply = move |directives: &str| {
-        let filter = EnvFilter::from_str(directives).map_err(|error| error.to_string())?;
+        let filter = Targets::from_str(directives).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     };
     (LogLevels::new(level, Box::new(apply)), unknown)

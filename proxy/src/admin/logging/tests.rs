@@ -5,7 +5,7 @@ fn levels() -> (LogLevels, Arc<Mutex<Vec<String>>>) {
     let applied = Arc::new(Mutex::new(Vec::new()));
     let seen = applied.clone();
     let apply = Box::new(move |directives: &str| {
-        directives.parse::<tracing_subscriber::EnvFilter>().map_err(|error| error.to_string())?;
+        directives.parse::<tracing_subscriber::filter::Targets>().map_err(|error| error.to_string())?;
         seen.lock().unwrap().push(directives.to_owned());
         Ok(())
     });
