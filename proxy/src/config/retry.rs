@@ -35,6 +35,9 @@ pub struct RetryPolicy {
     pub max_reset_interval: Duration,
     /// Which hosts a retry avoids.
     pub avoid: Avoid,
+    /// After every so many attempts, retries keep away from the priorities of those until then (`previous_priorities`);
+    /// 0 never.
+    pub avoid_priorities_every: u32,
     /// Re-picks while the choice is a host to avoid.
     pub host_selection_attempts: u32,
 }

@@ -286,13 +286,14 @@ impl<'r> Exchange<'r> {
         let (avoid, omit, attempts) = tries.retries.avoidance();
         let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
         let Affinity { hash, criteria, part, .. } = self.affinity;
-        let context = PickContext { avoid, omit, attempts, hash, criteria, part };
+        let attempted = tries.retries.attempted();
+        let context = PickContext { avoid, omit, attempts, hash, criteria, part, attempted };
         let pool = cluster.pick(&self.ctx.local, context, destination, tries.forward.priority);
         let Some(pool) = pool else {
             self.ctx.local.stats.inc(cluster.config().stats.upstream_cx_none_healthy);
             return Err(ProxyError::NoHealthyUpstream);
         };
-        tries.retries.tried(pool.host.uid);
+        tries.retries.tried(pool.host.uid, pool.host.priority);
         self.summary.host = Some(pool.clone());
         Ok(pool)
     }

@@ -16,6 +16,7 @@ use super::header_id::HeaderId;
 use super::route;
 use crate::base::error::ProxyError;
 use crate::config::retry::{Avoid, RetryOn, RetryPolicy};
+use crate::upstream::lb::Attempted;
 
 pub use asked::{Asked, Limits};
 
@@ -38,6 +39,8 @@ pub struct Retries<'p> {
     begun: bool,
     /// Hosts tried, by uid.
     tried: SmallVec<[u64; 4]>,
+    /// Their priorities.
+    priorities: SmallVec<[u32; 4]>,
 }
 
 /// What to do after an attempt.
@@ -97,6 +100,7 @@ impl<'p> Retries<'p> {
             race_retried: false,
             begun: false,
             tried: SmallVec::new(),
+            priorities: SmallVec::new(),
         }
     }
 
@@ -122,11 +126,18 @@ impl<'p> Retries<'p> {
         }
     }
 
-    /// An attempt goes to the host of this uid.
-    pub fn tried(&mut self, host: u64) {
+    /// The priorities of the attempts so far, where retries are to keep away from them.
+    pub fn attempted(&self) -> Attempted<'_> {
+        let every = self.policy.map_or(0, |policy| policy.avoid_priorities_every);
+        Attempted { priorities: &self.priorities, every }
+    }
+
+    /// An attempt goes to the host of this uid and priority.
+    pub fn tried(&mut self, host: u64, priority: u32) {
         const REMEMBERED: usize = 64;
         if self.tried.len() < REMEMBERED {
             self.tried.push(host);
+            self.priorities.push(priority);
         }
     }
 

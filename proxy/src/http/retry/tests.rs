@@ -7,6 +7,7 @@ use crate::http::test_heads::request;
 
 fn policy(on: RetryOn) -> RetryPolicy {
     RetryPolicy {
+        avoid_priorities_every: 0,
         on,
         num_retries: 2,
         status_codes: vec![418, 425, 503],

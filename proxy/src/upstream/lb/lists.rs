@@ -19,6 +19,8 @@ use crate::config::cluster::CoarseHealth;
 #[derive(Debug)]
 pub struct Lists {
     parts: Vec<Part>,
+    /// Priorities that have hosts and no share of the load. Retries may go there, and nothing needs to be built then.
+    standby: Vec<Part>,
     levels: Vec<Availability>,
 }
 
@@ -57,14 +59,15 @@ impl Lists {
     pub(super) fn new(world: &World<'_>, members: &[u32], rng: &mut Rng) -> Self {
         let levels = levels(world, members);
         let availability: Vec<Availability> = levels.iter().map(|level| level.availability).collect();
+        let split = priority::split(&availability, world.settings.panic_threshold);
+        let standby = standby(world, &levels, &split, rng);
         let mut end = 0;
         let part = |Split { level: priority, tier, percent }| {
             end += percent;
             let source = source(world, levels.get(priority)?, priority, tier, rng);
             Some(Part { end, priority, tier, source })
         };
-        let split = priority::split(&availability, world.settings.panic_threshold);
-        Self { parts: split.into_iter().filter_map(part).collect(), levels: availability }
+        Self { parts: split.into_iter().filter_map(part).collect(), standby, levels: availability }
     }
 
     /// The hosts of each priority.
@@ -74,6 +77,11 @@ impl Lists {
 
     /// A host; `None`: there is none to pick.
     pub(super) fn pick(&mut self, draw: &mut Draw<'_>) -> Option<usize> {
+        let elsewhere = if draw.attempted.every == 0 { None } else { self.elsewhere(draw) };
+        if let Some(wanted) = elsewhere {
+            let mut all = self.parts.iter_mut().chain(&mut self.standby);
+            return all.find(|part| part.is(wanted))?.pick(draw);
+        }
         let wanted = draw.part.and_then(|wanted| self.parts.iter().position(|part| part.is(wanted)));
         let part = match (wanted, self.parts.as_mut_slice()) {
             (Some(at), parts) => parts.get_mut(at)?,
@@ -83,10 +91,29 @@ impl Lists {
                 parts.iter_mut().find(|part| point < part.end)?
             }
         };
-        if part.tier == Tier::All {
+        part.pick(draw)
+    }
+
+    /// Where a retry goes that keeps away from what was tried.
+    #[cold]
+    fn elsewhere(&self, draw: &mut Draw<'_>) -> Option<Wanted> {
+        let split = draw.attempted.split(&self.levels)?;
+        let mut point = (draw.point() % 100) as u32;
+        let share = split.iter().find(|share| {
+            let inside = point < share.percent;
+            point = point.saturating_sub(share.percent);
+            inside
+        })?;
+        Some(Wanted { priority: share.level, tier: share.tier })
+    }
+}
+
+impl Part {
+    fn pick(&mut self, draw: &mut Draw<'_>) -> Option<usize> {
+        if self.tier == Tier::All {
             draw.notes.add(Note::Panic);
         }
-        match &mut part.source {
+        match &mut self.source {
             Source::Flat(list) => list.pick(draw),
             Source::Weighted { localities, lists } => {
                 let locality = localities.pick(|_, weight| weight)?;
@@ -95,13 +122,26 @@ impl Lists {
             Source::Zones(zones) => zones.pick(draw),
         }
     }
-}
 
-impl Part {
     /// Whether it is what an aggregate chose; in panic that is all of a priority's hosts.
     fn is(&self, wanted: Wanted) -> bool {
         self.priority == wanted.priority && (self.tier == wanted.tier || self.tier == Tier::All)
     }
+}
+
+/// Every list of usable hosts that no share of the load goes to.
+fn standby(world: &World<'_>, levels: &[Level], split: &[Split], rng: &mut Rng) -> Vec<Part> {
+    let mut standby = Vec::new();
+    for (priority, level) in levels.iter().enumerate().filter(|_| levels.len() > 1) {
+        for (tier, list) in [(Tier::Healthy, &level.healthy), (Tier::Degraded, &level.degraded)] {
+            let is_used = |one: &Split| one.level == priority && (one.tier == tier || one.tier == Tier::All);
+            if !list.is_empty() && !split.iter().any(is_used) {
+                let source = source(world, level, priority, tier, rng);
+                standby.push(Part { end: 0, priority, tier, source });
+            }
+        }
+    }
+    standby
 }
 
 fn levels(world: &World<'_>, members: &[u32]) -> Vec<Level> {

@@ -5,6 +5,7 @@
 //! array reads.
 
 mod edf;
+mod elsewhere;
 mod hash;
 mod lists;
 mod maglev;
@@ -35,6 +36,7 @@ use source::Sources;
 use subset::SubsetIndex;
 use world::World;
 
+pub use elsewhere::Attempted;
 pub use notes::Notes;
 pub use priority::{Availability, Split, Tier, split};
 pub use zone::Origin;
@@ -54,6 +56,8 @@ pub struct PickContext<'a> {
     pub criteria: Option<&'a Metadata>,
     /// What an aggregate chose of its member.
     pub part: Option<Part>,
+    /// Priorities that were tried, for retries that keep away from them.
+    pub attempted: Attempted<'a>,
 }
 
 /// Hosts of one priority.
@@ -102,6 +106,7 @@ struct Draw<'a> {
     /// The hash decides on the priority too.
     by_hash: bool,
     part: Option<Part>,
+    attempted: Attempted<'a>,
     attempt: u32,
     notes: Notes,
 }
@@ -170,8 +175,8 @@ impl Balancer {
         };
         let notes = std::mem::take(&mut state.notes);
         let started = hosts.epoch.origin();
-        let part = context.part;
-        let mut draw = Draw { hosts, rng, now, started, hash, by_hash, part, attempt: 0, notes };
+        let PickContext { part, attempted, .. } = context;
+        let mut draw = Draw { hosts, rng, now, started, hash, by_hash, part, attempted, attempt: 0, notes };
         let world = World::new(settings, hosts, &state.health, origin.as_deref(), started);
         let mut sources = Sources { world, all, subsets: subsets.as_mut() };
         let is_avoided = |index: usize| {

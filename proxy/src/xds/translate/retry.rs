@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use outrigger_xds_protos::any::{self, Typed};
 use outrigger_xds_protos::pb::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
+use outrigger_xds_protos::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 use outrigger_xds_protos::v3::route::HedgePolicy;
 use outrigger_xds_protos::v3::route::RetryPolicy as RetryMessage;
 use outrigger_xds_protos::v3::route::retry_policy::retry_host_predicate::ConfigType;
+use outrigger_xds_protos::v3::route::retry_policy::retry_priority::ConfigType as PriorityConfig;
 use outrigger_xds_protos::v3::route::retry_policy::{
-    RateLimitedRetryBackOff, ResetHeader as ResetMessage, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
+    RateLimitedRetryBackOff, ResetHeader as ResetMessage, ResetHeaderFormat, RetryBackOff,
+    RetryHostPredicate, RetryPriority,
 };
 use outrigger_xds_protos::v3::wkt;
 
 use super::fields;
-use super::fields::refuse;
+use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{matchers, metadata};
@@ -52,7 +55,8 @@ pub(super) fn compile(
         retriable_request_headers,
         refresh_cluster_on_retry,
     } = message;
-    refuse!(path; retry_priority, retry_options_predicates, refresh_cluster_on_retry);
+    refuse!(path; retry_options_predicates);
+    warn_set!(scope, path, "has no effect: only cluster specifiers that are plugins choose anew"; refresh_cluster_on_retry);
     let (base_interval, max_interval) = back_off(retry_back_off, &path.field("retry_back_off"))?;
     let reset_path = path.field("rate_limited_retry_back_off");
     let (reset_headers, max_reset_interval) = reset_back_off(rate_limited_retry_back_off, &reset_path)?;
@@ -73,6 +77,7 @@ pub(super) fn compile(
         reset_headers,
         max_reset_interval,
         avoid: avoid(retry_host_predicate, &path.field("retry_host_predicate"))?,
+        avoid_priorities_every: priorities(retry_priority, &path.field("retry_priority"))?,
         host_selection_attempts: u32::try_from(attempts)
             .map_err(|_| path.field("host_selection_retry_max_attempts").reject("must be 0 or more"))?
             .max(1),
@@ -186,6 +191,25 @@ fn reset_back_off(
     };
     let headers = reset_headers.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
     Ok((headers, max.unwrap_or(MAX_RESET_INTERVAL)))
+}
+
+/// After how many attempts priorities are left out; 0 without the extension.
+fn priorities(message: &Option<RetryPriority>, path: &Path<'_>) -> Result<u32, Rejection> {
+    let Some(RetryPriority { name, config_type }) = message else { return Ok(0) };
+    let Some(PriorityConfig::TypedConfig(config)) = config_type.as_ref().filter(|config| {
+        let PriorityConfig::TypedConfig(config) = config;
+        any::is::<PreviousPrioritiesConfig>(config)
+    }) else {
+        return Err(path.reject(format_args!("{name:?} is not supported; previous_priorities is")));
+    };
+    let path = path.field("typed_config");
+    let PreviousPrioritiesConfig { update_frequency } =
+        any::unpack(config).map_err(|error| path.reject(error))?;
+    let path = path.field("update_frequency");
+    match u32::try_from(update_frequency) {
+        Ok(frequency @ 1..) => Ok(frequency),
+        _ => Err(path.reject("must be at least 1")),
+    }
 }
 
 fn avoid(predicates: &[RetryHostPredicate], path: &Path<'_>) -> Result<Avoid, Rejection> {

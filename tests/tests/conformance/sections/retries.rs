@@ -1,6 +1,6 @@
 //! Retries by condition and outcome, policies of callers, and what open circuit breakers answer.
 
-use outrigger_tests::bootstrap::cluster;
+use outrigger_tests::bootstrap::{cluster, load_assignment};
 use serde_json::{Value, json};
 
 use super::{host, table};
@@ -27,7 +27,7 @@ const CONDITIONS: [&str; 15] = [
 ];
 
 pub fn groups(world: &World) -> Vec<Group> {
-    vec![conditions(), callers(), breakers(world)]
+    vec![conditions(), callers(), breakers(world), priorities(world)]
 }
 
 /// Routes to the clusters `a`, `h2`, `closing` and `refused` by the first segment of the path.
@@ -133,6 +133,54 @@ fn callers() -> Group {
         }
         let safe = get("/a").host(host).with("x-echo-status", "500");
         group.add(format!("{host} safe"), safe.with("x-safe", ""));
+    }
+    group
+}
+
+/// Clusters of several priorities, whose retries keep away from what was tried. Which priorities fail is in the name.
+fn priorities(world: &World) -> Group {
+    let clusters = [
+        ("closing-a", vec!["closing", "a"]),
+        ("closing-refused-a", vec!["closing", "refused", "a"]),
+        ("a-b", vec!["a", "b"]),
+        ("closing-refused", vec!["closing", "refused"]),
+        ("refused-only", vec!["refused"]),
+    ];
+    let kind =
+        "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig";
+    let mut hosts = Vec::new();
+    for (name, _) in &clusters {
+        for (every, retries) in [(0, 3), (1, 1), (1, 3), (2, 2), (2, 4), (3, 4)] {
+            let mut policy = policy("5xx");
+            policy["num_retries"] = json!(retries);
+            if every > 0 {
+                policy["retry_priority"] = json!({
+                    "name": "envoy.retry_priorities.previous_priorities",
+                    "typed_config": {"@type": kind, "update_frequency": every},
+                });
+            }
+            let route = json!({"match": {"prefix": "/"}, "route": {"cluster": name, "retry_policy": policy}});
+            hosts.push(counting(host(&format!("{name}-{every}-{retries}"), vec![route])));
+        }
+    }
+    let names: Vec<String> =
+        hosts.iter().filter_map(|host| Some(host["name"].as_str()?.to_owned())).collect();
+    let mut group = Group::new("priorities", table(hosts));
+    let addresses = world.addresses();
+    for (name, upstreams) in clusters {
+        let mut cluster = cluster(name, &[]);
+        let level = |(priority, upstream): (usize, &&str)| {
+            let (_, address) = addresses.iter().find(|(known, _)| known == upstream)?;
+            let mut endpoints = load_assignment(name, &[*address])["endpoints"][0].take();
+            endpoints["priority"] = json!(priority);
+            Some(endpoints)
+        };
+        cluster["load_assignment"]["endpoints"] = upstreams.iter().enumerate().filter_map(level).collect();
+        group = group.cluster(cluster);
+    }
+    for name in &names {
+        group.add(name, get("/").host(name));
+        group.add(format!("{name} failing"), get("/").host(name).with("x-echo-status", "503"));
     }
     group
 }
