@@ -31,6 +31,7 @@ pub use crate::pb::envoy::extensions::filters::http::cors::v3 as cors;
 pub use crate::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub use crate::pb::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub use crate::pb::envoy::extensions::filters::http::health_check::v3 as health_check;
+pub use crate::pb::envoy::extensions::filters::http::jwt_authn::v3 as jwt_authn;
 pub use crate::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 pub use crate::pb::envoy::extensions::filters::http::rbac::v3 as http_rbac;
 pub use crate::pb::envoy::extensions::filters::http::router::v3 as router;

@@ -73,7 +73,13 @@ pub fn without_port(authority: &[u8]) -> &[u8] {
     if in_literal || !digits.iter().all(u8::is_ascii_digit) { authority } else { &authority[..colon] }
 }
 
-fn matches(conditions: &RouteMatch, head: &RequestHead, random: u64, shown: ShownCertificate) -> bool {
+/// Whether a request is one of these; `random` decides about shares.
+pub(super) fn matches(
+    conditions: &RouteMatch,
+    head: &RequestHead,
+    random: u64,
+    shown: ShownCertificate,
+) -> bool {
     const PER_MILLION: u64 = 1_000_000;
     if let Some(share) = conditions.runtime_fraction_ppm
         && random % PER_MILLION >= u64::from(share)

@@ -19,8 +19,8 @@ pub use cluster::{
 };
 pub use downstream::{HttpStats, ListenerStats, TcpStats, TlsStats};
 pub use filter::{
-    ConnectionLimitStats, CorsStats, FaultStats, GradientStats, LocalRateLimitStats, NetworkRateLimitStats,
-    OverloadActionStats, PolicyStats, RbacStats, ResourceMonitorStats,
+    ConnectionLimitStats, CorsStats, FaultStats, GradientStats, JwtStats, LocalRateLimitStats,
+    NetworkRateLimitStats, OverloadActionStats, PolicyStats, RbacStats, ResourceMonitorStats,
 };
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, GrpcLogStats, ListenerManagerStats,

@@ -7,6 +7,7 @@ mod fault;
 mod guards;
 mod headers;
 mod identity;
+mod jwt;
 mod overrides;
 mod rate_limit;
 mod rbac;

@@ -5,6 +5,7 @@ pub mod cors;
 pub mod fault;
 pub mod headers;
 pub mod health;
+pub mod jwt;
 pub mod rate_limit;
 
 use crate::base::ids::FilterId;
@@ -14,6 +15,7 @@ use cors::CorsPolicy;
 use fault::{Fault, FaultFilter};
 use headers::{HeaderMutations, MutationFilter};
 use health::HealthFilter;
+use jwt::{Jwt, JwtRoute};
 use rate_limit::RateLimit;
 
 /// One entry of `http_filters` before the router.
@@ -49,6 +51,8 @@ pub enum FilterKind {
     Headers(Box<MutationFilter>),
     /// `envoy.filters.http.health_check`
     Health(Box<HealthFilter>),
+    /// `envoy.filters.http.jwt_authn`
+    Jwt(Box<Jwt>),
 }
 
 /// What one level of the route configuration says about one filter.
@@ -77,6 +81,8 @@ pub enum RouteFilter {
     Rbac(Option<Box<Rbac>>),
     /// `HeaderMutationPerRoute`
     Headers(Box<HeaderMutations>),
+    /// `PerRouteConfig` of `jwt_authn`.
+    Jwt(JwtRoute),
 }
 
 /// `typed_per_filter_config` of one level, with the older `cors` field beside it.

@@ -8,6 +8,7 @@ mod cors;
 mod fault;
 mod headers;
 mod health;
+mod jwt;
 mod rate_limit;
 mod rbac;
 mod throttle;
@@ -138,6 +139,7 @@ impl<'r> Running<'r> {
             FilterKind::Cors(stats) => cors::request(self, filter, stats, call),
             FilterKind::Buffer { max_request_bytes } => self.buffer(filter, *max_request_bytes, call),
             FilterKind::Rbac(own) => rbac::request(self, filter, own, call),
+            FilterKind::Jwt(own) => jwt::request(self, filter, own, call),
             FilterKind::Concurrency(limit) => concurrency::request(self, limit, call),
             FilterKind::Headers(mutation) => {
                 headers::request(mutation, self.levels.configs(filter.id), call);

@@ -59,6 +59,26 @@ impl CorsStats {
 }
 
 bundle! {
+    /// `http.<stat_prefix>.jwt_authn.*`
+    JwtStats(prefix) {
+        requests: workers(prefix) {
+            allowed: Counter,
+            cors_preflight_bypassed: Counter,
+            denied: Counter,
+        }
+    }
+}
+
+impl JwtStats {
+    /// Of the filter in the connection manager with this `stat_prefix`; `below` is the filter's own, often empty.
+    pub fn for_manager(registry: &Registry, stat_prefix: &str, below: &str) -> Self {
+        let dot = if below.is_empty() || below.ends_with('.') { "" } else { "." };
+        let (manager, below) = (sanitize(stat_prefix), sanitize(below));
+        Self::new(registry, &format!("http.{manager}.jwt_authn.{below}{dot}"))
+    }
+}
+
+bundle! {
     /// `http.<stat_prefix>.adaptive_concurrency.gradient_controller.*`
     GradientStats(prefix) {
         requests: workers(prefix) {

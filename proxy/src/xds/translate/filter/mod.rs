@@ -6,6 +6,7 @@ mod cors;
 mod fault;
 mod headers;
 mod health;
+mod jwt;
 mod rate_limit;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use outrigger_xds_protos::v3::fault::HttpFault;
 use outrigger_xds_protos::v3::header_mutation::{HeaderMutation, HeaderMutationPerRoute};
 use outrigger_xds_protos::v3::health_check::HealthCheck;
 use outrigger_xds_protos::v3::http_rbac::{Rbac, RbacPerRoute};
+use outrigger_xds_protos::v3::jwt_authn::{JwtAuthentication, PerRouteConfig as JwtPerRoute};
 use outrigger_xds_protos::v3::local_ratelimit::LocalRateLimit;
 use outrigger_xds_protos::v3::route::FilterConfig;
 
@@ -70,6 +72,9 @@ pub(super) fn compile(
         }
         Rbac::NAME => {
             FilterKind::Rbac(Box::new(rbac::http(&unpack(config, path)?, stat_prefix, path, scope)?))
+        }
+        JwtAuthentication::NAME => {
+            FilterKind::Jwt(Box::new(jwt::filter(&unpack(config, path)?, stat_prefix, path, scope)?))
         }
         _ => return Ok(None),
     }))
@@ -149,6 +154,7 @@ fn route_filter(
             let compiled = message.map(|message| rbac::of_route(&message, &path, scope)).transpose()?;
             RouteFilter::Rbac(compiled.map(Box::new))
         }
+        JwtPerRoute::NAME => RouteFilter::Jwt(jwt::of_route(&unpack(config, path)?, path)?),
         _ => return Ok(None),
     }))
 }

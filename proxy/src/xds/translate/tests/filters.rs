@@ -252,3 +252,38 @@ fn settings_at_routes() {
     let lua = of("lua.v3.LuaPerRoute", "disabled: true");
     assert_eq!(override_refused(&wrapped(&format!("config: {lua}"))), "config");
 }
+
+#[test]
+fn json_web_tokens() {
+    let kind = "jwt_authn.v3.JwtAuthentication";
+    let keys = r#"local_jwks: {inline_string: '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'}"#;
+    let with = |fields: &str| refused(kind, &format!("providers: {{p: {{{keys}, {fields}}}}}"));
+    let provider = |field: &str| format!("providers[\"p\"].{field}");
+    for (fields, field) in [
+        ("subjects: {prefix: a}", "subjects"),
+        ("require_expiration: true", "require_expiration"),
+        ("max_lifetime: 1s", "max_lifetime"),
+        ("from_cookies: [a]", "from_cookies"),
+        ("payload_in_metadata: a", "payload_in_metadata"),
+        ("header_in_metadata: a", "header_in_metadata"),
+        ("failed_status_in_metadata: a", "failed_status_in_metadata"),
+        ("clear_route_cache: true", "clear_route_cache"),
+        ("claim_to_headers: [{header_name: a}]", "claim_to_headers[0].claim_name"),
+    ] {
+        assert_eq!(with(fields), provider(field), "{fields}");
+    }
+    let source = |source: &str| refused(kind, &format!("providers: {{p: {{{source}}}}}"));
+    let uri = "remote_jwks: {http_uri: {uri: 'http://a/', cluster: c, timeout: 1s}}";
+    assert_eq!(source(uri), provider("remote_jwks"));
+    assert_eq!(source("local_jwks: {inline_string: 'no keys'}"), provider("local_jwks"));
+    let whole = |fields: &str| refused(kind, &format!("providers: {{p: {{{keys}}}}}, {fields}"));
+    assert_eq!(whole("filter_state_rules: {name: a}"), "filter_state_rules");
+    assert_eq!(whole("strip_failure_response: true"), "strip_failure_response");
+    let rule = |requires: &str| whole(&format!("rules: [{{match: {{prefix: /}}, {requires}}}]"));
+    assert_eq!(rule("requires: {provider_name: q}"), "rules[0].requires.provider_name");
+    assert_eq!(rule("requirement_name: q"), "rules[0].requirement_name");
+    assert_eq!(
+        rule("requires: {extract_only_without_validation: {}}"),
+        "rules[0].requires.extract_only_without_validation"
+    );
+}
