@@ -1,6 +1,5 @@
 //! What the outcome of an attempt says of its host: to balancers, outlier detection, health checks and statistics.
 
-
 use super::Tries;
 use crate::base::error::ProxyError;
 use crate::http::attempt::Attempt;
