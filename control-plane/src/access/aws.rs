@@ -89,10 +89,10 @@ impl Callers {
             return Err(format!("aws.regions: {odd:?} is no region"));
         }
         let endpoints = match own {
-            Some(own) if own.starts_with("http://") || own.starts_with("https://") => {
-                vec![own.trim_end_matches('/').to_owned()]
+            Some(own) if is_private(&own) => vec![own.trim_end_matches('/').to_owned()],
+            Some(_) => {
+                return Err("aws.endpoint: write it like https://host (http:// on loopback only)".to_owned());
             }
-            Some(_) => return Err("aws.endpoint: write it like https://host".to_owned()),
             None => regions.iter().map(|region| endpoint(region)).collect(),
         };
         if endpoints.is_empty() {
@@ -134,7 +134,10 @@ impl Callers {
     }
 
     async fn ask(&self, proof: &Proof) -> Result<String, String> {
-        let _permit = self.questions.acquire().await.map_err(|error| error.to_string())?;
+        // Anyone may show anything: who waits too long is refused, and asks again.
+        let waiting = tokio::time::timeout(ANSWER, self.questions.acquire()).await;
+        let _permit =
+            waiting.map_err(|_| "too many proofs are being checked")?.map_err(|error| error.to_string())?;
         let request = Request::get(&proof.url).header(AUDIENCE_HEADER, &self.audience).body(Bytes::new());
         let request = request.map_err(|_| "an odd URL")?;
         let (status, body) = self.client.send(request).await.map_err(|error| error.to_string())?;
@@ -229,6 +232,19 @@ fn is_role(role: &str, caller: &str) -> bool {
     (iam.as_str(), sts.as_str()) == ("iam", "sts")
         && (partition, account) == (of, owner)
         && name.is_some_and(|name| !name.is_empty() && Some(name) == session)
+}
+
+/// Whether nobody on the way can answer in place of who is asked: encrypted, or on this machine.
+fn is_private(endpoint: &str) -> bool {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else { return false };
+    let Some(host) = uri.host() else { return false };
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let is_here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_here,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,15 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use outrigger_aws_auth::client::Client;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::jwt::Claims;
 
 /// How long the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How many reviews are under way at the same time.
+const QUESTIONS: usize = 8;
 const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 /// An API server that is asked, and what it is shown.
@@ -28,6 +31,12 @@ pub(super) struct Reviewer {
     roots: Option<PathBuf>,
     /// Our own token, which must be allowed to create token reviews. Read each time: it is renewed.
     token: PathBuf,
+    #[serde(skip, default = "questions")]
+    questions: Semaphore,
+}
+
+fn questions() -> Semaphore {
+    Semaphore::new(QUESTIONS)
 }
 
 #[derive(Deserialize)]
@@ -68,6 +77,10 @@ impl Reviewer {
             .header(AUTHORIZATION, authorization)
             .body(Bytes::from(review.to_string()))
             .map_err(|error| error.to_string())?;
+        // Anyone may show anything: what is asked for it is bounded.
+        let waiting = tokio::time::timeout(ANSWER, self.questions.acquire()).await;
+        let _permit =
+            waiting.map_err(|_| "too many tokens are being reviewed")?.map_err(|error| error.to_string())?;
         let (status, body) = self.client()?.send(request).await.map_err(|error| error.to_string())?;
         if !status.is_success() {
             return Err(format!("the API server answers {status} to a token review"));

@@ -21,6 +21,7 @@ pub use secured::Secured;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +52,10 @@ pub struct MeshCa {
     authority: Authority,
     life: Duration,
     issued: Mutex<HashMap<String, Arc<Issued>>>,
+    /// Due, and used while there is no newer one.
+    due: Mutex<HashMap<String, Arc<Issued>>>,
+    /// Something due could not be issued.
+    again: AtomicBool,
 }
 
 impl MeshCa {
@@ -60,7 +65,13 @@ impl MeshCa {
     /// When files are missing, unusable or open to others.
     pub fn open(settings: Settings) -> Result<Self, CaError> {
         let authority = Authority::own(&settings.directory)?;
-        Ok(Self { authority, life: settings.life, issued: Mutex::default() })
+        Ok(Self {
+            authority,
+            life: settings.life,
+            issued: Mutex::default(),
+            due: Mutex::default(),
+            again: AtomicBool::default(),
+        })
     }
 
     /// Lets AWS Private CA sign.
@@ -68,7 +79,13 @@ impl MeshCa {
     /// # Errors
     /// When it does not say what its certificate is.
     pub fn private(pca: Pca, life: Duration) -> Result<Self, CaError> {
-        Ok(Self { authority: Authority::private(pca)?, life, issued: Mutex::default() })
+        Ok(Self {
+            authority: Authority::private(pca)?,
+            life,
+            issued: Mutex::default(),
+            due: Mutex::default(),
+            again: AtomicBool::default(),
+        })
     }
 
     /// The roots that the mesh trusts, as PEM.
@@ -124,18 +141,36 @@ impl MeshCa {
         if let Some(issued) = held {
             return Ok(issued);
         }
-        let issued = Arc::new(self.issue(subject, now)?);
+        let issued = match self.issue(subject, now) {
+            Ok(issued) => Arc::new(issued),
+            Err(error) => return self.before(&key, now, error),
+        };
         tracing::info!("certificate for {} until {}", subject.uri, seconds(issued.until));
         self.issued().insert(key, Arc::clone(&issued));
         Ok(issued)
     }
 
-    /// Lets go of what is due, so that it is issued anew when it is next asked for; whether there was anything.
+    /// The certificate that is due but good still, where there can be no newer one.
+    fn before(&self, key: &str, now: SystemTime, error: CaError) -> Result<Arc<Issued>, CaError> {
+        let before = self.due().get(key).filter(|issued| now < issued.until).cloned();
+        let Some(issued) = before else { return Err(error) };
+        tracing::error!(%error, "a certificate cannot be renewed; it ends at {}", seconds(issued.until));
+        self.again.store(true, Ordering::Relaxed);
+        Ok(issued)
+    }
+
+    /// Sets aside what is due, so that it is issued anew when it is next asked for; whether there is anything, or was
+    /// the last time and could not be issued.
     pub fn renew_due(&self, now: SystemTime) -> bool {
-        let mut issued = self.issued();
-        let before = issued.len();
-        issued.retain(|_, certificate| now < certificate.due);
-        issued.len() != before
+        let (mut issued, mut due) = (self.issued(), self.due());
+        due.retain(|_, certificate| now < certificate.until);
+        let keys: Vec<String> =
+            issued.iter().filter(|(_, held)| now >= held.due).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            due.extend(issued.remove_entry(key));
+        }
+        let again = self.again.swap(false, Ordering::Relaxed);
+        again || !keys.is_empty()
     }
 
     /// Reads the directory again; whether anything is different. With another root everything is issued anew.
@@ -153,6 +188,10 @@ impl MeshCa {
     /// How often to look for what is due: a thirtieth of the life, which shifts a renewal by no more than that.
     pub fn pace(&self) -> Duration {
         (self.life / 30).clamp(Duration::from_millis(50), Duration::from_secs(30))
+    }
+
+    fn due(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn issued(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {

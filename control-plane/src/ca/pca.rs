@@ -89,14 +89,18 @@ impl Pca {
         }
     }
 
-    /// Its certificate and those above it, PEM: what the mesh trusts.
+    /// Its certificate, PEM: what the mesh trusts. Not those above it, under which others may issue certificates with
+    /// names of this mesh.
     ///
     /// # Errors
     /// When it does not say.
     pub fn bundle(&self) -> Result<String, CaError> {
         let asked = json!({"CertificateAuthorityArn": self.arn});
         let answer = self.call("GetCertificateAuthorityCertificate", asked)?;
-        joined(&answer).ok_or_else(|| failed("the authority has no certificate".to_owned()))
+        let certificate = answer["Certificate"].as_str().filter(|text| !text.is_empty());
+        certificate
+            .map(|text| format!("{}\n", text.trim()))
+            .ok_or_else(|| failed("the authority has no certificate".to_owned()))
     }
 
     /// Has a request signed (PKCS#10, PEM); the chain, PEM, leaf first.

@@ -2,11 +2,14 @@
 //! Source: RFC 2986.
 
 use rcgen::{
-    CertificateSigningRequestParams, IsCa, PKCS_ECDSA_P256_SHA256, PublicKey, PublicKeyData, SanType,
+    CertificateSigningRequestParams, DistinguishedName, DnType, IsCa, PKCS_ECDSA_P256_SHA256, PublicKey,
+    PublicKeyData, SanType,
 };
 
 /// Largest request looked at; one for a P-256 key with nothing else has some 200 bytes.
 pub const MAX_REQUEST: usize = 8 << 10;
+/// The subject of every certificate; who its holder is, its names say.
+pub const COMMON_NAME: &str = "outrigger";
 /// An uncompressed point of P-256.
 const POINT: usize = 65;
 
@@ -23,7 +26,12 @@ pub(super) fn key_for(request: &[u8], wanted: &[SanType]) -> Result<PublicKey, &
         names.sort();
         names
     };
-    let modest = params.is_ca == IsCa::NoCa && params.key_usages.is_empty();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, COMMON_NAME);
+    let modest = params.is_ca == IsCa::NoCa
+        && params.key_usages.is_empty()
+        && params.extended_key_usages.is_empty()
+        && params.distinguished_name == subject;
     if !modest || sorted(&params.subject_alt_names) != sorted(wanted) {
         return Err("asks for something else than this node's identity");
     }
@@ -52,6 +60,8 @@ mod tests {
 
     fn request(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
         let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, COMMON_NAME);
         change(&mut params);
         params.serialize_request(key).unwrap().der().to_vec()
     }

@@ -35,6 +35,11 @@ pub struct Callers {
 }
 
 impl Callers {
+    /// Whether callers who are not declared come in, and are counted.
+    pub fn only_counts(&self) -> bool {
+        self.mode == Mode::DryRun
+    }
+
     /// The callers of a listener in a mesh that wants them checked. `None`: it does not, or they cannot be told apart
     /// and the report says so: an error where the rule was to be in force, or the listener would be open.
     pub fn of(

@@ -110,10 +110,13 @@ impl Inbound<'_> {
             http::tcp_proxy(&stats, vec![(name, 1)], tcp_idle(l), log)
         };
         let port = (!self.options.is_explicit()).then_some(mapping.port);
-        let scene = tls::Scene::new(&self.mesh.id, self.options);
+        let mut scene = tls::Scene::new(&self.mesh.id, self.options);
         let mut chain = listener::chain(port, filter, None);
         let mut tls = l.tls.clone();
         if let Some(callers) = callers {
+            // A dry run refuses nobody who came in before it.
+            scene.asks_only =
+                callers.only_counts() && l.tls.as_ref().is_some_and(|tls| tls.validation.is_none());
             tls = tls.as_ref().map(tls::asking_callers);
             if !mapping.protocol.is_http() {
                 chain.filters.insert(0, callers.network_filter(&stats));

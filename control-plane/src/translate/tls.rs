@@ -16,6 +16,7 @@ use outrigger_xds_protos::v3::core::{
 };
 use outrigger_xds_protos::v3::matcher::StringMatcher;
 use outrigger_xds_protos::v3::matcher::string_matcher::MatchPattern;
+use outrigger_xds_protos::v3::tls::certificate_validation_context::TrustChainVerification;
 use outrigger_xds_protos::v3::tls::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -44,13 +45,15 @@ pub struct Scene<'g> {
     pub has_ca: bool,
     /// How that one is called.
     pub issuer: &'static str,
+    /// Callers are asked who they are, and let in whatever they answer.
+    pub asks_only: bool,
 }
 
 impl<'g> Scene<'g> {
     /// The mesh with the authority that the options say.
     pub fn new(mesh: &'g MeshId, options: &TranslateOptions) -> Self {
         let issuer = if options.private_ca { "AWS Private CA" } else { "the mesh's own authority" };
-        Self { mesh, has_ca: options.mesh_ca, issuer }
+        Self { mesh, has_ca: options.mesh_ca, issuer, asks_only: false }
     }
 }
 
@@ -105,9 +108,16 @@ pub fn downstream(
     }
     if let Some(validation) = &tls.validation {
         let names = names_of(&validation.subject_alternative_names);
-        common.validation_context_type = Some(context(validation, names, scene, report)?);
+        let mut context = context(validation, names, scene, report)?;
+        if let (true, ValidationContextType::CombinedValidationContext(combined)) =
+            (scene.asks_only, &mut context)
+        {
+            let own = combined.default_validation_context.get_or_insert_default();
+            own.trust_chain_verification = TrustChainVerification::AcceptUntrusted as i32;
+        }
+        common.validation_context_type = Some(context);
     }
-    let required = tls.validation.is_some() && tls.mode == TlsMode::Strict;
+    let required = tls.validation.is_some() && tls.mode == TlsMode::Strict && !scene.asks_only;
     let message = DownstreamTlsContext {
         common_tls_context: Some(common),
         require_client_certificate: required.then(|| boolean(true)),

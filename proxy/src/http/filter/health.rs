@@ -24,7 +24,6 @@ pub(super) fn request<'r>(
         return Verdict::Pass;
     }
     call.summary.health_check = true;
-    running.keep(State::HealthCheck(filter));
     let answer = match &filter.mode {
         _ if is_failing(call) => Some(reply(503, "health_check_failed")),
         HealthMode::PassThrough(None) => None,
@@ -37,6 +36,7 @@ pub(super) fn request<'r>(
         }),
         HealthMode::Answer(clusters) => Some(of_clusters(clusters, call)),
     };
+    running.keep(State::HealthCheck { filter, asked: answer.is_none() });
     answer.map_or(Verdict::Pass, |reply| Verdict::Answer(Box::new(reply)))
 }
 
@@ -75,9 +75,9 @@ pub(super) fn response(call: &Call<'_, '_>, response: &mut ResponseHead) {
     }
 }
 
-/// The answer to a check.
-pub(super) fn answered(filter: &HealthFilter, call: &Call<'_, '_>, response: &mut ResponseHead) {
-    if let HealthMode::PassThrough(Some(cached)) = &filter.mode {
+/// The answer to a check. What the upstream said, it being `asked`, is remembered; our own answers keep nothing alive.
+pub(super) fn answered(filter: &HealthFilter, asked: bool, call: &Call<'_, '_>, response: &mut ResponseHead) {
+    if asked && let HealthMode::PassThrough(Some(cached)) = &filter.mode {
         let degraded = response.block.get_by_name(DEGRADED).is_some();
         cached.keep(response.status, degraded, call.now());
     }

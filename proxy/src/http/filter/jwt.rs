@@ -96,10 +96,20 @@ fn original_uri(head: &RequestHead) -> Vec<u8> {
 }
 
 /// Where a token was.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Place<'p> {
     Header(&'p str),
     Parameter(&'p str),
+}
+
+impl Place<'_> {
+    /// Whether a provider has tokens there.
+    fn is_of(self, provider: &Provider) -> bool {
+        match self {
+            Place::Header(name) => provider.headers.iter().any(|(header, _)| **header == *name),
+            Place::Parameter(name) => provider.parameters.iter().any(|parameter| **parameter == *name),
+        }
+    }
 }
 
 /// One request being checked.
@@ -155,8 +165,14 @@ impl<'r> Check<'r> {
     /// Tokens of every provider, each judged by the one that has issued it.
     fn of_anyone(&self, tolerance: Tolerance, head: &mut RequestHead) -> Result<(), Fault> {
         let mut verdict = Err(Fault::Missing);
+        // Providers may name the same places.
+        let mut seen: Vec<(Place<'_>, String)> = Vec::new();
         for carrier in &self.jwt.providers {
             for (place, text) in tokens(carrier, head).iter().rev() {
+                if seen.iter().any(|(before, token)| before == place && token == text) {
+                    continue;
+                }
+                seen.push((*place, text.clone()));
                 verdict = self.by_issuer(text, *place, head);
                 if verdict.is_err() {
                     return tolerance.apply(verdict);
@@ -168,7 +184,11 @@ impl<'r> Check<'r> {
 
     fn by_issuer(&self, text: &str, place: Place<'_>, head: &mut RequestHead) -> Result<(), Fault> {
         let token = Token::parse(text)?;
-        let provider = self.jwt.providers.iter().find(|provider| *provider.issuer == *token.issuer);
+        let provider = self
+            .jwt
+            .providers
+            .iter()
+            .find(|provider| *provider.issuer == *token.issuer && place.is_of(provider));
         let provider = provider.ok_or(Fault::UnknownIssuer)?;
         provider.check(&token, None, self.now)?;
         accept(provider, &token, place, head);

@@ -95,7 +95,7 @@ enum State<'r> {
     Cors(cors::Allowed<'r>),
     Fault { _active: fault::Active<'r> },
     Passed(concurrency::Passed<'r>),
-    HealthCheck(&'r HealthFilter),
+    HealthCheck { filter: &'r HealthFilter, asked: bool },
 }
 
 impl<'r> Running<'r> {
@@ -178,7 +178,7 @@ impl<'r> Running<'r> {
                 match state {
                     State::Told(told) => told.write(&mut response.block),
                     State::Cors(allowed) => allowed.write(&mut response.block),
-                    State::HealthCheck(filter) => health::answered(filter, call, response),
+                    State::HealthCheck { filter, asked } => health::answered(filter, *asked, call, response),
                     State::Fault { .. } | State::Passed(_) => {}
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::stream::Stream;
 use super::{Entries, Settings};
@@ -31,6 +32,8 @@ struct Exporter {
     queue: Arc<Queue<GrpcLogStats>>,
     dial: Arc<dyn Dial>,
     stream: Option<Stream>,
+    /// When it was.
+    opened: Option<Instant>,
     /// The stream has not heard who we are.
     introduce: bool,
     pause: Duration,
@@ -56,12 +59,12 @@ pub(super) async fn export(
         queue,
         dial,
         stream: None,
+        opened: None,
         introduce: true,
         pause: PAUSE_FIRST,
     };
     let mut spare = Documents::default();
     while exporter.queue.ready(company).await {
-        exporter.connected().await;
         for lane in exporter.queue.lanes() {
             lane.take(&mut spare);
             exporter.send_all(&spare).await;
@@ -81,10 +84,11 @@ impl Exporter {
                 return;
             }
             self.stream = None;
+            self.rest_after_a_short_stream().await;
             let open = Stream::open(&self.settings.target, &self.authority, &self.dial);
             let why = match tokio::time::timeout(LIMIT, open).await {
                 Ok(Ok(stream)) => {
-                    (self.stream, self.introduce) = (Some(stream), true);
+                    (self.stream, self.introduce, self.opened) = (Some(stream), true, Some(Instant::now()));
                     return;
                 }
                 Ok(Err(error)) => error,
@@ -94,14 +98,29 @@ impl Exporter {
             if self.queue.is_stopped() {
                 return;
             }
-            tokio::time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.rest().await;
         }
+    }
+
+    /// A service that takes calls and ends them at once is not called again at once.
+    async fn rest_after_a_short_stream(&mut self) {
+        let Some(opened) = self.opened.take() else { return };
+        if opened.elapsed() > PAUSE_MAX {
+            self.pause = PAUSE_FIRST;
+        } else if !self.queue.is_stopped() {
+            self.rest().await;
+        }
+    }
+
+    async fn rest(&mut self) {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
     async fn send_all(&mut self, documents: &Documents) {
         let mut documents = documents.iter().peekable();
         while documents.peek().is_some() {
+            self.connected().await;
             let (mut entries, mut count) = (Vec::new(), 0);
             while let Some(entry) =
                 documents.next_if(|_| count == 0 || entries.len() < self.settings.buffer_size)
@@ -121,7 +140,7 @@ impl Exporter {
         let Some(stream) = &mut self.stream else { return false };
         let why = match tokio::time::timeout(LIMIT, stream.send(message)).await {
             Ok(Ok(())) => {
-                (self.introduce, self.pause) = (false, PAUSE_FIRST);
+                self.introduce = false;
                 return true;
             }
             Ok(Err(error)) => error,
