@@ -6,6 +6,7 @@ mod cors;
 mod fault;
 mod guards;
 mod headers;
+mod health;
 mod identity;
 mod jwt;
 mod overrides;
