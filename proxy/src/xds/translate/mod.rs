@@ -15,6 +15,7 @@ mod endpoint;
 pub(crate) mod fields;
 mod filter;
 mod filter_chain;
+mod grpc_service;
 mod guard;
 mod hash_policy;
 mod hcm;

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use outrigger_xds_protos::v3::core::GrpcService;
-use outrigger_xds_protos::v3::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use outrigger_xds_protos::v3::core::grpc_service::EnvoyGrpc;
 use outrigger_xds_protos::v3::grpc_log::{
     CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
 };
 
 use super::super::fields;
 use super::super::fields::{refuse, warn_set};
+use super::super::grpc_service::envoy_grpc;
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
 use crate::observe::access_log::grpc::{Entries, Settings};
@@ -82,7 +82,7 @@ fn common(
         retry_policy: _, // As above.
         max_receive_message_length: _,
         skip_envoy_headers: _, // None are sent.
-    } = cluster_of(fields::message(grpc_service, &service)?, &service)?;
+    } = envoy_grpc(fields::message(grpc_service, &service)?, &service)?;
     let service = service.field("envoy_grpc");
     let cluster = fields::required(cluster_name, &service.field("cluster_name"))?;
     let interval = path.field("buffer_flush_interval");
@@ -95,23 +95,6 @@ fn common(
         buffer_size: size as usize,
         entries,
     })
-}
-
-fn cluster_of<'m>(message: &'m GrpcService, path: &Path<'_>) -> Result<&'m EnvoyGrpc, Rejection> {
-    let GrpcService {
-        timeout: _, // A stream has none; connecting and each message may take five seconds.
-        initial_metadata,
-        retry_policy: _,
-        target_specifier,
-    } = message;
-    refuse!(path; initial_metadata);
-    match target_specifier {
-        Some(TargetSpecifier::EnvoyGrpc(envoy)) => Ok(envoy),
-        Some(TargetSpecifier::GoogleGrpc(_)) => {
-            Err(path.field("google_grpc").reject("only envoy_grpc is supported"))
-        }
-        None => Err(path.field("envoy_grpc").missing()),
-    }
 }
 
 fn names(names: &[String], path: &Path<'_>) -> Result<Vec<Box<str>>, Rejection> {

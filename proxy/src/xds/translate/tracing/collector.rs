@@ -1,14 +1,15 @@
 //! Providers that speak HTTP. Source: `OpenTelemetryConfig`, `ZipkinConfig`, `DatadogConfig` of
 //! `envoy.config.trace.v3`.
 
-use outrigger_xds_protos::v3::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use outrigger_xds_protos::v3::core::grpc_service::EnvoyGrpc;
 use outrigger_xds_protos::v3::core::http_uri::HttpUpstreamType;
-use outrigger_xds_protos::v3::core::{GrpcService, HttpService, HttpUri};
+use outrigger_xds_protos::v3::core::{HttpService, HttpUri};
 use outrigger_xds_protos::v3::trace::zipkin_config::{CollectorEndpointVersion, TraceContextOption};
 use outrigger_xds_protos::v3::trace::{DatadogConfig, OpenTelemetryConfig, ZipkinConfig};
 
 use super::super::fields;
 use super::super::fields::refuse;
+use super::super::grpc_service::envoy_grpc;
 use super::super::path::{Path, Rejection};
 use super::{TracingOptions, Warn};
 use crate::observe::trace::collector::{Form, Sampling, Settings};
@@ -93,23 +94,6 @@ pub(super) fn open_telemetry(
             Ok(settings)
         }
         _ => Err(path.reject("needs one of grpc_service, http_service")),
-    }
-}
-
-fn envoy_grpc<'m>(message: &'m GrpcService, path: &Path<'_>) -> Result<&'m EnvoyGrpc, Rejection> {
-    let GrpcService {
-        timeout: _, // Ours is five seconds.
-        initial_metadata,
-        retry_policy: _,
-        target_specifier,
-    } = message;
-    refuse!(path; initial_metadata);
-    match target_specifier {
-        Some(TargetSpecifier::EnvoyGrpc(envoy)) => Ok(envoy),
-        Some(TargetSpecifier::GoogleGrpc(_)) => {
-            Err(path.field("google_grpc").reject("only envoy_grpc is supported"))
-        }
-        None => Err(path.field("envoy_grpc").missing()),
     }
 }
 
