@@ -4,6 +4,8 @@ set -eu
 mkdir -p /programs
 case $PROGRAMS in
 build)
+    # Without it the programs are made all the same, a little larger and slower; compile.sh says so.
+    rustup component add llvm-tools || true
     sh docker/compile.sh --package outrigger-proxy --package outrigger
     cp target/*/dist/outrigger-proxy target/*/dist/outrigger /programs/
     ;;

@@ -9,11 +9,14 @@ use outrigger_tests::client::h1;
 use outrigger_tests::netns::Place;
 use outrigger_tests::tls::{self, Authority, Identity};
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::PrivateKeyDer;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -42,9 +45,16 @@ impl Mutual {
         Ok(Self { authority, caller, proxy, backend })
     }
 
-    /// What the generator connects with.
+    /// What the generator connects with. It is to be quicker than any proxy: it verifies nothing of the server, and
+    /// offers one group of keys, so that every proxy does the same work.
     pub fn client(&self) -> Result<Arc<ClientConfig>> {
-        let mut config = self.authority.client(&[], Some(&self.caller))?;
+        let provider = CryptoProvider { kx_groups: vec![kx_group::X25519], ..default_provider() };
+        let key = PrivateKeyDer::from_pem_slice(self.caller.key.as_bytes())?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone))
+            .with_client_auth_cert(vec![self.caller.der()?], key)?;
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
@@ -52,9 +62,7 @@ impl Mutual {
     /// What the backend accepts with: certificates of the authority only.
     pub fn server(&self) -> Result<Arc<ServerConfig>> {
         let mut roots = RootCertStore::empty();
-        roots.add(rustls_pki_types::CertificateDer::from_pem_slice(
-            self.authority.certificate().as_bytes(),
-        )?)?;
+        roots.add(CertificateDer::from_pem_slice(self.authority.certificate().as_bytes())?)?;
         let provider = Arc::new(default_provider());
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
@@ -107,5 +115,44 @@ impl Mutual {
     pub async fn connect(&self, to: SocketAddr) -> Result<h1::Connection> {
         let config = self.authority.client(&[], Some(&self.caller))?;
         Ok(h1::Connection::over(tls::connect(&Place::Host, to, PROXY, config).await?))
+    }
+}
+
+/// Takes every server for the right one. The requests before the load were made by a client that looks.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }

@@ -26,7 +26,7 @@ use crate::load::{self, Observer, Outcome, Response, Span};
 use crate::measure::{self, Memory};
 use crate::report::{Spread, aligned};
 use crate::scenario::{HEADER, Load, PREFIX, Protocol, numbered_host};
-use crate::subject::{Name, Subject};
+use crate::subject::{self, Name, Subject};
 use crate::{Result, cores};
 
 const CLUSTERS: u64 = 1_000;
@@ -137,6 +137,7 @@ fn once(subject: &Subject) -> Result<Run> {
     });
     let ((load, responses), update) = (load.map_err(|_| "the generator panicked")??, update?);
     let (first_new_ms, last_old_ms) = switch(&responses, update.at)?;
+    subject::end(sidecar.process())?;
     Ok(Run {
         ready_ms,
         acked_ms: millis(update.acked),
@@ -156,7 +157,7 @@ fn start_sidecar(subject: &Subject, scene: &Scene) -> Result<Sidecar> {
     let (plane, program) = subject.sidecar().ok_or("not a sidecar")?;
     let launch = Launch::of(plane, program).log_level("error").concurrency(WORKERS);
     let bootstrap = with_ads(scene.xds.address(), "DELTA_GRPC");
-    crate::subject::block_on(async {
+    subject::block_on(async {
         let mut sidecar = launch.start_without_waiting(&bootstrap).await?;
         sidecar.until_ready(START_LIMIT).await?;
         Ok(sidecar)

@@ -7,7 +7,7 @@ use crate::load::{self, Outcome, Span};
 use crate::measure::{self, Memory, Scheduled};
 use crate::mutual::Mutual;
 use crate::scenario::Load;
-use crate::subject::{Name, Subject};
+use crate::subject::{self, Name, Subject};
 use crate::{Result, cores};
 
 /// How long and how often.
@@ -109,7 +109,9 @@ fn once(
     })?;
     let edges = accounts.first().zip(accounts.last());
     let used = edges.map_or_else(Scheduled::default, |(start, end)| end.since(*start));
-    summarise(&outcome, used, started, measure::memory(pid)?)
+    let loaded = measure::memory(pid)?;
+    subject::end(proxy.process())?;
+    summarise(&outcome, used, started, loaded)
 }
 
 fn summarise(outcome: &Outcome, used: Scheduled, started: Memory, loaded: Memory) -> Result<Run> {

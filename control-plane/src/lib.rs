@@ -19,6 +19,7 @@ pub mod mesh_source;
 pub mod metrics;
 pub mod model;
 pub mod picture;
+pub mod quota;
 pub mod server;
 pub mod snapshot;
 pub mod source;

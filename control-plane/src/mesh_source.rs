@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ca::Subject;
+use crate::ca::{IDENTITY, Subject, TRUST};
 use crate::diagnostics::{Report, Severity};
 use crate::graph::{Graph, Proxy};
 use crate::model::{NodeId, ServiceDiscovery};
@@ -28,6 +28,8 @@ pub struct MeshSource {
 struct Served {
     options: TranslateOptions,
     resources: NodeResources,
+    /// Whether they refer to secrets of the mesh's authority.
+    secured: bool,
 }
 
 /// Why a proxy is not given the current state of its definitions.
@@ -62,7 +64,7 @@ impl MeshSource {
             let served = match translated {
                 Some(resources) => {
                     topology.add_calls(proxy.mesh(), &id, &resources);
-                    Some(Served { options, resources: encode(&resources) })
+                    Some(Served::new(options, encode(&resources)))
                 }
                 None => {
                     let kept = before.and_then(|source| source.proxies.get(&id)).map(Served::again);
@@ -97,6 +99,12 @@ impl MeshSource {
         Some(Subject { uri: proxy.id().spiffe_id(), hosts: hosts.into_iter().collect() })
     }
 
+    /// The same, if the proxy's resources refer to secrets of the mesh's authority.
+    pub fn secured(&self, node_id: &str) -> Option<Subject> {
+        let id = self.graph.resolve(node_id).ok()?.id().to_string();
+        self.proxies.get(&id).filter(|served| served.secured).and_then(|_| self.subject(&id))
+    }
+
     fn of_proxy(&self, id: &str) -> Option<Result<NodeResources, NoResources>> {
         if let Some(served) = self.proxies.get(id) {
             return Some(Ok(served.resources.clone()));
@@ -119,8 +127,13 @@ impl MeshSource {
 }
 
 impl Served {
+    fn new(options: TranslateOptions, resources: NodeResources) -> Self {
+        let secured = resources.mention(IDENTITY) || resources.mention(TRUST);
+        Self { options, resources, secured }
+    }
+
     fn again(&self) -> Self {
-        Self { options: self.options.clone(), resources: self.resources.clone() }
+        Self { options: self.options.clone(), resources: self.resources.clone(), secured: self.secured }
     }
 }
 

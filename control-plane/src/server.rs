@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::access::Access;
 use crate::admin;
+use crate::ads::issue::{IssueLimits, Issues};
 use crate::ads::registry::Registry;
 use crate::ads::server::{self, ConnectionPolicy};
 use crate::ads::session::Context;
@@ -40,6 +41,8 @@ pub struct Config {
     pub connections: ConnectionPolicy,
     /// How many discovery streams there may be.
     pub max_streams: usize,
+    /// How many certificates there may be on request.
+    pub issues: IssueLimits,
     /// How long a client may take to say who it is.
     pub first_request: Duration,
     /// Updates are passed on to clients at most this often, the newest winning.
@@ -59,6 +62,7 @@ impl Config {
             streams: Policy::default(),
             connections: ConnectionPolicy::default(),
             max_streams: 20_000,
+            issues: IssueLimits::default(),
             first_request: Duration::from_secs(30),
             push_interval: Duration::from_millis(100),
         }
@@ -143,6 +147,7 @@ impl ControlPlane {
             first_request: config.first_request,
             streams: Arc::new(Semaphore::new(config.max_streams)),
             access: config.access,
+            issues: Issues::new(config.issues),
             tls: config.tls,
         });
         let (stop, stopping) = watch::channel(false);

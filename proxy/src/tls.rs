@@ -2,21 +2,18 @@
 //! what handshakes, on either side, count in.
 
 use std::io;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+mod identity;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::time::Duration;
+
 use rustls::{CertificateError, CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::base::matcher::StringMatch;
-use crate::config::secret::trust::Peer;
-use crate::config::secret::x509::{Certificate, hexadecimal, serial_text};
-use crate::config::secret::{ClientTrust, ServerTls};
+pub use identity::{Fingerprint, PeerIdentity, UpstreamTls};
+
+use crate::config::secret::ServerTls;
 use crate::net::stream::Stream;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TlsStats;
@@ -37,15 +34,32 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, timeout: Duration) -> io::R
 pub struct Agreed {
     version: ProtocolVersion,
     cipher: CipherSuite,
+    group: Option<NamedGroup>,
 }
 
 impl Agreed {
-    /// On an accepted connection; `None` without TLS.
+    /// On a connection of either side; `None` without TLS.
     pub fn of(io: &Stream) -> Option<Self> {
-        let Stream::TlsServer(stream) = io else { return None };
-        let session = stream.get_ref().1;
+        let session = session(io)?;
         let cipher = session.negotiated_cipher_suite()?.suite();
-        Some(Self { version: session.protocol_version()?, cipher })
+        let group = session.negotiated_key_exchange_group().map(|group| group.name());
+        Some(Self { version: session.protocol_version()?, cipher, group })
+    }
+
+    /// Number of the cipher suite (IANA).
+    pub fn suite(self) -> u16 {
+        self.cipher.into()
+    }
+
+    /// BoringSSL's name of the key exchange group, as Envoy prints it; empty for a resumed session without one.
+    pub fn group(self) -> &'static str {
+        match self.group {
+            Some(NamedGroup::X25519) => "X25519",
+            Some(NamedGroup::secp256r1) => "P-256",
+            Some(NamedGroup::secp384r1) => "P-384",
+            Some(NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
+            _ => "",
+        }
     }
 
     /// `TLSv1.3`, as Envoy prints it.
@@ -73,108 +87,23 @@ impl Agreed {
     }
 }
 
-/// Who the client of a connection is, by the certificate it has shown.
-#[derive(Debug)]
-pub struct PeerIdentity {
-    /// URIs among its subject alternative names: SPIFFE identities.
-    pub uris: Vec<String>,
-    /// DNS names among them.
-    pub dns_names: Vec<String>,
-    /// Its subject in RFC 2253 form; empty when it has none.
-    pub subject: String,
-    /// SHA-256 of the certificate, lower-case hexadecimal.
-    pub hash: String,
-    /// It was verified, be it in this handshake or, for a resumed session, in the one that it goes back to.
-    pub validated: bool,
-    /// Its serial number, lower-case hexadecimal.
-    pub serial: String,
-    /// Who has signed it, in the same form as the subject.
-    pub issuer: String,
-    /// It is valid from then.
-    pub not_before: SystemTime,
-    /// It is valid until then.
-    pub not_after: SystemTime,
-    /// URIs of the certificate that we have shown; of the first one, where there are several.
-    pub local_uris: Arc<[String]>,
-    chain: Vec<CertificateDer<'static>>,
-}
-
-impl PeerIdentity {
-    /// Whether a URI or DNS name of the certificate or its subject matches, as RBAC reads names. Who has shown no
-    /// certificate has an empty subject.
-    pub fn is_named(identity: Option<&Self>, matcher: &StringMatch) -> bool {
-        let Some(identity) = identity else { return matcher.matches(b"") };
-        let mut names = identity.uris.iter().chain(&identity.dns_names);
-        names.any(|name| matcher.matches(name.as_bytes())) || matcher.matches(identity.subject.as_bytes())
-    }
-
-    /// Its first URI, else its first DNS name.
-    pub fn name(&self) -> Option<&str> {
-        self.uris.first().or_else(|| self.dns_names.first()).map(String::as_str)
-    }
-
-    /// Of an accepted connection; `None` when the client has shown no certificate.
-    pub fn of(io: &Stream, tls: &ServerTls) -> Option<Self> {
-        let Stream::TlsServer(stream) = io else { return None };
-        let chain = stream.get_ref().1.peer_certificates()?.to_vec();
-        let leaf = chain.first()?;
-        let parsed = Certificate::parse(leaf)?;
-        let hash = hexadecimal(digest(&SHA256, leaf).as_ref());
-        Some(Self {
-            uris: parsed.uris().map(str::to_owned).collect(),
-            dns_names: parsed.dns_names().map(str::to_owned).collect(),
-            subject: parsed.subject_text(),
-            hash,
-            validated: is_verified(&tls.clients, leaf, &chain),
-            serial: serial_text(parsed.serial),
-            issuer: parsed.issuer_text(),
-            not_before: parsed.not_before,
-            not_after: parsed.not_after,
-            local_uris: tls.own_uris.clone(),
-            chain,
-        })
-    }
-
-    /// Up to `most` certificates of its chain as PEM, with percent signs for what a header cannot hold.
-    pub fn pem(&self, most: usize) -> String {
-        let mut text = String::new();
-        for certificate in self.chain.iter().take(most) {
-            text.push_str("-----BEGIN%20CERTIFICATE-----%0A");
-            let encoded = STANDARD.encode(certificate);
-            for (at, symbol) in encoded.chars().enumerate() {
-                if at > 0 && at % 64 == 0 {
-                    text.push_str("%0A");
-                }
-                match symbol {
-                    '+' => text.push_str("%2B"),
-                    '/' => text.push_str("%2F"),
-                    '=' => text.push_str("%3D"),
-                    plain => text.push(plain),
-                }
-            }
-            text.push_str("%0A-----END%20CERTIFICATE-----%0A");
-        }
-        text
+/// The TLS session of a connection of either side.
+fn session(io: &Stream) -> Option<&CommonState> {
+    match io {
+        Stream::TlsServer(tls) => Some(tls.get_ref().1),
+        Stream::TlsClient(tls) => Some(tls.get_ref().1),
+        Stream::Tcp(_) | Stream::Unix(_) => None,
     }
 }
 
-fn is_verified(clients: &ClientTrust, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>]) -> bool {
-    match clients {
-        ClientTrust::Unverified => false,
-        ClientTrust::Verified => true,
-        ClientTrust::Judged(trust) => {
-            trust.check(leaf, chain.get(1..).unwrap_or_default(), UnixTime::now(), Peer::Client).is_ok()
-        }
-    }
+/// The chain that the peer has shown, leaf first; empty where it has shown none.
+pub fn peer_chain(io: &Stream) -> &[CertificateDer<'static>] {
+    session(io).and_then(|session| session.peer_certificates()).unwrap_or_default()
 }
 
 /// Counts a completed handshake and what it agreed on.
 pub fn count_handshake(stats: &TlsStats, shard: &Shard, io: &Stream) {
-    let session: &CommonState = match io {
-        Stream::TlsServer(tls) => tls.get_ref().1,
-        Stream::TlsClient(tls) => tls.get_ref().1,
-        Stream::Tcp(_) | Stream::Unix(_) => return,
-    };
+    let Some(session) = session(io) else { return };
     shard.inc(stats.handshake);
     if session.handshake_kind() == Some(HandshakeKind::Resumed) {
         shard.inc(stats.session_reused);

@@ -118,13 +118,21 @@ async fn forged_replayed_and_expired_proofs_are_refused() -> Result<()> {
     let forged = scene.as_role(A, "front", "shop", Some("another-secret")).await?;
     scene.until_refused(&forged, "STS does not accept it").await?;
     drop(forged);
+    // One that is shown again and again: STS is not asked about it each time.
+    let (file, asked) = (scene.files.path().join("forged"), scene.services.questions().await?);
+    std::fs::write(&file, proof(&scene, Some("another-secret"), SystemTime::now()).await?)?;
+    let insisting = scene.sidecar(A, &[("OUTRIGGER_XDS_TOKEN_FILE", &file.display().to_string())]).await?;
+    scene.until_refused(&insisting, "was refused a moment ago").await?;
+    // Two calls of a sidecar that start at the same time may both have asked.
+    assert!(scene.services.questions().await? <= asked + 2);
+    drop(insisting);
     // One that was made for somebody else, who shows it here.
     let misused = scene.as_role(A, "front", "another-control-plane", None).await?;
     let told = || std::future::ready(misused.said("not authenticated").then_some(()));
     wait::until("the sidecar to be refused", LIMIT, told).await?;
     drop(misused);
     // One of an hour ago; STS is not even asked.
-    let expired = proof(&scene, SystemTime::now() - Duration::from_secs(3600)).await?;
+    let expired = proof(&scene, None, SystemTime::now() - Duration::from_secs(3600)).await?;
     let file = scene.files.path().join("proof");
     std::fs::write(&file, &expired)?;
     let asked = scene.services.questions().await?;
@@ -133,7 +141,7 @@ async fn forged_replayed_and_expired_proofs_are_refused() -> Result<()> {
     assert_eq!(scene.services.questions().await?, asked);
     drop(late);
     // A good one works while it lasts, and STS is not asked again.
-    std::fs::write(&file, proof(&scene, SystemTime::now()).await?)?;
+    std::fs::write(&file, proof(&scene, None, SystemTime::now()).await?)?;
     let file = file.display().to_string();
     let shown = [("OUTRIGGER_XDS_TOKEN_FILE", file.as_str())];
     scene.sidecar(A, &shown).await?.until_ready(LIMIT).await?;
@@ -145,12 +153,12 @@ async fn forged_replayed_and_expired_proofs_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A proof of the role `front`, made at this moment.
-async fn proof(scene: &Scene, now: SystemTime) -> Result<String> {
+/// A proof of the role `front`, made at this moment, with another secret than its own if one is given.
+async fn proof(scene: &Scene, secret: Option<&str>, now: SystemTime) -> Result<String> {
     let key = scene.services.role("front");
     let variable = |name: &str| match name {
         "AWS_ACCESS_KEY_ID" => Some(key.id.clone()),
-        "AWS_SECRET_ACCESS_KEY" => Some(key.secret.clone()),
+        "AWS_SECRET_ACCESS_KEY" => Some(secret.unwrap_or(&key.secret).to_owned()),
         "AWS_SESSION_TOKEN" => Some(key.token.clone()),
         _ => None,
     };

@@ -10,11 +10,17 @@ use std::path::Path;
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::control_plane::{ControlPlane, Launch};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::netns::Place;
 use outrigger_tests::ports::Port;
+use outrigger_tests::tls::{self, Authority, Identity};
 use outrigger_tests::upstream::{Echo, TcpEcho, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 
-on_both_data_planes!(only_who_declares_a_service_may_call_it, a_dry_run_counts_and_lets_pass);
+on_both_data_planes!(
+    only_who_declares_a_service_may_call_it,
+    a_dry_run_counts_and_lets_pass,
+    a_dry_run_serves_who_shows_nothing_or_something_foreign,
+);
 
 const fn loopback(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
@@ -38,7 +44,7 @@ struct Scene {
     edge: Proxy,
     ports: Ports,
     _applications: [Upstream; 2],
-    _authority: tempfile::TempDir,
+    authority: tempfile::TempDir,
 }
 
 struct Ports {
@@ -73,7 +79,7 @@ impl Scene {
         let friend = start(FRIEND, "virtualNode/friend", false).await?;
         let stranger = start(STRANGER, "virtualNode/stranger", true).await?;
         let edge = start(EDGE, "virtualGateway/edge", false).await?;
-        Ok(Self { friend, callee, stranger, edge, ports, _applications: applications, _authority: authority })
+        Ok(Self { friend, callee, stranger, edge, ports, _applications: applications, authority })
     }
 
     /// The status of a request through the sidecar on an address.
@@ -88,6 +94,24 @@ impl Scene {
         let mut connection = Connection::open(at).await?;
         let _ = connection.send("hello").await;
         Ok(connection.some_bytes().await.is_ok_and(|bytes| bytes == b"hello"))
+    }
+
+    /// A connection to the callee past every sidecar, over TLS, with this certificate.
+    async fn dial(&self, port: &Port, identity: Option<&Identity>) -> Result<Connection> {
+        let root = std::fs::read_to_string(self.authority.path().join("ca/root.pem"))?;
+        let (at, config) = ((CALLEE, port.number()).into(), tls::client_of(&root, &[], identity)?);
+        Ok(Connection::over(tls::connect(&Place::Host, at, &CALLEE.to_string(), config).await?))
+    }
+
+    /// Makes a request and a connection past every sidecar, with this certificate.
+    async fn is_served(&self, identity: Option<&Identity>) -> Result<()> {
+        let mut connection = self.dial(&self.ports.http, identity).await?;
+        let response = connection.exchange("GET / HTTP/1.1\r\nHost: callee.shop\r\n\r\n").await?;
+        assert_eq!(response.status, 200, "{}", response.text());
+        let mut connection = self.dial(&self.ports.tcp, identity).await?;
+        connection.send("hello").await?;
+        assert_eq!(connection.some_bytes().await?, b"hello");
+        Ok(())
     }
 
     /// A counter of the callee's rules for requests, and that for connections.
@@ -230,6 +254,31 @@ async fn a_dry_run_counts_and_lets_pass(plane: DataPlane) -> Result<()> {
         assert!(scene.callee.sidecar.said("shadow rules would deny this caller"));
         assert!(scene.callee.sidecar.said("spiffe://shop/virtualNode/stranger"));
         assert!(!scene.callee.sidecar.said("virtualNode/friend"));
+    }
+    Ok(())
+}
+
+/// Callers that came in before the rule was tried come in while it is tried: without a certificate, or with one of an
+/// authority that nobody knows. Each is counted, and ours says who it was.
+async fn a_dry_run_serves_who_shows_nothing_or_something_foreign(plane: DataPlane) -> Result<()> {
+    let mut scene = Scene::start(plane, "dry-run").await?;
+    let elsewhere = Authority::new()?;
+    let foreign = elsewhere.issue(&["spiffe://elsewhere/somebody"])?;
+    for identity in [None, Some(&foreign)] {
+        scene.is_served(identity).await?;
+    }
+    assert_eq!(scene.counts("shadow_denied").await?, [2, 2]);
+    assert_eq!(scene.counts("shadow_allowed").await?, [0, 0]);
+    assert_eq!(scene.counts("denied").await?, [0, 0]);
+    // Names are taken at their word while everybody comes in; the rule in force refuses this handshake.
+    scene.is_served(Some(&elsewhere.issue(&["spiffe://shop/virtualNode/friend"])?)).await?;
+    assert_eq!(scene.counts("shadow_allowed").await?, [1, 1]);
+    // Who shows a certificate of the mesh is known as before.
+    assert_eq!(scene.status(FRIEND).await?, 200);
+    assert_eq!(scene.counts("shadow_allowed").await?, [2, 1]);
+    if plane == DataPlane::Outrigger {
+        let said = scene.callee.sidecar.process().stderr();
+        assert!(said.contains("shadow rules would deny this caller"), "{said}");
     }
     Ok(())
 }

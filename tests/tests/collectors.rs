@@ -3,19 +3,27 @@
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, virtual_host,
-    with_static,
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, terminate_tls,
+    virtual_host, with_static,
 };
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::collector::{Collector, Received};
 use outrigger_tests::data_plane::{DataPlane, Launch, Sidecar};
 use outrigger_tests::mesh::request;
 use outrigger_tests::ports::Port;
+use outrigger_tests::tls::Authority;
 use outrigger_tests::upstream::{Echo, Upstream};
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::{Result, on_both_data_planes, on_data_plane};
 use serde_json::{Value, json};
 
-on_both_data_planes!(zipkin_spans, opentelemetry_spans, datadog_traces);
+on_data_plane!(
+    outrigger_alone,
+    Outrigger,
+    opentelemetry_over_https,
+    opentelemetry_over_grpcs,
+    a_collector_that_nobody_vouches_for_gets_nothing,
+);
+on_both_data_planes!(zipkin_spans, opentelemetry_spans, datadog_traces, routes_say_otherwise);
 
 const TRACE: &str = "4efaaf4d1e8720b39541901950019ee5";
 const PARENT: &str = "53995c3f42cd8ad8";
@@ -197,5 +205,123 @@ async fn a_slow_collector_delays_nothing() -> Result<()> {
     scene.sidecar.until_stat("tracing.zipkin.spans_dropped", |count| count > 0).await?;
     scene.sidecar.until_stat("tracing.zipkin.spans_failed", |count| count > 0).await?;
     assert_eq!(scene.sidecar.stat("tracing.zipkin.spans_sent").await?, 0);
+    Ok(())
+}
+
+/// `Route.tracing` and `decorator`: shares, tags and names of their own.
+async fn routes_say_otherwise(plane: DataPlane) -> Result<()> {
+    let (port, upstream, collector) =
+        (Port::lease()?, Upstream::start(Echo::new("a"))?, Collector::start().await?);
+    let literal = |tag: &str, value: &str| json!({"tag": tag, "literal": {"value": value}});
+    let mut never = prefix_route("/never", "a");
+    never["tracing"] = json!({"random_sampling": {"numerator": 0}});
+    let mut tagged = prefix_route("/tagged", "a");
+    tagged["tracing"] = json!({"custom_tags": [literal("both", "route"), literal("own", "route")]});
+    tagged["decorator"] = json!({"operation": "decorated"});
+    let routes = [never, tagged, prefix_route("/", "a")];
+    let table = route_config("r", &[virtual_host("v", &["*"], &routes)]);
+    let mut listener = http_listener("in", port.address(), inline(table));
+    let config = json!({"collector_cluster": "spans", "collector_endpoint": "/api/v2/spans",
+        "collector_endpoint_version": "HTTP_JSON", "shared_span_context": false});
+    manager_of(&mut listener)["tracing"] = json!({
+        "provider": provider("ZipkinConfig", config),
+        "custom_tags": [literal("both", "manager"), literal("common", "manager")],
+    });
+    let clusters = [cluster("a", &[upstream.address()]), cluster("spans", &[collector.address()])];
+    let sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
+    let mut sampled = Vec::new();
+    for path in ["/never", "/tagged", "/plain"] {
+        let answer: h1::Response = request(port.address(), "svc", path, &[]).await?;
+        sampled.push(header(&answer.json()?["headers"], "x-b3-sampled").to_owned());
+    }
+    assert_eq!(sampled, ["0", "1", "1"]);
+    let spans = |received: &[Received]| -> Vec<Value> {
+        let batch = |one: &Received| serde_json::from_slice::<Vec<Value>>(&one.body).unwrap_or_default();
+        received.iter().flat_map(batch).collect()
+    };
+    let received = collector.until("two spans", |received| spans(received).len() >= 2).await?;
+    let spans = spans(&received);
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    let of = |path: &str| {
+        let url = format!("http://svc{path}");
+        spans.iter().find(|span| span["tags"]["http.url"] == url.as_str()).ok_or("no span")
+    };
+    let (tagged, plain) = (of("/tagged")?, of("/plain")?);
+    let tags = |span: &Value| ["both", "common", "own"].map(|tag| span["tags"][tag].clone());
+    assert_eq!(tags(tagged), [json!("route"), json!("manager"), json!("route")]);
+    assert_eq!(tags(plain), [json!("manager"), json!("manager"), Value::Null]);
+    assert_eq!((&tagged["name"], &plain["name"]), (&json!("decorated"), &json!("svc")));
+    sidecar.until_stat("http.in.tracing.not_traceable", |count| count == 1).await?;
+    sidecar.until_stat("http.in.tracing.random_sampling", |count| count == 2).await?;
+    Ok(())
+}
+
+/// A sidecar whose spans go to a collector behind TLS: a listener of its own that terminates it.
+struct Secured {
+    collector: Collector,
+    port: Port,
+    sidecar: Sidecar,
+    _upstream: Upstream,
+    _roots: tempfile::NamedTempFile,
+}
+
+impl Secured {
+    /// The collector is asked for as `scheme`, speaks `protocol`, and is vouched for by `authority`; `trusted` is what
+    /// the sidecar trusts.
+    async fn start(
+        launch: Launch,
+        (scheme, protocol): (&str, &str),
+        authority: &Authority,
+        trusted: &Authority,
+    ) -> Result<Self> {
+        let (port, secure) = (Port::lease()?, Port::lease()?);
+        let (upstream, collector) = (Upstream::start(Echo::new("a"))?, Collector::start().await?);
+        let to = |name: &str| route_config("r", &[virtual_host("v", &["*"], &[prefix_route("/", name)])]);
+        let mut traced = http_listener("in", port.address(), inline(to("a")));
+        manager_of(&mut traced)["tracing"] = json!({});
+        let mut front = http_listener("front", secure.address(), inline(to("collector")));
+        front["filter_chains"][0]["transport_socket"] =
+            terminate_tls(&authority.issue(&["127.0.0.1"])?, &[protocol]);
+        let behind = cluster("collector", &[collector.address()]);
+        let behind = if protocol == "h2" { over_http2(behind) } else { behind };
+        let roots = tempfile::NamedTempFile::new()?;
+        std::fs::write(roots.path(), trusted.certificate())?;
+        let bootstrap = with_static(&[traced, front], &[cluster("a", &[upstream.address()]), behind]);
+        let sidecar = launch
+            .env("OUTRIGGER_OTLP_ENDPOINT", &format!("{scheme}://{}", secure.address()))
+            .env("OUTRIGGER_OTLP_ROOTS", &roots.path().to_string_lossy())
+            .env("XRAY_SAMPLING_RATE", "1")
+            .start(&bootstrap)
+            .await?;
+        let scene = Self { collector, port, sidecar, _upstream: upstream, _roots: roots };
+        assert_eq!(request(scene.port.address(), "svc", "/", &[]).await?.status, 200);
+        Ok(scene)
+    }
+
+    async fn until_sent(&self, path: &str) -> Result<()> {
+        let arrived = |received: &[Received]| bodies(received, path, "http.status_code").next().is_some();
+        self.collector.until("a span", arrived).await?;
+        self.sidecar.until_stat("tracing.opentelemetry.spans_sent", |count| count == 1).await?;
+        Ok(())
+    }
+}
+
+async fn opentelemetry_over_https(plane: DataPlane) -> Result<()> {
+    let authority = Authority::new()?;
+    let scene = Secured::start(plane.launch()?, ("https", "http/1.1"), &authority, &authority).await?;
+    scene.until_sent("/v1/traces").await
+}
+
+async fn opentelemetry_over_grpcs(plane: DataPlane) -> Result<()> {
+    let authority = Authority::new()?;
+    let scene = Secured::start(plane.launch()?, ("grpcs", "h2"), &authority, &authority).await?;
+    scene.until_sent("/opentelemetry.proto.collector.trace.v1.TraceService/Export").await
+}
+
+async fn a_collector_that_nobody_vouches_for_gets_nothing(plane: DataPlane) -> Result<()> {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    let scene = Secured::start(plane.launch()?, ("https", "http/1.1"), &authority, &other).await?;
+    scene.sidecar.until_stat("tracing.opentelemetry.spans_failed", |count| count == 1).await?;
+    assert!(scene.collector.received().is_empty());
     Ok(())
 }

@@ -22,6 +22,7 @@ on_data_plane!(
     the_agent_is_told_over_tcp,
     the_agent_is_told_over_udp,
     a_metadata_endpoint_that_hangs_delays_nothing,
+    a_pod_of_a_cluster_is_named_and_seconds_are_kept,
 );
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -187,4 +188,29 @@ async fn a_metadata_endpoint_that_hangs_delays_nothing(plane: DataPlane) -> Resu
     };
     assert_eq!((&named["TaskDefinitionFamily"], &named["TaskId"]), (&"cart-task".into(), &"77".into()));
     Ok(())
+}
+
+/// On EKS nothing is asked: the pod's variables and the operator's name of the cluster say it.
+async fn a_pod_of_a_cluster_is_named_and_seconds_are_kept(plane: DataPlane) -> Result<()> {
+    let variables = [
+        ("OUTRIGGER_EMF", "stdout"),
+        ("OUTRIGGER_EMF_DIMENSIONS", "mesh,container-insights"),
+        ("OUTRIGGER_EMF_RESOLUTION", "1"),
+        ("OUTRIGGER_CLUSTER_NAME", "prod"),
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ("HOSTNAME", "cart-7d9f"),
+    ];
+    let mut scene = Scene::start(plane, &variables).await?;
+    scene.requests(2, 1).await?;
+    scene.sidecar.terminate(LIMIT).await?;
+    let documents = emf::documents(&scene.sidecar.process().stdout())?;
+    assert!(documents.iter().all(|document| document["PodName"] == "cart-7d9f"), "{documents:#?}");
+    let metrics = documents.iter().flat_map(|document| document["_aws"]["CloudWatchMetrics"].as_array());
+    let metrics: Vec<&Value> =
+        metrics.flatten().filter_map(|set| set["Metrics"].as_array()).flatten().collect();
+    assert!(
+        !metrics.is_empty() && metrics.iter().all(|metric| metric["StorageResolution"] == 1),
+        "{metrics:?}"
+    );
+    emf::hold_against_schema(&documents)
 }

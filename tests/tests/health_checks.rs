@@ -38,6 +38,7 @@ on_both_data_planes!(
     degraded_hosts_are_the_second_choice,
     events_are_logged,
     checks_go_over_tls,
+    checks_show_the_clusters_certificate,
     an_answer_must_hold_what_is_expected,
     what_is_no_answer_is_a_network_failure,
 );
@@ -465,6 +466,59 @@ async fn checks_go_over_tls(plane: DataPlane) -> Result<()> {
             assert_eq!(scene.sidecar.stat("cluster.a.health_check.success").await?, 0);
         }
     }
+    Ok(())
+}
+
+/// The sidecar in front of the host wants a certificate of its authority: with it a host is well and is asked, without
+/// one, or with one of another authority, it is not.
+async fn checks_show_the_clusters_certificate(plane: DataPlane) -> Result<()> {
+    let (inner, authority, condition) = (Port::lease()?, Authority::new()?, Condition::new(200));
+    let upstream = patient("only", &condition)?;
+    let mut secured = listener(&inner);
+    let mut tls = terminate_tls(&authority.issue(&["svc"])?, &["h2", "http/1.1"]);
+    tls["typed_config"]["require_client_certificate"] = json!(true);
+    tls["typed_config"]["common_tls_context"]["validation_context"] =
+        json!({"trusted_ca": {"inline_string": authority.certificate()}});
+    secured["filter_chains"][0]["transport_socket"] = tls;
+    let behind = over_http2(cluster("a", &[upstream.address()]));
+    let server = plane.launch()?.start(&with_static(&[secured], &[behind])).await?;
+    let (own, foreign) = (authority.issue(&["caller"])?, Authority::new()?.issue(&["caller"])?);
+    for (identity, codec, kind, settings) in [
+        (Some(&own), "HTTP1", "http_health_check", json!({"path": "/ping", "codec_client_type": "HTTP1"})),
+        (Some(&own), "HTTP2", "http_health_check", json!({"path": "/ping", "codec_client_type": "HTTP2"})),
+        (Some(&own), "HTTP2", "grpc_health_check", json!({"service_name": "shop"})),
+        (Some(&foreign), "HTTP1", "http_health_check", json!({"path": "/ping"})),
+        (Some(&foreign), "HTTP2", "grpc_health_check", json!({})),
+        (None, "HTTP1", "http_health_check", json!({"path": "/ping"})),
+        (None, "HTTP2", "grpc_health_check", json!({})),
+    ] {
+        let mut checked_cluster = with_checks(cluster("a", &[inner.address()]), checked(kind, settings));
+        if codec == "HTTP2" {
+            checked_cluster = over_http2(checked_cluster);
+        }
+        let mut transport = originate_tls(&authority, "svc", codec);
+        if let Some(identity) = identity {
+            transport["typed_config"]["common_tls_context"]["tls_certificates"] = json!([{
+                "certificate_chain": {"inline_string": identity.certificate},
+                "private_key": {"inline_string": identity.key},
+            }]);
+        }
+        checked_cluster["transport_socket"] = transport;
+        // Else an unhealthy host is asked all the same, as it is the only one.
+        checked_cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+        let scene = Scene::start(plane, checked_cluster).await?;
+        if identity.is_some_and(|identity| identity.certificate == own.certificate) {
+            scene.until("health_check.success", |count| count >= 2).await?;
+            scene.until("membership_healthy", |count| count == 1).await?;
+            assert_eq!(scene.get().await?, (200, "only".to_owned()), "{codec} {kind}");
+        } else {
+            scene.until("health_check.failure", |count| count >= 2).await?;
+            assert_eq!(scene.sidecar.stat("cluster.a.health_check.success").await?, 0);
+            assert_eq!(scene.sidecar.stat("cluster.a.membership_healthy").await?, 0);
+            assert_eq!(scene.get().await?.0, 503, "{codec} {kind}");
+        }
+    }
+    server.until_stat("http.ingress.downstream_cx_ssl_total", |count| count >= 3).await?;
     Ok(())
 }
 

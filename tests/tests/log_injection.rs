@@ -1,18 +1,26 @@
-//! No header forges a line or a field of an access log, in text, in JSON, or on standard output.
+//! No header forges a line or a field of an access log, in text, in JSON, on standard output, at a service, or in a trace.
 
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, virtual_host,
+    with_static,
 };
 use outrigger_tests::client::h1::Connection;
+use outrigger_tests::collector::Collector;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::log_service::LogService;
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_data_plane, wait};
 use serde_json::{Value, json};
 
-on_data_plane!(outrigger, Outrigger, hostile_values_stay_in_their_fields);
+on_data_plane!(
+    outrigger,
+    Outrigger,
+    hostile_values_stay_in_their_fields,
+    hostile_values_are_one_entry_and_one_span_each
+);
 
 /// What a client may write into a field: ends of quotes and lines, terminals' commands, bytes that are no text.
 const HOSTILE: &[&[u8]] = &[
@@ -109,5 +117,61 @@ async fn hostile_values_stay_in_their_fields(plane: DataPlane) -> Result<()> {
         assert_eq!(object.as_object().map(serde_json::Map::len), Some(7), "{object}");
         assert!([json!(200), json!(400)].contains(&object["response_code"]), "{object}");
     }
+    Ok(())
+}
+
+/// An access-log service and a Zipkin collector: as many entries and spans as requests, each whole.
+async fn hostile_values_are_one_entry_and_one_span_each(plane: DataPlane) -> Result<()> {
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let (logs, collector) = (LogService::start().await?, Collector::start().await?);
+    let hosts = [virtual_host("v", &["*"], &[prefix_route("/", "a")])];
+    let mut listener = http_listener("ingress", port.address(), inline(route_config("r", &hosts)));
+    let manager = manager_of(&mut listener);
+    manager["access_log"] = json!([{"name": "service", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "additional_request_headers_to_log": ["x-hostile"],
+        "common_config": {"log_name": "l", "transport_api_version": "V3", "buffer_flush_interval": "0.05s",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "logs"}},
+            "custom_tags": [{"tag": "hostile", "request_header": {"name": "x-hostile"}}]},
+    }}]);
+    manager["tracing"] = json!({
+        "custom_tags": [{"tag": "hostile", "request_header": {"name": "x-hostile"}}],
+        "provider": {"name": "zipkin", "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig", "collector_cluster": "spans",
+            "collector_endpoint": "/spans", "collector_endpoint_version": "HTTP_JSON"}}});
+    let clusters = [
+        cluster("a", &[upstream.address()]),
+        over_http2(cluster("logs", &[logs.address()])),
+        cluster("spans", &[collector.address()]),
+    ];
+    let _sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
+    let mut taken = 0;
+    for value in HOSTILE {
+        let head = b"GET /p HTTP/1.1\r\nHost: shop\r\nx-hostile: ";
+        let mut client = Connection::open(port.address()).await?;
+        client.send([&head[..], value, b"\r\n\r\n"].concat()).await?;
+        taken += usize::from(client.response().await?.status == 200);
+    }
+    assert!(taken >= 7, "most of it is legal in a field: {taken}");
+    let is_whole = |value: &String| !value.is_empty();
+    let entries = logs.until_requests(taken).await?;
+    let of_requests = entries.iter().filter_map(|entry| {
+        let tags = &entry.common_properties.as_ref()?.custom_tags;
+        Some((entry.request.as_ref()?.request_headers.get("x-hostile")?, tags.get("hostile")?))
+    });
+    assert_eq!(of_requests.filter(|(header, tag)| is_whole(header) && is_whole(tag)).count(), taken);
+    assert_eq!(entries.iter().filter(|entry| entry.request.is_some()).count(), entries.len());
+    let spans = |received: &[outrigger_tests::collector::Received]| -> Result<Vec<Value>> {
+        let batches = received.iter().map(|one| serde_json::from_slice::<Vec<Value>>(&one.body));
+        Ok(batches.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let tagged = |all: &[Value]| all.iter().filter(|span| span["tags"]["hostile"].is_string()).count();
+    let all = |received: &[outrigger_tests::collector::Received]| {
+        spans(received).is_ok_and(|all| tagged(&all) >= taken)
+    };
+    let received = collector.until("every span", all).await?;
+    let found = spans(&received)?;
+    assert_eq!(tagged(&found), taken);
+    assert!(found.iter().all(|span| span["id"].as_str().is_some_and(|id| id.len() == 16)), "{found:?}");
     Ok(())
 }

@@ -38,6 +38,13 @@ fn logger(kind: &str, more: Value) -> Value {
         "transport_api_version": "V3",
         "buffer_flush_interval": "0.05s",
         "grpc_service": {"envoy_grpc": {"cluster_name": "logs"}},
+        "custom_tags": [
+            {"tag": "fixed", "literal": {"value": "same"}},
+            {"tag": "wanted", "request_header": {"name": "X-Wanted", "default_value": "none"}},
+            {"tag": "unset", "environment": {"name": "NO_SUCH_VARIABLE", "default_value": "fallback"}},
+            {"tag": "of-route", "metadata": {"kind": {"route": {}},
+                "metadata_key": {"key": "com.test", "path": [{"key": "name"}]}, "default_value": "no route"}},
+        ],
     });
     json!([{"name": "service", "typed_config": config}])
 }
@@ -60,6 +67,7 @@ impl Scene {
         let (port, upstream, dead) = (Port::lease()?, Upstream::start(Echo::new("a"))?, Port::lease()?);
         let mut named = prefix_route("/", "a");
         named["name"] = json!("the-route");
+        named["metadata"] = json!({"filter_metadata": {"com.test": {"name": "marked"}}});
         let routes = [prefix_route("/dead", "dead"), named];
         let hosts = [virtual_host("v", &["svc"], &routes)];
         let mut listener = http_listener("in", port.address(), inline(route_config("r", &hosts)));
@@ -142,6 +150,13 @@ fn parts(entry: &HttpAccessLogEntry) -> Result<(&Common, &Answered)> {
 
 fn one_that_went_well(entry: &HttpAccessLogEntry, scene: &Scene) -> Result<()> {
     let (common, answer) = parts(entry)?;
+    let mut tags: Vec<_> =
+        common.custom_tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str())).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, [("fixed", "same"), ("of-route", "marked"), ("unset", "fallback"), ("wanted", "one")]);
+    assert!(common.time_to_first_downstream_tx_byte.is_some(), "{common:?}");
+    assert!(common.time_to_first_upstream_tx_byte.is_some(), "{common:?}");
+    assert!(common.time_to_last_upstream_rx_byte.is_some(), "{common:?}");
     let asked = entry.request.as_ref().ok_or("no request")?;
     assert_eq!(entry.protocol_version, 2, "HTTP/1.1");
     assert_eq!(asked.request_method, RequestMethod::Get as i32);

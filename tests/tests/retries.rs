@@ -29,8 +29,10 @@ on_both_data_planes!(
     slow_tries_are_hedged,
     a_hedge_outlives_a_failed_try,
     long_bodies_are_sent_once,
+    a_listeners_buffers_bound_what_is_sent_again,
     bodies_are_replayed,
     budgets_bound_retries,
+    budgets_look_back,
     a_clusters_policy_wins,
 );
 
@@ -63,6 +65,7 @@ struct Plan {
     host: Value,
     router: Value,
     cluster: Value,
+    listener: Value,
 }
 
 impl Default for Plan {
@@ -75,6 +78,7 @@ impl Default for Plan {
             host: none(),
             router: none(),
             cluster: none(),
+            listener: none(),
         }
     }
 }
@@ -151,6 +155,7 @@ async fn start(
     manager["internal_address_config"] =
         json!({"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]});
     merge(&mut manager["http_filters"][0]["typed_config"], &plan.router);
+    merge(&mut listener, &plan.listener);
     let mut cluster = cluster("a", upstreams);
     merge(&mut cluster, &plan.cluster);
     let sidecar = plane.launch()?.concurrency(1).start(&with_static(&[listener], &[cluster])).await?;
@@ -424,6 +429,29 @@ async fn long_bodies_are_sent_once(plane: DataPlane) -> Result<()> {
     Ok(())
 }
 
+/// What a listener buffers is also what it keeps for retries, unless the route says otherwise.
+async fn a_listeners_buffers_bound_what_is_sent_again(plane: DataPlane) -> Result<()> {
+    let own = json!({"request_body_buffer_limit": 100_000});
+    for (route, length, attempts) in
+        [(json!({}), 15_000, 2), (json!({}), 30_000, 1), (own.clone(), 30_000, 2), (own, 150_000, 1)]
+    {
+        let plan = Plan {
+            listener: json!({"per_connection_buffer_limit_bytes": 20_480}),
+            route: route.clone(),
+            ..policy(json!({"retry_on": "5xx"}))
+        };
+        let scene = Scene::start(plane, &[Answer(500, &[])], &plan).await?;
+        assert_eq!(scene.send("POST", &[], &"x".repeat(length)).await?.status, 500);
+        assert_eq!(scene.attempts(), attempts, "{length} {route}");
+        assert_eq!(
+            scene.stat("retry_or_shadow_abandoned").await?,
+            u64::from(attempts == 1),
+            "{length} {route}"
+        );
+    }
+    Ok(())
+}
+
 async fn bodies_are_replayed(plane: DataPlane) -> Result<()> {
     let plan = policy(json!({"retry_on": "5xx", "num_retries": 2}));
     let scene = Scene::start(plane, &[Answer(503, &[]), Close, Answer(200, &[])], &plan).await?;
@@ -450,6 +478,30 @@ async fn budgets_bound_retries(plane: DataPlane) -> Result<()> {
     let scene = Scene::start(plane, &[Answer(500, &[])], &budget(0, 1)).await?;
     scene.get(&[]).await?;
     assert_eq!((scene.attempts(), scene.stat("upstream_rq_retry_overflow").await?), (3, 0), "one at a time");
+    Ok(())
+}
+
+/// Four requests are over when the fifth fails: they count with a `budget_interval`, and only then.
+async fn budgets_look_back(plane: DataPlane) -> Result<()> {
+    let mut answers = vec![Answer(200, &[]); 4];
+    answers.extend([Answer(500, &[]), Answer(200, &[])]);
+    for (interval, status) in [(json!("3600s"), 200), (json!("0s"), 500)] {
+        let budget = json!({
+            "budget_percent": {"value": 20},
+            "min_retry_concurrency": 0,
+            "budget_interval": interval,
+        });
+        let plan = Plan {
+            cluster: json!({"circuit_breakers": {"thresholds": [{"retry_budget": budget}]}}),
+            ..policy(json!({"retry_on": "5xx", "num_retries": 1}))
+        };
+        let scene = Scene::start(plane, &answers, &plan).await?;
+        for _ in 0..4 {
+            assert_eq!(scene.get(&[]).await?.status, 200);
+        }
+        assert_eq!(scene.get(&[]).await?.status, status, "{interval}");
+        assert_eq!(scene.stat("upstream_rq_retry_overflow").await?, u64::from(status == 500), "{interval}");
+    }
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What TLS handshakes count in, on listeners and clusters; and our own address in the access log.
 
+use std::time::{Duration, SystemTime};
+
 use outrigger_tests::access_log::AccessLog;
 use outrigger_tests::bootstrap::{
     cluster, http_listener, inline, manager_of, prefix_route, route_config, terminate_tls, virtual_host,
@@ -11,7 +13,7 @@ use outrigger_tests::netns::Place;
 use outrigger_tests::ports::Port;
 use outrigger_tests::tls::{self, Authority, Identity};
 use outrigger_tests::upstream::{Echo, Upstream};
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
 
 on_both_data_planes!(
@@ -19,6 +21,7 @@ on_both_data_planes!(
     clusters_count_handshakes,
     our_address_is_logged,
     certificates_are_shown,
+    what_ends_soon_is_told,
 );
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -187,6 +190,34 @@ async fn certificates_are_shown(plane: DataPlane) -> Result<()> {
         let days = certificate["days_until_expiration"].as_str().map(str::parse::<u64>);
         assert!(days.is_some_and(|days| days.is_ok_and(|days| days > 700_000)), "{shown}");
         assert!(certificate["serial_number"].as_str().is_some_and(|serial| serial.len() >= 16), "{shown}");
+    }
+    Ok(())
+}
+
+/// A certificate of ninety days that was not renewed in eighty: the gauge on both, and in our log what will happen when.
+async fn what_ends_soon_is_told(plane: DataPlane) -> Result<()> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let (port, authority, now) = (Port::lease()?, Authority::new()?, SystemTime::now());
+    let identity = authority.issue_with(&["svc"], |params| {
+        params.not_before = (now - 80 * DAY).into();
+        params.not_after = (now + 10 * DAY + DAY / 2).into();
+    })?;
+    let mut listener = routed_to_a(&port);
+    listener["filter_chains"][0]["transport_socket"] = terminate_tls(&identity, &["http/1.1"]);
+    let bootstrap = with_static(&[listener], &[cluster("a", &[])]);
+    let sidecar = plane.launch()?.start(&bootstrap).await?;
+    assert_eq!(sidecar.stat("server.days_until_first_cert_expiring").await?, 10);
+    let shown = sidecar.get("/certs").await?.json()?;
+    assert_eq!(shown["certificates"][0]["cert_chain"][0]["days_until_expiration"], "10", "{shown}");
+    if plane == DataPlane::Outrigger {
+        let seconds = sidecar.stat("server.seconds_until_first_cert_expiring").await?;
+        assert!((10 * 86_400..11 * 86_400).contains(&seconds), "{seconds}");
+        let told = || {
+            let whole = sidecar.said("was not renewed and expires in 10 d")
+                && sidecar.said("from then on handshakes with it fail, open connections stay");
+            std::future::ready(whole.then_some(()))
+        };
+        wait::until("the log to say what will happen when", Duration::from_secs(20), told).await?;
     }
     Ok(())
 }

@@ -174,6 +174,9 @@ typed! {
     HEALTH_CHECK v3::health_check::HealthCheck = "envoy.extensions.filters.http.health_check.v3.HealthCheck";
     HTTP_RBAC v3::http_rbac::Rbac = "envoy.extensions.filters.http.rbac.v3.RBAC";
     HTTP_RBAC_PER_ROUTE v3::http_rbac::RbacPerRoute = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+    HTTP_EXT_AUTHZ v3::ext_authz::ExtAuthz = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+    HTTP_EXT_AUTHZ_PER_ROUTE v3::ext_authz::ExtAuthzPerRoute
+        = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute";
     HTTP_JWT v3::jwt_authn::JwtAuthentication = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
     HTTP_JWT_PER_ROUTE v3::jwt_authn::PerRouteConfig = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig";
     LOCAL_RATE_LIMIT v3::local_ratelimit::LocalRateLimit

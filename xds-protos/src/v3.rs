@@ -28,6 +28,7 @@ pub use crate::pb::envoy::extensions::filters::common::fault::v3 as fault_common
 pub use crate::pb::envoy::extensions::filters::http::adaptive_concurrency::v3 as adaptive_concurrency;
 pub use crate::pb::envoy::extensions::filters::http::buffer::v3 as buffer;
 pub use crate::pb::envoy::extensions::filters::http::cors::v3 as cors;
+pub use crate::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
 pub use crate::pb::envoy::extensions::filters::http::fault::v3 as fault;
 pub use crate::pb::envoy::extensions::filters::http::header_mutation::v3 as header_mutation;
 pub use crate::pb::envoy::extensions::filters::http::health_check::v3 as health_check;

@@ -164,6 +164,7 @@ fn balanced(policy: &str, weight: fn(u16) -> u32) -> Result<(Arc<Cluster>, Arc<H
             locality: spec.locality,
             health: spec.health,
             metadata: spec.metadata,
+            labels: spec.labels,
             check: spec.check,
             live: Arc::default(),
         })

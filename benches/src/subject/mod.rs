@@ -24,6 +24,7 @@ use outrigger_tests::ports::Port;
 use outrigger_tests::process::Process;
 use outrigger_tests::requirement::Missing;
 use outrigger_tests::{envoy, wait};
+use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::mutual::Mutual;
@@ -32,6 +33,8 @@ use crate::scenario::{HEADER, HOST, Load, PREFIX, Protocol};
 use crate::{Result, cores};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a proxy may take to end: nginx and Envoy wait for connections that the load has just closed.
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// The names of the subjects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -47,6 +50,8 @@ pub enum Name {
     Traced,
     /// Our sidecar with an access log of every request.
     Logged,
+    /// Our sidecar relaying bytes, as it does for TCP listeners; it routes nothing.
+    Bytes,
     /// The pinned Envoy, from the same bootstrap.
     Envoy,
     /// HAProxy, from a Debian package.
@@ -107,6 +112,7 @@ impl Subject {
             Name::Observed => ours(Features::Telling(Told::SegmentsAndMetrics(5)))?,
             Name::Traced => ours(Features::Telling(Told::Segments(100)))?,
             Name::Logged => ours(Features::Telling(Told::Lines))?,
+            Name::Bytes => ours(Features::Bytes)?,
             Name::Envoy => Program::Sidecar(DataPlane::Envoy, envoy::binary()?, Features::None),
             Name::Haproxy => Program::Haproxy(packages::tool("haproxy")?),
             Name::Nginx => Program::Nginx(packages::tool("nginx")?),
@@ -121,6 +127,10 @@ impl Subject {
             true => self.sidecar().is_some(),
             false => load.protocol == Protocol::Http1 || self.name != Name::Nginx,
         }
+    }
+
+    fn routes_nothing(&self) -> bool {
+        matches!(self.name, Name::Floor | Name::Bytes)
     }
 
     /// The sidecar's plane and binary, for scenarios that only sidecars can do.
@@ -145,7 +155,7 @@ impl Subject {
             Program::Floor => start(floor::command(&topology)?, &topology),
         });
         let mut running = Running { kind: process?, port };
-        let verified = block_on(verify(&topology, self.name == Name::Floor, mutual));
+        let verified = block_on(verify(&topology, self.routes_nothing(), mutual));
         verified.map_err(|e| running.process().failure(&format!("does not route as it must: {e}")))?;
         Ok(running)
     }
@@ -177,6 +187,13 @@ impl Running {
             Kind::Plain { process, .. } => process,
         }
     }
+}
+
+/// Ends a proxy as an operator would, so that it can write what it writes last: its profile, when it is built for one.
+pub fn end(process: &mut Process) -> Result<()> {
+    process.signal(Signal::TERM)?;
+    block_on(process.wait(END_LIMIT))?;
+    Ok(())
 }
 
 fn start((command, files): (Command, tempfile::TempDir), topology: &Topology) -> Result<Kind> {

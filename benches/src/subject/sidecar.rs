@@ -1,11 +1,11 @@
 //! Our sidecar and Envoy, from one bootstrap.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, virtual_host,
-    with_static,
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, tcp_listener,
+    virtual_host, with_static,
 };
 use outrigger_tests::data_plane::{DataPlane, Launch, Sidecar};
 use outrigger_tests::requirement::Missing;
@@ -27,6 +27,8 @@ pub(super) enum Features {
     Idle,
     /// Traces, metrics or access logs.
     Telling(Told),
+    /// A TCP listener in place of the HTTP one.
+    Bytes,
 }
 
 /// Our binary, built as the images ship it.
@@ -39,10 +41,9 @@ pub(super) fn outrigger(built: Option<PathBuf>) -> Result<PathBuf, Missing> {
     let mut compile = Command::new("sh");
     compile.current_dir(workspace::root()).env("CARGO_TARGET_DIR", workspace::target_dir());
     compile.args(["docker/compile.sh", "--quiet", "--package", "outrigger-proxy"]);
-    let output = compile.output().map_err(|e| missing(e.to_string()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(missing(text.lines().last().unwrap_or("no message").to_owned()));
+    let status = compile.stdout(Stdio::null()).status().map_err(|e| missing(e.to_string()))?;
+    if !status.success() {
+        return Err(missing(format!("it ended with {status}")));
     }
     // One directory per target; programs compiled without a target lie elsewhere.
     let targets = std::fs::read_dir(workspace::target_dir()).map_err(|e| missing(e.to_string()))?;
@@ -60,14 +61,32 @@ pub(super) fn start(
 ) -> Result<(Sidecar, Option<Telling>)> {
     let telling = match features {
         Features::Telling(told) => Some(Telling::to(told)?),
-        Features::None | Features::Idle => None,
+        Features::None | Features::Idle | Features::Bytes => None,
     };
     let mut launch = Launch::of(plane, program).log_level("warning");
     for (name, value) in telling.iter().flat_map(Telling::variables) {
         launch = launch.env(name, value);
     }
-    let bootstrap = bootstrap(topology, features == Features::Idle, telling.as_ref(), mutual);
+    let bootstrap = match features {
+        Features::Bytes => relaying(topology, mutual),
+        _ => bootstrap(topology, features == Features::Idle, telling.as_ref(), mutual),
+    };
     Ok((block_on(launch.start(&bootstrap))?, telling))
+}
+
+/// Every byte from the listener to the backend, with TLS on either side where the scenario has it.
+fn relaying(topology: &Topology, mutual: Option<&Mutual>) -> Value {
+    let mut cluster = cluster("backend", &[topology.backend]);
+    let mut listener = tcp_listener("ingress", topology.listen, "backend");
+    secure(&mut listener, &mut cluster, mutual);
+    with_static(&[listener], &[cluster])
+}
+
+fn secure(listener: &mut Value, cluster: &mut Value, mutual: Option<&Mutual>) {
+    if let Some(mutual) = mutual {
+        cluster["transport_socket"] = mutual.upstream();
+        listener["filter_chains"][0]["transport_socket"] = mutual.downstream();
+    }
 }
 
 fn bootstrap(
@@ -82,10 +101,7 @@ fn bootstrap(
         Protocol::Http2 => over_http2(cluster),
     };
     let mut listener = http_listener("ingress", topology.listen, inline(routes()));
-    if let Some(mutual) = mutual {
-        cluster["transport_socket"] = mutual.upstream();
-        listener["filter_chains"][0]["transport_socket"] = mutual.downstream();
-    }
+    secure(&mut listener, &mut cluster, mutual);
     let manager = manager_of(&mut listener);
     manager["generate_request_id"] = json!(false);
     if let Some(telling) = telling {

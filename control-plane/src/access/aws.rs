@@ -11,15 +11,14 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use outrigger_aws_auth::caller::{AUDIENCE_HEADER, PARAMETERS, PREFIX, arn_of, endpoint};
 use outrigger_aws_auth::client::Client;
 use outrigger_aws_auth::sigv4::moment_of;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::Denied;
+use super::questions::{Bad, Mark, Questions, mark};
 
 /// The longest that a proof may last: who sees one can use it no longer.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -27,8 +26,6 @@ const LONGEST: Duration = Duration::from_secs(300);
 const SKEW: Duration = Duration::from_secs(60);
 /// How long STS may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How many questions are under way at the same time.
-const QUESTIONS: usize = 8;
 /// How many proofs are remembered; they end within minutes.
 const REMEMBERED: usize = 4096;
 
@@ -61,9 +58,9 @@ pub(super) struct Callers {
     endpoints: Vec<String>,
     roles: Vec<Role>,
     client: Client,
-    questions: Semaphore,
-    /// By hash: who it was, and until when it may be shown again.
-    known: Mutex<HashMap<[u8; 32], (String, SystemTime)>>,
+    questions: Questions,
+    /// Who it was, and until when it may be shown again.
+    known: Mutex<HashMap<Mark, (String, SystemTime)>>,
 }
 
 /// A proof that may be shown to STS.
@@ -102,7 +99,7 @@ impl Callers {
             return Err(format!("aws.roles: {:?} is no ARN", odd.role));
         }
         let client = Client::new(ANSWER).map_err(|error| error.to_string())?;
-        let questions = Semaphore::new(QUESTIONS);
+        let questions = Questions::default();
         Ok(Self { audience, endpoints, roles, client, questions, known: Mutex::default() })
     }
 
@@ -111,19 +108,22 @@ impl Callers {
         token.starts_with(PREFIX)
     }
 
-    /// Who shows this, and as which nodes.
+    /// Who shows this from an address, and as which nodes.
     pub(super) async fn identify(
         &self,
         token: &str,
+        address: &str,
         now: SystemTime,
     ) -> Result<(String, Vec<String>), Denied> {
-        let proof = proof(token, &self.endpoints, now).map_err(|reason| Denied(format!("AWS: {reason}")))?;
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        let arn = match self.remembered(&hash, now) {
+        let denied = |reason: &str| Denied(format!("AWS: {reason}"));
+        let proof = proof(token, &self.endpoints, now).map_err(denied)?;
+        let mark = mark(token);
+        let arn = match self.remembered(&mark, now) {
             Some(arn) => arn,
             None => {
-                let arn = self.ask(&proof).await.map_err(|reason| Denied(format!("AWS: {reason}")))?;
-                self.remember(hash, &arn, proof.until, now);
+                let asked = self.questions.ask(&mark, address, now, self.ask(&proof)).await;
+                let arn = asked.map_err(|reason| denied(&reason))?;
+                self.remember(mark, &arn, proof.until, now);
                 arn
             }
         };
@@ -133,28 +133,31 @@ impl Callers {
         }
     }
 
-    async fn ask(&self, proof: &Proof) -> Result<String, String> {
-        // Anyone may show anything: who waits too long is refused, and asks again.
-        let waiting = tokio::time::timeout(ANSWER, self.questions.acquire()).await;
-        let _permit =
-            waiting.map_err(|_| "too many proofs are being checked")?.map_err(|error| error.to_string())?;
+    async fn ask(&self, proof: &Proof) -> Result<String, Bad> {
+        let unanswered = |reason: &str| Bad::Unanswered(reason.to_owned());
         let request = Request::get(&proof.url).header(AUDIENCE_HEADER, &self.audience).body(Bytes::new());
-        let request = request.map_err(|_| "an odd URL")?;
-        let (status, body) = self.client.send(request).await.map_err(|error| error.to_string())?;
-        if !status.is_success() {
-            return Err(format!("STS does not accept it: {status}"));
+        let request = request.map_err(|_| unanswered("an odd URL"))?;
+        let (status, body) =
+            self.client.send(request).await.map_err(|error| Bad::Unanswered(error.to_string()))?;
+        // STS refuses with 400 or 403, and says so when it only has too much to do.
+        let busy = || String::from_utf8_lossy(&body).contains("Throttl");
+        if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS && !busy() {
+            return Err(Bad::Refused(format!("STS does not accept it: {status}")));
         }
-        let body = std::str::from_utf8(&body).map_err(|_| "STS's answer is no text")?;
+        if !status.is_success() {
+            return Err(Bad::Unanswered(format!("STS answers {status}")));
+        }
+        let body = std::str::from_utf8(&body).map_err(|_| unanswered("STS's answer is no text"))?;
         let arn = arn_of(body).filter(|arn| arn.len() < 2048 && arn.starts_with("arn:"));
-        arn.map(str::to_owned).ok_or_else(|| "STS's answer names nobody".to_owned())
+        arn.map(str::to_owned).ok_or_else(|| unanswered("STS's answer names nobody"))
     }
 
-    fn remembered(&self, hash: &[u8; 32], now: SystemTime) -> Option<String> {
+    fn remembered(&self, hash: &Mark, now: SystemTime) -> Option<String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(hash).filter(|(_, until)| now < *until).map(|(arn, _)| arn.clone())
     }
 
-    fn remember(&self, hash: [u8; 32], arn: &str, until: SystemTime, now: SystemTime) {
+    fn remember(&self, hash: Mark, arn: &str, until: SystemTime, now: SystemTime) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.retain(|_, (_, until)| now < *until);

@@ -78,22 +78,35 @@ pub(super) fn verify(token: &str, keys: &[u8], audience: &str, now: SystemTime) 
         return Err(format!("no key of the issuer has signed it (alg {:?})", header.alg));
     }
     let body: Body = part(body).ok_or("an unreadable body")?;
-    let wanted = match &body.aud {
-        Some(Audience::One(one)) => one == audience,
-        Some(Audience::Many(many)) => many.iter().any(|one| one == audience),
-        None => false,
-    };
-    if !wanted {
-        return Err("a token for another audience".to_owned());
-    }
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    if body.exp.is_none_or(|end| now > end + SKEW.as_secs_f64()) {
-        return Err("an expired token".to_owned());
-    }
-    if body.nbf.is_some_and(|start| now + SKEW.as_secs_f64() < start) {
-        return Err("a token of the future".to_owned());
-    }
+    body.is_meant_for(audience, now)?;
     Ok(Claims { subject: body.sub.ok_or("a token without subject")? })
+}
+
+/// Checks audience and time, and no signature: what would be refused anyway need not be shown to anybody.
+pub(super) fn could_be(token: &str, audience: &str, now: SystemTime) -> Result<(), &'static str> {
+    let body = token.split('.').nth(1).and_then(part::<Body>);
+    body.ok_or("an unreadable body")?.is_meant_for(audience, now)
+}
+
+impl Body {
+    fn is_meant_for(&self, audience: &str, now: SystemTime) -> Result<(), &'static str> {
+        let wanted = match &self.aud {
+            Some(Audience::One(one)) => one == audience,
+            Some(Audience::Many(many)) => many.iter().any(|one| one == audience),
+            None => false,
+        };
+        if !wanted {
+            return Err("a token for another audience");
+        }
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        if self.exp.is_none_or(|end| now > end + SKEW.as_secs_f64()) {
+            return Err("an expired token");
+        }
+        if self.nbf.is_some_and(|start| now + SKEW.as_secs_f64() < start) {
+            return Err("a token of the future");
+        }
+        Ok(())
+    }
 }
 
 fn part<T: DeserializeOwned>(text: &str) -> Option<T> {

@@ -8,6 +8,7 @@
 mod aws;
 mod jwt;
 mod nodes;
+mod questions;
 mod rules;
 mod token_review;
 
@@ -36,6 +37,8 @@ pub struct Shown<'s> {
     pub uris: &'s [String],
     /// `authorization` of the call.
     pub authorization: Option<&'s str>,
+    /// Where it connects from.
+    pub address: &'s str,
 }
 
 /// A client that may be served.
@@ -70,7 +73,7 @@ impl Access {
         if token.len() > MAX_TOKEN {
             return Err(Denied("the token is too long".to_owned()));
         }
-        rules.of_token(token.trim(), now).await
+        rules.of_token(token.trim(), shown.address, now).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! tokens:                       # for development
 //!   - token: a-long-random-text
 //!     nodes: [mesh/shop/virtualNode/front]
+//!     until: 20270115T080000Z   # if it is to end
 //! kubernetes:
 //!   - issuer: https://oidc.eks.eu-west-1.amazonaws.com/id/0123
 //!     audience: outrigger
@@ -24,11 +25,12 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use outrigger_aws_auth::sigv4::moment_of;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::aws::{self, Callers};
 use super::jwt::{self, Claims};
+use super::questions::{Mark, mark};
 use super::token_review::Reviewer;
 use super::{Denied, Nodes, Principal};
 use crate::model::NodeId;
@@ -61,6 +63,15 @@ struct File {
 struct JoinToken {
     token: String,
     nodes: Vec<String>,
+    until: Option<String>,
+}
+
+/// A join token that is known, by its hash.
+#[derive(Debug)]
+struct Known {
+    mark: Mark,
+    nodes: Vec<String>,
+    until: Option<SystemTime>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +95,7 @@ struct Account {
 #[derive(Debug)]
 pub struct Rules {
     certificates: bool,
-    tokens: Vec<([u8; 32], Vec<String>)>,
+    tokens: Vec<Known>,
     clusters: Vec<Cluster>,
     aws: Option<Callers>,
 }
@@ -133,29 +144,40 @@ impl Rules {
             return Err(format!("issuer {:?}: review.server must begin with https://", odd.issuer));
         }
         let aws = aws.map(Callers::new).transpose()?;
-        let tokens = tokens.into_iter().map(|one| (Sha256::digest(one.token).into(), one.nodes)).collect();
-        Ok(Self { certificates, tokens, clusters: kubernetes, aws })
+        let tokens = tokens.into_iter().enumerate().map(|(position, one)| one.known(position));
+        Ok(Self { certificates, tokens: tokens.collect::<Result<_, _>>()?, clusters: kubernetes, aws })
     }
 
     pub(super) fn takes_certificates(&self) -> bool {
         self.certificates
     }
 
-    /// The client that holds this token.
-    pub(super) async fn of_token(&self, token: &str, now: SystemTime) -> Result<Principal, Denied> {
+    /// The client that holds this token, and shows it from this address.
+    pub(super) async fn of_token(
+        &self,
+        token: &str,
+        address: &str,
+        now: SystemTime,
+    ) -> Result<Principal, Denied> {
         // Hashes are compared: how long that takes says nothing about the token.
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        if let Some((_, nodes)) = self.tokens.iter().find(|(known, _)| *known == hash) {
-            return Ok(Principal { name: "join token".to_owned(), nodes: Nodes::Listed(nodes.clone()) });
+        let hash = mark(token);
+        if let Some(known) = self.tokens.iter().find(|known| known.mark == hash) {
+            if known.until.is_some_and(|until| now >= until) {
+                return Err(Denied("an expired join token".to_owned()));
+            }
+            return Ok(Principal {
+                name: "join token".to_owned(),
+                nodes: Nodes::Listed(known.nodes.clone()),
+            });
         }
         if let Some(callers) = self.aws.as_ref().filter(|_| Callers::recognise(token)) {
-            let (name, nodes) = callers.identify(token, now).await?;
+            let (name, nodes) = callers.identify(token, address, now).await?;
             return Ok(Principal { name, nodes: Nodes::Listed(nodes) });
         }
         let claimed = jwt::issuer(token).ok_or_else(|| Denied("an unknown token".to_owned()))?;
         let cluster = self.clusters.iter().find(|cluster| cluster.issuer == claimed);
         let cluster = cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {claimed:?}")))?;
-        let Claims { subject } = cluster.verify(token, now).await.map_err(Denied)?;
+        let Claims { subject } = cluster.verify(token, address, now).await.map_err(Denied)?;
         let account = subject.strip_prefix("system:serviceaccount:").map(|rest| rest.replacen(':', "/", 1));
         let known = cluster.accounts.iter().find(|one| Some(&one.account) == account.as_ref());
         let known = known.ok_or_else(|| Denied(format!("{subject:?} has no nodes")))?;
@@ -163,15 +185,26 @@ impl Rules {
     }
 }
 
+impl JoinToken {
+    fn known(self, position: usize) -> Result<Known, String> {
+        let Self { token, nodes, until } = self;
+        let moment = until.as_deref().map(|text| moment_of(text).ok_or(text)).transpose();
+        let until = moment.map_err(|odd| {
+            format!("tokens[{position}].until: {odd:?} is no moment; write it like 20270115T080000Z")
+        })?;
+        Ok(Known { mark: mark(&token), nodes, until })
+    }
+}
+
 impl Cluster {
-    async fn verify(&self, token: &str, now: SystemTime) -> Result<Claims, String> {
+    async fn verify(&self, token: &str, address: &str, now: SystemTime) -> Result<Claims, String> {
         match (&self.keys, &self.review) {
             (Some(keys), _) => {
                 let known = std::fs::read(keys)
                     .map_err(|error| format!("{} cannot be read: {error}", keys.display()))?;
                 jwt::verify(token, &known, &self.audience, now)
             }
-            (None, Some(reviewer)) => reviewer.verify(token, &self.audience).await,
+            (None, Some(reviewer)) => reviewer.verify(token, &self.audience, address, now).await,
             (None, None) => Err("nobody checks its tokens".to_owned()),
         }
     }

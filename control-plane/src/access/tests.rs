@@ -64,7 +64,7 @@ fn with(mut value: Value, name: &str, field: Value) -> Value {
 
 fn ask(access: &Access, token: &str) -> Result<Principal, Denied> {
     let authorization = format!("Bearer {token}");
-    let shown = Shown { uris: &[], authorization: Some(&authorization) };
+    let shown = Shown { authorization: Some(&authorization), ..Shown::default() };
     decide(access, shown, UNIX_EPOCH + Duration::from_secs(NOW))
 }
 
@@ -120,7 +120,7 @@ fn join_tokens_and_certificates_are_taken_where_rules_say_so() {
     assert!(ask(&access, "a-long-random-text").unwrap().nodes.include("mesh/shop/virtualNode/a"));
     assert!(ask(&access, "a-long-random-texx").is_err());
     let uris = ["spiffe://shop/virtualNode/b".to_owned()];
-    let shown = Shown { uris: &uris, authorization: None };
+    let shown = Shown { uris: &uris, ..Shown::default() };
     let principal = decide(&access, shown, UNIX_EPOCH).unwrap();
     assert!(
         principal.nodes.include("mesh/shop/virtualNode/b")
@@ -133,6 +133,18 @@ fn join_tokens_and_certificates_are_taken_where_rules_say_so() {
 }
 
 #[test]
+fn a_join_token_may_have_an_end() {
+    // 2027-01-15T08:00:00Z is NOW.
+    let rules = |until: &str| {
+        let text = format!("tokens: [{{token: a-long-random-text, nodes: [], until: {until}}}]");
+        Access::Ruled(Box::new(Rules::parse(&text).unwrap()))
+    };
+    assert!(ask(&rules("20270115T080001Z"), "a-long-random-text").is_ok());
+    let Denied(reason) = ask(&rules("20270115T080000Z"), "a-long-random-text").unwrap_err();
+    assert_eq!(reason, "an expired join token");
+}
+
+#[test]
 fn rules_without_a_meaning_are_refused_and_not_quoted() {
     for (text, said) in [
         ("tokens: [{token: short-secret, nodes: []}]", "16 characters"),
@@ -141,6 +153,7 @@ fn rules_without_a_meaning_are_refused_and_not_quoted() {
             "tokens: [{token: a-long-random-text, nodes: ['arn:aws:appmesh:r:1:mesh/m/virtualNode/a']}]",
             "not an ARN",
         ),
+        ("tokens: [{token: a-long-random-text, nodes: [], until: tomorrow}]", "tokens[0].until"),
         ("tokens: [{secret: a-long-random-text}]", "not as rules are written"),
         ("unknown: 1", "not as rules are written"),
         ("kubernetes: [{issuer: i, audience: '', keys: k, accounts: []}]", "audience"),

@@ -7,10 +7,11 @@
 //! Source: Envoy's "xDS REST and gRPC protocol".
 
 pub mod delta;
-mod issue;
+pub mod issue;
 pub mod ledger;
 mod machine;
 pub mod protocol;
+mod refusal;
 pub mod registry;
 pub mod server;
 pub mod service;

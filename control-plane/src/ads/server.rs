@@ -176,7 +176,8 @@ async fn connection(
                 (Box::new(stream), uris)
             }
             Err(error) => {
-                tracing::info!(peer = &*address, "TLS handshake with a discovery client failed: {error}");
+                let peer = &*address;
+                tracing::info!(target: "audit", peer, "denied: TLS handshake with a discovery client failed: {error}");
                 return;
             }
         },

@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::issue;
 use super::machine::Push;
 use super::protocol::{DeltaProtocol, Protocol, SotwProtocol};
+use super::refusal::{refuse, unauthenticated};
 use super::server::{MAX_REQUEST_BYTES, Peer};
 use super::session::{self, Context};
 use super::wire::XdsCodec;
@@ -105,7 +106,7 @@ impl Service {
     async fn authenticated(self, request: Request<Incoming>) -> Response<Body> {
         let authorization =
             request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = Shown { uris: self.peer.uris(), authorization };
+        let shown = Shown { uris: self.peer.uris(), authorization, address: self.peer.address() };
         match self.context.access.principal(shown, SystemTime::now()).await {
             Ok(Principal { name, nodes }) => {
                 tracing::debug!(target: "audit", peer = self.peer.address(), "known: {name}");
@@ -114,8 +115,7 @@ impl Service {
             }
             Err(Denied(reason)) => {
                 tracing::warn!(target: "audit", peer = self.peer.address(), "denied: {reason}");
-                self.context.metrics.refused(Refusal::Unauthenticated);
-                session::unauthenticated().into_http()
+                refuse(&self.context, Refusal::Unauthenticated, unauthenticated()).into_http()
             }
         }
     }

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
+use super::issue::Issues;
 use super::machine::{Machine, Push, Received};
 use super::protocol::{Envelope, Protocol, audience, identify, user_agent};
+use super::refusal::{self, ended, refuse, refuse_node, unauthenticated};
 use super::registry::{Client, Registration, Registry};
 use super::server::Peer;
 use super::service::Method;
@@ -23,7 +25,7 @@ use crate::access::Access;
 use crate::discovery_tls::DiscoveryTls;
 use crate::load::Loads;
 use crate::metrics::{Metrics, Refusal};
-use crate::snapshot::{Audience, NoResources, NodeSnapshot, TypeUrl};
+use crate::snapshot::{Audience, NodeSnapshot, TypeUrl};
 
 const MAX_TYPE_URL: usize = 256;
 
@@ -45,6 +47,8 @@ pub struct Context {
     pub streams: Arc<Semaphore>,
     /// Who may connect.
     pub access: Access,
+    /// How many certificates there may be on request.
+    pub issues: Issues,
     /// TLS of connections from the network, if any.
     pub tls: Option<Arc<DiscoveryTls>>,
 }
@@ -208,7 +212,7 @@ impl<P: Protocol> Session<P> {
         let received = self.stream.request(&type_url, &envelope.request, &self.snapshot);
         let received = received.map_err(|excess| {
             let status = Status::resource_exhausted(excess.to_string());
-            self::refuse(&self.context, Refusal::Limit, status)
+            refusal::refuse(&self.context, Refusal::Limit, status)
         })?;
         self.note(&type_url, received);
         Ok(())
@@ -259,40 +263,6 @@ impl<P: Protocol> Session<P> {
             Err(reason) => return Err(refuse_node(&self.context, &reason)),
         }
         Ok(())
-    }
-}
-
-/// All that a client learns whom we do not serve.
-pub(super) fn unauthenticated() -> Status {
-    Status::unauthenticated("not authenticated")
-}
-
-fn refuse(context: &Context, refusal: Refusal, status: Status) -> Status {
-    context.metrics.refused(refusal);
-    status
-}
-
-fn refuse_node(context: &Context, reason: &NoSnapshot) -> Status {
-    match reason {
-        NoSnapshot::NoResources(NoResources::Unknown(unknown)) => {
-            refuse(context, Refusal::UnknownNode, Status::not_found(unknown.to_string()))
-        }
-        NoSnapshot::NoResources(refused @ NoResources::Refused { .. }) => {
-            refuse(context, Refusal::Untranslated, Status::failed_precondition(refused.to_string()))
-        }
-        NoSnapshot::Defect(text) => {
-            tracing::error!("{text}");
-            Status::internal(text.clone())
-        }
-    }
-}
-
-/// The end of a stream as its transport tells it: a client that goes away is no error; one that sends what we cannot
-/// read must hear about it.
-fn ended(status: Status) -> Result<(), Status> {
-    match status.code() {
-        tonic::Code::InvalidArgument | tonic::Code::OutOfRange | tonic::Code::Internal => Err(status),
-        _ => Ok(()),
     }
 }
 

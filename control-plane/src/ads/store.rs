@@ -2,7 +2,8 @@
 //!
 //! A published source starts a generation. Snapshots are made on demand, once per node id, kind of client and generation, on threads
 //! that may block and never more than a few at a time, so that a thousand clients that reconnect at once wait for
-//! one another and not for a stampede. Holds nothing about streams.
+//! one another and not for a stampede. Who needs an authority elsewhere waits for it before, among those who do. Holds
+//! nothing about streams.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +19,10 @@ const CACHED_NODES: usize = 4096;
 /// How many snapshots are built at the same time.
 const BUILDERS: usize = 2;
 
-/// How many certificates are signed at the same time.
-const SIGNERS: usize = 8;
+/// How many certificates on request are signed, or waited for, at the same time: more than one node may ask for at once.
+const SIGNERS: usize = 64;
+/// How many nodes' resources are waited for at the same time.
+const PREPARERS: usize = 32;
 
 /// Why there is no snapshot.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,7 +75,8 @@ pub struct Store {
     builder: Arc<Builder>,
     current: watch::Sender<Arc<Generation>>,
     permits: Semaphore,
-    signers: Semaphore,
+    signers: Arc<Semaphore>,
+    preparers: Arc<Semaphore>,
 }
 
 impl Store {
@@ -83,7 +87,8 @@ impl Store {
             builder: Arc::new(builder),
             current,
             permits: Semaphore::new(BUILDERS),
-            signers: Semaphore::new(SIGNERS),
+            signers: Arc::new(Semaphore::new(SIGNERS)),
+            preparers: Arc::new(Semaphore::new(PREPARERS)),
         }
     }
 
@@ -123,10 +128,40 @@ impl Store {
     /// When the state cannot give one.
     pub async fn certify(&self, node_id: String, request: Vec<u8>) -> Result<String, NotCertified> {
         let failed = |error: &dyn std::fmt::Display| NotCertified::Failed(error.to_string());
-        let _permit = self.signers.acquire().await.map_err(|e| failed(&e))?;
+        let permit = Arc::clone(&self.signers).acquire_owned().await.map_err(|e| failed(&e))?;
         let source = Arc::clone(&self.current.borrow().source);
-        let signed = tokio::task::spawn_blocking(move || source.certify(&node_id, &request));
+        let signed = tokio::task::spawn_blocking(move || {
+            // Held to the end of the work, which goes on when nobody waits for it any more.
+            let _permit = permit;
+            source.certify(&node_id, &request)
+        });
         signed.await.map_err(|e| failed(&e))?
+    }
+
+    /// The canonical form of a node id, when the current state has the node.
+    pub fn canonical_id(&self, node_id: &str) -> Option<String> {
+        let source = Arc::clone(&self.current.borrow().source);
+        source.canonical_id(node_id)
+    }
+
+    /// Waits for what a node's resources need from elsewhere, and not in the way of nodes that need nothing.
+    async fn prepare(
+        &self,
+        source: &Arc<dyn ResourceSource>,
+        node_id: &str,
+        audience: Audience,
+    ) -> Result<(), NoSnapshot> {
+        if source.is_prepared(node_id, audience) {
+            return Ok(());
+        }
+        let defect = |e: &dyn std::fmt::Display| NoSnapshot::Defect(format!("resources of {node_id:?}: {e}"));
+        let permit = Arc::clone(&self.preparers).acquire_owned().await.map_err(|e| defect(&e))?;
+        let (source, id) = (Arc::clone(source), node_id.to_owned());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            source.prepare(&id, audience)
+        });
+        Ok(prepared.await.map_err(|e| defect(&e))??)
     }
 
     async fn build(
@@ -136,6 +171,7 @@ impl Store {
         audience: Audience,
     ) -> Result<Arc<NodeSnapshot>, NoSnapshot> {
         let defect = |e: &dyn std::fmt::Display| NoSnapshot::Defect(format!("resources of {node_id:?}: {e}"));
+        self.prepare(&generation.source, node_id, audience).await?;
         let _permit = self.permits.acquire().await.map_err(|e| defect(&e))?;
         let (builder, source, id) =
             (Arc::clone(&self.builder), Arc::clone(&generation.source), node_id.to_owned());

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::PublicKeyData;
 use x509_parser::extensions::GeneralName;
 
 use super::issue::{self, Issued, Subject};
+use super::key::PrivateKey;
 use super::pca::Pca;
 use super::request;
 use super::root::{CaError, Root};
@@ -67,7 +68,7 @@ impl Authority {
             Self::Own(_, root) => return issue::issue(&held(root), subject, life, BACKDATED, now),
             Self::Private(pca, _) => pca,
         };
-        let key = KeyPair::generate().map_err(issue::failed)?;
+        let key = PrivateKey::generate().map_err(issue::failed)?;
         let request = issue::params(subject)?.serialize_request(&key).map_err(issue::failed)?;
         let request = request.pem().map_err(issue::failed)?;
         let chain = pca.issue(&request, now + life)?;
@@ -99,22 +100,21 @@ impl Authority {
         }
     }
 
-    /// Reads the directory again, or asks again after a while. Whether anything is different, and whether that is who signs.
-    pub(super) fn reload(&self) -> Result<(bool, bool), CaError> {
+    /// Reads the directory again, or asks again after a while. Whether anything is different.
+    pub(super) fn reload(&self) -> Result<bool, CaError> {
         match self {
             Self::Own(directory, root) => {
                 let (old, new) = (held(root), Root::open_existing(directory)?);
-                let signs = new.certificate() != old.certificate();
-                let other = signs || new.bundle() != old.bundle();
+                let other = new.certificate() != old.certificate() || new.bundle() != old.bundle();
                 if other {
                     *root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
                 }
-                Ok((other, signs))
+                Ok(other)
             }
             Self::Private(pca, told) => {
                 let (before, at) = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if at.elapsed() < REFRESH {
-                    return Ok((false, false));
+                    return Ok(false);
                 }
                 let mut bundle = pca.bundle()?;
                 let other = !before.starts_with(&bundle);
@@ -125,7 +125,7 @@ impl Authority {
                     bundle = before;
                 }
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = (bundle, Instant::now());
-                Ok((other, other))
+                Ok(other)
             }
         }
     }
@@ -183,6 +183,8 @@ fn pem(request: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::KeyPair;
+
     use super::*;
 
     fn subject(uri: &str, hosts: &[&str]) -> Subject {

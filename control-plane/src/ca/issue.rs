@@ -4,12 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use outrigger_xds_protos::v3;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData,
+    SanType,
 };
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
+use super::key::PrivateKey;
 use super::root::{CaError, Root};
 
 /// Longest common name (RFC 5280, appendix A).
@@ -53,14 +54,14 @@ impl Issued {
     /// Of a chain (PEM) and its key, signed by this root.
     pub(super) fn new(
         chain: String,
-        key: &KeyPair,
+        key: &PrivateKey,
         root: String,
         life: Duration,
         until: SystemTime,
         now: SystemTime,
     ) -> Self {
         let due = now + life.mul_f64(2.0 / 3.0 * (0.9 + 0.2 * fastrand::f64()));
-        Self { chain, key: Zeroizing::new(key.serialize_pem()), root, due, until }
+        Self { chain, key: key.pem(), root, due, until }
     }
 
     /// The certificate as PEM.
@@ -92,6 +93,17 @@ impl Issued {
     }
 }
 
+/// Wipes the key of a secret that was written where it is needed.
+pub(super) fn wipe(secret: &mut v3::tls::Secret) {
+    use v3::core::data_source::Specifier;
+    if let Some(v3::tls::secret::Type::TlsCertificate(certificate)) = &mut secret.r#type
+        && let Some(Specifier::InlineString(key)) =
+            certificate.private_key.as_mut().and_then(|source| source.specifier.as_mut())
+    {
+        key.zeroize();
+    }
+}
+
 /// Issues a certificate that lives for `life` from now on and is due after two thirds of it, give or take a tenth:
 /// nodes that started together do not come back together.
 pub(super) fn issue(
@@ -101,7 +113,7 @@ pub(super) fn issue(
     backdated: Duration,
     now: SystemTime,
 ) -> Result<Issued, CaError> {
-    let key = KeyPair::generate().map_err(failed)?;
+    let key = PrivateKey::generate().map_err(failed)?;
     let (chain, until) = sign(root, subject, &key, life, backdated, now)?;
     Ok(Issued::new(chain, &key, root.certificate().to_owned(), life, until, now))
 }

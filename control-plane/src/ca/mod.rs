@@ -3,11 +3,14 @@
 //! Owns the root's key, the certificates it has issued and when they are due; [`Secured`] puts them as secrets beside
 //! what a node is served, so they travel over the node's own aggregated stream. Invariants: a private key is written to
 //! no log and to no file but the root's own; a node gets secrets for itself alone; whatever goes wrong with the files of
-//! the authority, the last good state goes on signing. Source: SPIFFE X509-SVID; Envoy `Secret`.
+//! the authority, the last good state goes on signing; what is due is renewed aside, and served until there is another.
+//! Source: SPIFFE X509-SVID; Envoy `Secret`.
 
 mod authority;
 mod files;
+mod held;
 mod issue;
+mod key;
 mod pca;
 mod request;
 mod root;
@@ -19,16 +22,15 @@ pub use pca::Pca;
 pub use root::{CaError, Root};
 pub use secured::Secured;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use outrigger_xds_protos::{identity, v3};
 use sha2::{Digest, Sha256};
 
 use self::authority::Authority;
+use self::held::Held;
 use crate::snapshot::{NodeResources, NotCertified};
 
 /// Secret with the certificate and key of the node that asks.
@@ -38,6 +40,7 @@ pub const TRUST: &str = "outrigger:trust";
 
 /// Shortest life of a certificate.
 pub const SHORTEST_LIFE: Duration = Duration::from_secs(2);
+
 /// How an authority works.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -51,11 +54,7 @@ pub struct Settings {
 pub struct MeshCa {
     authority: Authority,
     life: Duration,
-    issued: Mutex<HashMap<String, Arc<Issued>>>,
-    /// Due, and used while there is no newer one.
-    due: Mutex<HashMap<String, Arc<Issued>>>,
-    /// Something due could not be issued.
-    again: AtomicBool,
+    held: Held,
 }
 
 impl MeshCa {
@@ -65,13 +64,7 @@ impl MeshCa {
     /// When files are missing, unusable or open to others.
     pub fn open(settings: Settings) -> Result<Self, CaError> {
         let authority = Authority::own(&settings.directory)?;
-        Ok(Self {
-            authority,
-            life: settings.life,
-            issued: Mutex::default(),
-            due: Mutex::default(),
-            again: AtomicBool::default(),
-        })
+        Ok(Self { authority, life: settings.life, held: Held::default() })
     }
 
     /// Lets AWS Private CA sign.
@@ -79,13 +72,7 @@ impl MeshCa {
     /// # Errors
     /// When it does not say what its certificate is.
     pub fn private(pca: Pca, life: Duration) -> Result<Self, CaError> {
-        Ok(Self {
-            authority: Authority::private(pca)?,
-            life,
-            issued: Mutex::default(),
-            due: Mutex::default(),
-            again: AtomicBool::default(),
-        })
+        Ok(Self { authority: Authority::private(pca)?, life, held: Held::default() })
     }
 
     /// The roots that the mesh trusts, as PEM.
@@ -114,7 +101,9 @@ impl MeshCa {
         now: SystemTime,
     ) -> Result<(), CaError> {
         let issued = self.current(subject, now)?;
-        resources.insert(IDENTITY, &issued.secret(IDENTITY));
+        let mut secret = issued.secret(IDENTITY);
+        resources.insert(IDENTITY, &secret);
+        issue::wipe(&mut secret);
         resources.insert(TRUST, &trust(&self.bundle()));
         Ok(())
     }
@@ -135,67 +124,44 @@ impl MeshCa {
         Ok(chain)
     }
 
+    /// Whether signing waits for nobody.
+    fn signs_at_once(&self) -> bool {
+        matches!(self.authority, Authority::Own(..))
+    }
+
+    /// Whether there is a certificate for this subject that is good still.
+    fn holds(&self, subject: &Subject, now: SystemTime) -> bool {
+        self.held.get(subject, now).is_some()
+    }
+
+    /// The certificate in use; the first one of a subject is issued here and now.
     fn current(&self, subject: &Subject, now: SystemTime) -> Result<Arc<Issued>, CaError> {
-        let key = subject.key();
-        let held = self.issued().get(&key).filter(|issued| now < issued.due).cloned();
-        if let Some(issued) = held {
-            return Ok(issued);
+        if let Some(held) = self.held.get(subject, now) {
+            return Ok(held);
         }
-        let issued = match self.issue(subject, now) {
-            Ok(issued) => Arc::new(issued),
-            Err(error) => return self.before(&key, now, error),
-        };
+        let issued = Arc::new(self.issue(subject, now)?);
         tracing::info!("certificate for {} until {}", subject.uri, seconds(issued.until));
-        self.issued().insert(key, Arc::clone(&issued));
+        self.held.put(subject, Arc::clone(&issued), true);
         Ok(issued)
     }
 
-    /// The certificate that is due but good still, where there can be no newer one.
-    fn before(&self, key: &str, now: SystemTime, error: CaError) -> Result<Arc<Issued>, CaError> {
-        let before = self.due().get(key).filter(|issued| now < issued.until).cloned();
-        let Some(issued) = before else { return Err(error) };
-        tracing::error!(%error, "a certificate cannot be renewed; it ends at {}", seconds(issued.until));
-        self.again.store(true, Ordering::Relaxed);
-        Ok(issued)
+    /// Issues anew what is due or was signed by another root; whether anything is new. It takes as long as the authority
+    /// does: meanwhile, and when it cannot be done, what is held is served until its end.
+    pub fn renew(&self, now: SystemTime) -> bool {
+        self.held.renew(&self.authority.signer(), now, |subject| self.issue(subject, now))
     }
 
-    /// Sets aside what is due, so that it is issued anew when it is next asked for; whether there is anything, or was
-    /// the last time and could not be issued.
-    pub fn renew_due(&self, now: SystemTime) -> bool {
-        let (mut issued, mut due) = (self.issued(), self.due());
-        due.retain(|_, certificate| now < certificate.until);
-        let keys: Vec<String> =
-            issued.iter().filter(|(_, held)| now >= held.due).map(|(key, _)| key.clone()).collect();
-        for key in &keys {
-            due.extend(issued.remove_entry(key));
-        }
-        let again = self.again.swap(false, Ordering::Relaxed);
-        again || !keys.is_empty()
-    }
-
-    /// Reads the directory again; whether anything is different. With another root everything is issued anew.
+    /// Reads the directory again; whether anything is different. With another root everything is to be renewed.
     ///
     /// # Errors
     /// When the files cannot be used; the state before stays.
     pub fn reload(&self) -> Result<bool, CaError> {
-        let (other, signs) = self.authority.reload()?;
-        if signs {
-            self.issued().clear();
-        }
-        Ok(other)
+        self.authority.reload()
     }
 
     /// How often to look for what is due: a thirtieth of the life, which shifts a renewal by no more than that.
     pub fn pace(&self) -> Duration {
         (self.life / 30).clamp(Duration::from_millis(50), Duration::from_secs(30))
-    }
-
-    fn due(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn issued(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Issued>>> {
-        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

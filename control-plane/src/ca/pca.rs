@@ -4,7 +4,7 @@
 //! what comes back is held against what was asked. Calls block; they are made from threads that may. Source: AWS Private
 //! CA API, `IssueCertificate`, `GetCertificate`, `DescribeCertificateAuthority`, `GetCertificateAuthorityCertificate`.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,8 +26,14 @@ const TEMPLATE: &str = "template/EndEntityCertificate/V1";
 const SHORT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long one call may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How often a certificate is asked for until it is there, a second apart.
-const ATTEMPTS: u32 = 45;
+/// How long a certificate may take, from the first call on: less than a sidecar waits for an answer.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// The first pause before the same is asked again; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Errors that time cures: the certificate is not ready, or too much was asked at once.
+const PASSING: [&str; 3] = ["RequestInProgress", "Throttl", "TooManyRequests"];
 
 /// An authority of AWS Private CA.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ pub struct Pca {
     algorithm: String,
     client: Client,
     provider: Provider,
+    /// For one certificate.
+    deadline: Duration,
 }
 
 impl Pca {
@@ -61,7 +69,8 @@ impl Pca {
         let provider = Provider::of_environment(variable, region, client.clone()).map_err(failed)?;
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let (arn, region) = (arn.to_owned(), region.to_owned());
-        let mut pca = Self { arn, region, endpoint, algorithm: String::new(), client, provider };
+        let (algorithm, deadline) = (String::new(), DEADLINE);
+        let mut pca = Self { arn, region, endpoint, algorithm, client, provider, deadline };
         pca.algorithm = pca.algorithm(life)?;
         Ok(pca)
     }
@@ -108,31 +117,41 @@ impl Pca {
     /// # Errors
     /// When there is no certificate in time.
     pub fn issue(&self, request: &str, until: SystemTime) -> Result<String, CaError> {
+        let end = Instant::now() + self.deadline;
         let partition = self.arn.split(':').nth(1).unwrap_or("aws");
-        let issued = self.call(
+        let issued = self.call_until(
+            end,
             "IssueCertificate",
-            json!({
+            &json!({
                 "CertificateAuthorityArn": self.arn,
                 "Csr": STANDARD.encode(request),
                 "SigningAlgorithm": self.algorithm,
                 "TemplateArn": format!("arn:{partition}:acm-pca:::{TEMPLATE}"),
                 "Validity": {"Type": "ABSOLUTE", "Value": seconds(until)},
+                // The same in every attempt: they are one certificate, and cost once.
                 "IdempotencyToken": format!("{:032x}", fastrand::u128(..)),
             }),
         )?;
         let asked = json!({"CertificateAuthorityArn": self.arn, "CertificateArn": issued["CertificateArn"]});
-        for _ in 0..ATTEMPTS {
-            match self.call("GetCertificate", asked.clone()) {
-                Ok(answer) => {
-                    return joined(&answer).ok_or_else(|| failed("the certificate is missing".to_owned()));
-                }
-                Err(error) if error.to_string().contains("RequestInProgress") => {
-                    std::thread::sleep(Duration::from_secs(1));
-                }
-                Err(error) => return Err(error),
+        let answer = self.call_until(end, "GetCertificate", &asked)?;
+        joined(&answer).ok_or_else(|| failed("the certificate is missing".to_owned()))
+    }
+
+    /// One operation, again while its error is one that passes and the time is not over.
+    fn call_until(&self, end: Instant, operation: &str, body: &Value) -> Result<Value, CaError> {
+        let mut pause = PAUSE;
+        loop {
+            let error = match self.call(operation, body.clone()) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let text = error.to_string();
+            if !PASSING.iter().any(|passing| text.contains(passing)) || Instant::now() + pause >= end {
+                return Err(error);
             }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Err(failed("the certificate is not there in time".to_owned()))
     }
 
     /// One operation. On a thread and runtime of its own: callers may be on any.
@@ -184,3 +203,6 @@ fn joined(answer: &Value) -> Option<String> {
 fn failed(reason: String) -> CaError {
     CaError::Signing(reason)
 }
+
+#[cfg(test)]
+mod tests;

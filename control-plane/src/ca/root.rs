@@ -6,11 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
+
+use super::key::PrivateKey;
 
 /// The root that signs.
 pub(super) const ROOT: &str = "root";
@@ -46,7 +46,7 @@ pub enum CaError {
 
 /// A root that signs, with all roots that are trusted.
 pub struct Root {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, PrivateKey>,
     certificate: String,
     bundle: String,
     until: SystemTime,
@@ -77,7 +77,7 @@ impl Root {
         }
         let key = Zeroizing::new(read(&key_path)?);
         // Whatever is wrong with a key, its text stays out of the message.
-        let key = KeyPair::from_pem(&key).map_err(|_| unusable(&key_path, "is no private key in PEM"))?;
+        let key = PrivateKey::from_pem(&key).map_err(|_| unusable(&key_path, "is no private key in PEM"))?;
         let facts = facts(&certificate).map_err(|reason| unusable(&certificate_path, reason))?;
         if facts.key != rcgen::PublicKeyData::der_bytes(&key) {
             return Err(unusable(&key_path, "is not the key of root.pem"));
@@ -89,7 +89,7 @@ impl Root {
     }
 
     /// What signs.
-    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+    pub(super) fn issuer(&self) -> &Issuer<'static, PrivateKey> {
         &self.issuer
     }
 
@@ -155,10 +155,9 @@ pub(super) fn generate(directory: &Path, name: &str) -> Result<(), CaError> {
     let now = SystemTime::now();
     params.not_before = OffsetDateTime::from(now - super::authority::BACKDATED);
     params.not_after = OffsetDateTime::from(now + LIFE);
-    let key = KeyPair::generate().map_err(failed)?;
+    let key = PrivateKey::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    let text = Zeroizing::new(key.serialize_pem());
-    write(&directory.join(format!("{name}.key")), &text, 0o600)?;
+    write(&directory.join(format!("{name}.key")), &key.pem(), 0o600)?;
     write(&directory.join(format!("{name}.pem")), &certificate.pem(), 0o644)
 }
 

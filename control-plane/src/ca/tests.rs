@@ -75,8 +75,9 @@ fn a_certificate_stays_until_it_is_due() {
     let chain = |now| ca.current(&subject("a"), now).unwrap().chain().to_owned();
     let first = chain(at(0));
     assert_eq!(chain(at(100)), first);
-    assert!(!ca.renew_due(at(100)));
-    assert!(ca.renew_due(at(500)));
+    assert!(!ca.renew(at(100)));
+    assert_eq!(chain(at(500)), first, "due, and in use until there is another");
+    assert!(ca.renew(at(500)));
     assert_ne!(chain(at(500)), first);
     let renamed = Subject { hosts: vec!["b".to_owned()], ..subject("a") };
     assert_ne!(ca.current(&renamed, at(500)).unwrap().chain(), chain(at(500)));
@@ -98,11 +99,25 @@ fn roots_change_hands_with_both_trusted_in_between() {
     switch(path).unwrap();
     assert!(ca.reload().unwrap());
     assert!(ca.bundle().contains(&old) && !ca.bundle().starts_with(&old));
+    assert!(ca.renew(at(0)) && !ca.renew(at(0)));
     assert_ne!(ca.current(&subject("a"), at(0)).unwrap().chain(), before);
     assert!(prepare(path).is_err(), "the old one is still trusted");
     retire(path).unwrap();
     assert!(ca.reload().unwrap());
     assert!(!ca.bundle().contains(&old));
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_not_renewed() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = open(directory.path(), 600);
+    ca.current(&subject("gone"), at(0)).unwrap();
+    ca.current(&subject("here"), at(0)).unwrap();
+    assert!(ca.renew(at(500)), "both were asked for since they were issued");
+    ca.current(&subject("here"), at(501)).unwrap();
+    assert!(ca.renew(at(1000)));
+    assert!(ca.holds(&subject("here"), at(1550)));
+    assert!(!ca.holds(&subject("gone"), at(1000)));
 }
 
 /// An organisation's own root, with a key of another kind.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::dumps;
 use crate::ca::{prepare, retire, switch};
 
 /// Arguments of `ca`.
@@ -35,6 +36,7 @@ struct Directory {
 
 /// Exit code 0: done, 1: not, with the reason on stderr.
 pub fn run(args: &CaArgs) -> ExitCode {
+    dumps::forbid();
     let done = match &args.step {
         Step::Prepare(directory) => prepare(&directory.path),
         Step::Switch(directory) => switch(&directory.path),

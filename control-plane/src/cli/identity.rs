@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::access::{Access, Rules};
 use crate::ca::{MeshCa, Pca, SHORTEST_LIFE, Secured, Settings};
@@ -87,12 +89,32 @@ impl IdentityArgs {
             None => Ok(None),
         }
     }
+
+    /// The authority, and TLS of discovery with it. What AWS is asked on the way, it is asked once.
+    fn open(&self) -> Result<Opened, Failure> {
+        let ca = self.authority()?;
+        let certificate = match (&self.xds_certificate, &self.xds_key, self.xds_name.as_slice()) {
+            (Some(certificate), Some(key), _) => {
+                Certificate::Files { certificate: certificate.clone(), key: key.clone() }
+            }
+            (_, _, []) => return Ok((ca, None)),
+            (_, _, names) => Certificate::Mesh { names: names.to_vec() },
+        };
+        let tls = DiscoveryTls::new(certificate, ca.clone(), SystemTime::now())?;
+        Ok((ca, Some(Arc::new(tls))))
+    }
 }
 
-/// The authority at work, if there is one.
+/// The authority and TLS of discovery, where there are any.
+type Opened = (Option<Arc<MeshCa>>, Option<Arc<DiscoveryTls>>);
+
+/// The authority at work, if there is one. Files, roots and certificates are followed by tasks of their own: an
+/// authority elsewhere may take its time, and nothing else waits for it.
 pub struct Identity {
     ca: Option<Arc<MeshCa>>,
-    tls: Option<Arc<DiscoveryTls>>,
+    /// Rung when certificates or roots are others.
+    changed: Arc<Notify>,
+    _tasks: JoinSet<()>,
 }
 
 /// How often certificate files are looked at without an authority.
@@ -103,33 +125,27 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Identity {
-    /// Opens what the arguments say.
+    /// Opens what the arguments say, and follows it.
     ///
     /// # Errors
     /// When the files of authority, TLS or rules cannot be used.
-    pub fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, Failure> {
-        // What AWS is asked on the way, it is asked once.
-        let ca = tokio::task::block_in_place(|| args.authority())?;
-        let certificate = match (&args.xds_certificate, &args.xds_key, args.xds_name.as_slice()) {
-            (Some(certificate), Some(key), _) => {
-                Some(Certificate::Files { certificate: certificate.clone(), key: key.clone() })
-            }
-            (_, _, []) => None,
-            (_, _, names) => Some(Certificate::Mesh { names: names.to_vec() }),
-        };
-        let tls = match certificate {
-            Some(certificate) => {
-                let made = || DiscoveryTls::new(certificate, ca.clone(), SystemTime::now());
-                Some(Arc::new(tokio::task::block_in_place(made)?))
-            }
-            None => None,
-        };
+    pub async fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, Failure> {
+        let opened = args.clone();
+        let (ca, tls) = tokio::task::spawn_blocking(move || opened.open()).await??;
         if let Some(path) = &args.access {
             config.access = Access::Ruled(Box::new(Rules::read(path)?));
         }
         config.tls.clone_from(&tls);
         config.serves_secrets = ca.is_some();
-        Ok(Self { ca, tls })
+        let (changed, mut tasks) = (Arc::<Notify>::default(), JoinSet::new());
+        let pace = ca.as_ref().map_or(FILES, |ca| ca.pace());
+        if let Some(ca) = &ca {
+            tasks.spawn(follow_authority(Arc::clone(ca), pace, Arc::clone(&changed)));
+        }
+        if let Some(tls) = tls {
+            tasks.spawn(follow_tls(tls, pace));
+        }
+        Ok(Self { ca, changed, _tasks: tasks })
     }
 
     /// The mesh with its certificates.
@@ -140,27 +156,45 @@ impl Identity {
         }
     }
 
-    /// Returns when certificates are due or the roots have changed.
+    /// Returns when certificates or roots are others than before.
     pub async fn changed(&self) {
-        let pace = self.ca.as_ref().map_or(FILES, |ca| ca.pace());
-        loop {
-            tokio::time::sleep(pace).await;
-            let refreshed = || self.tls.as_ref().map(|tls| tls.refresh(SystemTime::now()));
-            if let Some(Err(error)) = tokio::task::block_in_place(refreshed) {
-                tracing::warn!("{error}; the certificate before stays in use");
-            }
-            let Some(ca) = &self.ca else { continue };
-            if ca.renew_due(SystemTime::now()) {
-                return;
-            }
-            match tokio::task::block_in_place(|| ca.reload()) {
-                Ok(true) => {
-                    tracing::info!("the roots of the mesh have changed");
-                    return;
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!("the mesh authority keeps its last good state: {error}"),
-            }
+        self.changed.notified().await;
+    }
+}
+
+/// Follows the roots and renews what is due.
+async fn follow_authority(ca: Arc<MeshCa>, pace: Duration, changed: Arc<Notify>) {
+    loop {
+        tokio::time::sleep(pace).await;
+        let ca = Arc::clone(&ca);
+        // A turn that panicked has changed nothing.
+        if tokio::task::spawn_blocking(move || turn(&ca)).await.unwrap_or(false) {
+            changed.notify_one();
+        }
+    }
+}
+
+/// Whether anything is different.
+fn turn(ca: &MeshCa) -> bool {
+    let others = ca.reload().unwrap_or_else(|error| {
+        tracing::warn!("the mesh authority keeps its last good state: {error}");
+        false
+    });
+    if others {
+        tracing::info!("the roots of the mesh have changed");
+    }
+    let renewed = ca.renew(SystemTime::now());
+    others || renewed
+}
+
+/// Keeps TLS of the discovery server up to date.
+async fn follow_tls(tls: Arc<DiscoveryTls>, pace: Duration) {
+    loop {
+        tokio::time::sleep(pace).await;
+        let tls = Arc::clone(&tls);
+        let refreshed = tokio::task::spawn_blocking(move || tls.refresh(SystemTime::now())).await;
+        if let Ok(Err(error)) = refreshed {
+            tracing::warn!("{error}; the certificate before stays in use");
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod ca;
 pub mod check;
 pub mod demo;
+mod dumps;
 mod identity;
 mod listening;
 pub mod serve;

@@ -13,9 +13,9 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::SourceArgs;
 use super::identity::{Identity, IdentityArgs};
 use super::listening::ListeningArgs;
+use super::{SourceArgs, dumps};
 use crate::ads::registry::HeldBack;
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::graph::Graph;
@@ -45,6 +45,9 @@ pub struct ServeArgs {
     insecure_plaintext_xds: bool,
     #[command(flatten)]
     identity: IdentityArgs,
+    /// Let the system dump the memory of this process, and the private keys in it
+    #[arg(long)]
+    core_dumps: bool,
     /// Write the bound addresses to this file, as they are printed
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
@@ -67,8 +70,18 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Exit code 0: stopped by a signal, 1: could not start, with the reason on stderr.
 pub fn run(args: &ServeArgs) -> ExitCode {
     start_logging(args);
+    if args.core_dumps {
+        tracing::warn!("--core-dumps: core dumps are allowed, and hold private keys");
+    } else {
+        dumps::forbid();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(serve(args)));
+    let served = runtime.map_err(Failure::from).and_then(|runtime| {
+        let served = runtime.block_on(serve(args));
+        // An authority elsewhere may be being asked still; nobody waits for its answer any more.
+        runtime.shutdown_background();
+        served
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,26 +103,18 @@ fn start_logging(args: &ServeArgs) {
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     // Before anything is slow: a signal at start is a signal.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut watcher = Watcher::new(args.source.paths.clone(), Pace::default()).await;
-    let reading = Arc::new(Reading::of(args));
-    let mut source = reading.read(None).await?;
-    let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
-    config.insecure_plaintext = args.insecure_plaintext_xds;
-    let identity = Identity::open(&args.identity, &mut config)?;
-    let plane = ControlPlane::start(config, identity.secured(&source)).await?;
-    report(&source, &plane);
-    announce(plane.addresses(), args.address_file.as_deref())?;
-    tracing::info!(proxies = source.node_ids().count(), "the definitions are served");
-    loop {
-        tokio::select! {
-            () = stopped(&mut terminate, &mut interrupt) => break,
-            () = watcher.changed() => reload(&reading, &plane, &identity, &mut source).await,
-            () = identity.changed() => plane.update(identity.secured(&source)),
-        }
+    let (serving, watcher) = tokio::select! {
+        started = Serving::start(args) => started?,
+        () = stopped(&mut terminate, &mut interrupt) => return Ok(()),
+    };
+    tokio::select! {
+        () = stopped(&mut terminate, &mut interrupt) => {}
+        () = serving.follow_definitions(watcher) => {}
+        () = serving.follow_identities() => {}
     }
     tracing::info!("stopping");
     tokio::select! {
-        () = plane.shutdown() => {}
+        () = serving.plane.shutdown() => {}
         // Asked twice.
         () = stopped(&mut terminate, &mut interrupt) => {}
     }
@@ -123,23 +128,60 @@ async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-async fn reload(
-    reading: &Arc<Reading>,
-    plane: &ControlPlane,
-    identity: &Identity,
-    current: &mut Arc<MeshSource>,
-) {
-    match reading.read(Some(Arc::clone(current))).await {
-        Ok(source) => {
-            report(&source, plane);
-            *current = Arc::clone(&source);
-            let proxies = source.node_ids().count();
-            plane.update(identity.secured(&source));
-            tracing::info!(proxies, "the definitions have changed and are served");
+/// What is served, and what it is made of. What follows one of its sources waits for none of the others.
+struct Serving {
+    reading: Arc<Reading>,
+    identity: Identity,
+    plane: ControlPlane,
+    source: Mutex<Arc<MeshSource>>,
+}
+
+impl Serving {
+    async fn start(args: &ServeArgs) -> Result<(Self, Watcher), Failure> {
+        let watcher = Watcher::new(args.source.paths.clone(), Pace::default()).await;
+        let reading = Arc::new(Reading::of(args));
+        let source = reading.read(None).await?;
+        let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
+        config.insecure_plaintext = args.insecure_plaintext_xds;
+        let identity = Identity::open(&args.identity, &mut config).await?;
+        let plane = ControlPlane::start(config, identity.secured(&source)).await?;
+        report(&source, &plane);
+        announce(plane.addresses(), args.address_file.as_deref())?;
+        tracing::info!(proxies = source.node_ids().count(), "the definitions are served");
+        Ok((Self { reading, identity, plane, source: Mutex::new(source) }, watcher))
+    }
+
+    async fn follow_definitions(&self, mut watcher: Watcher) {
+        loop {
+            watcher.changed().await;
+            self.reload().await;
         }
-        Err(error) => {
-            plane.metrics().reloaded(Reload::Failure);
-            tracing::error!("the definitions have changed: {error}; the last good state stays served");
+    }
+
+    async fn follow_identities(&self) {
+        loop {
+            self.identity.changed().await;
+            self.plane.update(self.identity.secured(&self.current()));
+        }
+    }
+
+    fn current(&self) -> Arc<MeshSource> {
+        Arc::clone(&self.source.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn reload(&self) {
+        match self.reading.read(Some(self.current())).await {
+            Ok(source) => {
+                report(&source, &self.plane);
+                let proxies = source.node_ids().count();
+                self.plane.update(self.identity.secured(&source));
+                *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source;
+                tracing::info!(proxies, "the definitions have changed and are served");
+            }
+            Err(error) => {
+                self.plane.metrics().reloaded(Reload::Failure);
+                tracing::error!("the definitions have changed: {error}; the last good state stays served");
+            }
         }
     }
 }
@@ -210,7 +252,12 @@ impl Reading {
         let said = |finding: &Diagnostic| (finding.code, finding.message.clone());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let sorted = report.sorted();
-        super::print_findings(sorted.iter().copied().filter(|finding| !told.contains(&said(finding))));
+        // With an authority of the mesh's own another finding says what becomes of the certificate.
+        let answered = |finding: &Diagnostic| {
+            self.mesh_ca && finding.code == "tls-acm" && finding.severity == Severity::Warning
+        };
+        let news = sorted.iter().copied().filter(|finding| !told.contains(&said(finding)));
+        super::print_findings(news.filter(|finding| !answered(finding)));
         let warnings = sorted.into_iter().filter(|finding| finding.severity == Severity::Warning);
         *told = warnings.map(said).collect();
     }

@@ -13,7 +13,7 @@ use crate::model::{Kind, NodeId};
 /// The tag of a mesh.
 pub const TAG: &str = "outrigger:backend-access";
 /// What our tags begin with.
-const OURS: &str = "outrigger:";
+pub const OURS: &str = "outrigger:";
 
 /// What is done about callers that declare no backend behind a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use prost::Message as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use outrigger_xds_protos::canonical;
 use outrigger_xds_protos::v3::wkt::Any;
@@ -51,7 +51,12 @@ impl Builder {
     fn resource(&self, type_url: &TypeUrl, name: &str, message: &[u8]) -> Result<Arc<Resource>, BuildError> {
         let fail = |reason: String| BuildError { type_url: type_url.clone(), name: name.to_owned(), reason };
         let value = canonical::encode(type_url.as_str(), message).map_err(|e| fail(e.to_string()))?;
-        let any = Any { type_url: type_url.as_str().to_owned(), value }.encode_to_vec();
+        let holds_keys = *type_url == TypeUrl::SECRET;
+        let mut whole = Any { type_url: type_url.as_str().to_owned(), value };
+        let any = whole.encode_to_vec();
+        if holds_keys {
+            whole.value.zeroize();
+        }
         let version = Version::of(&any);
         let key = (type_url.clone(), version);
         // The name is part of the message for all types but runtime layers, so it rarely differs here.
@@ -61,7 +66,7 @@ impl Builder {
         }
         let children = references::references(type_url, message).map_err(|e| fail(e.to_string()))?;
         // What holds a private key is wiped when the last snapshot that has it goes.
-        let any = match *type_url == TypeUrl::SECRET {
+        let any = match holds_keys {
             true => Bytes::from_owner(Zeroizing::new(any)),
             false => Bytes::from(any),
         };

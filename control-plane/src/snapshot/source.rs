@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use outrigger_xds_protos::any::Typed;
+use zeroize::Zeroize;
 
 use super::TypeUrl;
 use crate::picture::topology::Topology;
@@ -42,6 +43,14 @@ impl NodeResources {
     }
 }
 
+/// Secrets hold private keys.
+impl Drop for NodeResources {
+    fn drop(&mut self) {
+        let secrets = self.types.get_mut(&TypeUrl::SECRET).into_iter().flat_map(BTreeMap::values_mut);
+        secrets.for_each(|message| message.zeroize());
+    }
+}
+
 /// Yields what a node is to be served. One value is one state of the definitions; a changed state is a new value.
 ///
 /// Called off the network tasks, on a thread that may block, once per node id, kind of client and state.
@@ -51,6 +60,21 @@ pub trait ResourceSource: Send + Sync + 'static {
     /// # Errors
     /// When the definitions have no such node, or it cannot be given what they ask for.
     fn resources(&self, node_id: &str, audience: Audience) -> Result<NodeResources, NoResources>;
+
+    /// Whether [`Self::resources`] can answer for this node without waiting for anybody else.
+    fn is_prepared(&self, node_id: &str, audience: Audience) -> bool {
+        let _ = (node_id, audience);
+        true
+    }
+
+    /// Waits for what [`Self::resources`] needs from elsewhere, such as a certificate that another authority signs.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn prepare(&self, node_id: &str, audience: Audience) -> Result<(), NoResources> {
+        let _ = (node_id, audience);
+        Ok(())
+    }
 
     /// A certificate for the node with this id, as PEM, in answer to a request (PKCS#10, DER).
     ///

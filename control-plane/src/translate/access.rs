@@ -21,9 +21,10 @@ use outrigger_xds_protos::v3::{http_rbac, network_rbac};
 use super::message::packed;
 use super::tls;
 use crate::diagnostics::Report;
-use crate::graph::MeshGraph;
 use crate::graph::access::{Mode, TAG};
-use crate::model::{NodeId, NodeListener, Resource, VirtualNodeSpec};
+use crate::graph::service::Target;
+use crate::graph::{MeshGraph, Proxy};
+use crate::model::{ClientTls, NodeId, NodeListener, Resource, VirtualNodeSpec};
 
 /// The policy's name, which denials are told apart by.
 const POLICY: &str = "backends";
@@ -91,6 +92,35 @@ impl Callers {
             Mode::DryRun => (None, rules),
         }
     }
+}
+
+/// Tells of a caller that declares a backend whose node will not know it: its policy shows no identity of the mesh.
+pub fn check_caller(
+    mesh: &MeshGraph,
+    caller: &Proxy<'_>,
+    policy: Option<&ClientTls>,
+    target: &Target<'_>,
+    has_ca: bool,
+    report: &mut Report,
+) {
+    let Some(access) = &mesh.access else { return };
+    let asks = target.listener.tls.as_ref().is_some_and(|tls| tls::identifies_callers(tls, has_ca));
+    let Some(anonymous) = asks.then(|| tls::anonymous(policy, target, has_ca)).flatten() else { return };
+    let fate = match access.mode {
+        Mode::Enforce => "denies",
+        Mode::DryRun => "would deny",
+    };
+    let id = caller.id();
+    let message = format!(
+        "{TAG} {fate} the calls of {} \"{}\" to virtual node \"{}\" on port {}: {}; give it clientPolicy.tls with \
+         certificate sds outrigger:identity, or a certificate of the mesh with its SPIFFE id",
+        id.kind.words(),
+        id.name,
+        target.node.meta.name,
+        target.listener.port_mapping.port,
+        anonymous.because,
+    );
+    report.warn(anonymous.at, "access-identities", message);
 }
 
 fn network_filter<M: Typed>(name: &str, config: &M) -> Filter {

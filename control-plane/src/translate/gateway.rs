@@ -13,7 +13,7 @@ use super::outbound::Outbound;
 use super::{Resources, cluster, http, matching, message, names, route, tls};
 use crate::diagnostics::Report;
 use crate::graph::service::{self, ServicePort};
-use crate::graph::{Graph, MeshGraph};
+use crate::graph::{Graph, MeshGraph, Proxy};
 use crate::model::{GatewayListener, GatewayRouteSpec, IpPreference, Protocol, Resource, VirtualGatewaySpec};
 
 /// All resources of a gateway.
@@ -88,6 +88,7 @@ impl<'g> Gateway<'g> {
         let outbound = Outbound {
             graph: self.graph,
             mesh: self.mesh,
+            caller: Proxy::Gateway(self.mesh, self.gateway),
             options: self.options,
             log,
             preference: self.preference,

@@ -8,6 +8,7 @@
 
 mod access;
 mod access_log;
+mod application_tls;
 mod cluster;
 mod endpoint;
 mod gateway;

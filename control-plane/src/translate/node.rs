@@ -6,9 +6,9 @@ use outrigger_xds_protos::v3::listener::FilterChain;
 use super::listener::{self, Inspect};
 use super::options::{Listening, TranslateOptions};
 use super::outbound::{self, Outbound};
-use super::{Resources, access, cluster, http, message, names, route, tls};
+use super::{Resources, access, application_tls, cluster, http, message, names, route, tls};
 use crate::diagnostics::Report;
-use crate::graph::{Graph, MeshGraph};
+use crate::graph::{Graph, MeshGraph, Proxy};
 use crate::model::{
     HttpTimeout, IpPreference, ListenerTimeout, NodeListener, Resource, ServiceDiscovery, VirtualNodeSpec,
 };
@@ -26,7 +26,8 @@ pub fn translate(
     let inbound = Inbound { mesh, node, preference, options };
     inbound.translate(report, &mut resources);
     let log = node.spec.access_log.as_ref();
-    let outbound = Outbound { graph, mesh, options, log, preference };
+    let caller = Proxy::Node(mesh, node);
+    let outbound = Outbound { graph, mesh, caller, options, log, preference };
     outbound::translate(&outbound, node, report, &mut resources);
     resources
 }
@@ -94,7 +95,9 @@ impl Inbound<'_> {
             Some(address) => (address.ip(), address.port()),
             None => (message::loopback(self.preference), mapping.port),
         };
-        resources.add_cluster(cluster::application(name.clone(), l, host.to_string(), port));
+        let mut application = cluster::application(name.clone(), l, host.to_string(), port);
+        application.transport_socket = application_tls::socket(self.node, mapping.protocol, report);
+        resources.add_cluster(application);
         let stats = names::ingress_stats(mapping, several);
         let log = self.node.spec.access_log.as_ref();
         let has_ca = self.options.mesh_ca;

@@ -8,10 +8,10 @@ use outrigger_xds_protos::v3::route::VirtualHost;
 
 use super::listener::{self, Inspect};
 use super::options::TranslateOptions;
-use super::{Resources, cluster, http, names, route, tls};
+use super::{Resources, access, cluster, http, names, route, tls};
 use crate::diagnostics::Report;
 use crate::graph::service::{self, Behind, ServicePort, Target};
-use crate::graph::{Graph, MeshGraph};
+use crate::graph::{Graph, MeshGraph, Proxy};
 use crate::model::{
     AccessLog, ClientTls, EgressFilter, IpPreference, Protocol, Resource, RouteBody, VirtualNodeSpec,
 };
@@ -23,6 +23,8 @@ const AMAZON: &str = "*.amazonaws.com";
 pub struct Outbound<'g> {
     pub graph: &'g Graph,
     pub mesh: &'g MeshGraph,
+    /// Whose traffic it is.
+    pub caller: Proxy<'g>,
     pub options: &'g TranslateOptions,
     pub log: Option<&'g AccessLog>,
     pub preference: Option<IpPreference>,
@@ -69,6 +71,7 @@ impl<'g> Outbound<'g> {
         for target in port.targets(self.mesh) {
             let name = route::target_cluster(self.mesh, &target);
             let scene = tls::Scene::new(&self.mesh.id, self.options);
+            access::check_caller(self.mesh, &self.caller, policy, &target, scene.has_ca, report);
             let Ok(socket) = tls::upstream(policy, &target, scene, report) else { continue };
             match resources.clusters.get(&name) {
                 None => cluster::add_target(self.graph, self.mesh, &target, socket, self.options, resources),

@@ -3,37 +3,33 @@
 //! Files and secrets of the local SDS server are passed on as they are. What AWS Certificate Manager holds cannot
 //! be fetched: with an authority of the mesh's own it is that one's identities and roots instead, told by a finding, and
 //! without one a proxy that needs it is refused. Definitions may also name the authority's secrets themselves, as
-//! `sds` secrets called [`IDENTITY`] and [`TRUST`]; those come over the aggregated stream.
+//! `sds` secrets called [`IDENTITY`] and [`crate::ca::TRUST`]; those come over the aggregated stream.
+
+mod identity;
+mod secrets;
+
+pub use identity::{anonymous, asking_callers, identifies_callers};
+pub use secrets::trust_in_file;
 
 use outrigger_xds_protos::any::Typed;
-use outrigger_xds_protos::v3::core::api_config_source::ApiType;
-use outrigger_xds_protos::v3::core::config_source::ConfigSourceSpecifier;
-use outrigger_xds_protos::v3::core::data_source::Specifier;
-use outrigger_xds_protos::v3::core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+use outrigger_xds_protos::v3::core::TransportSocket;
 use outrigger_xds_protos::v3::core::transport_socket::ConfigType;
-use outrigger_xds_protos::v3::core::{
-    ApiConfigSource, ApiVersion, ConfigSource, DataSource, GrpcService, TransportSocket,
-};
-use outrigger_xds_protos::v3::matcher::StringMatcher;
-use outrigger_xds_protos::v3::matcher::string_matcher::MatchPattern;
 use outrigger_xds_protos::v3::tls::certificate_validation_context::TrustChainVerification;
-use outrigger_xds_protos::v3::tls::common_tls_context::{
-    CombinedCertificateValidationContext, ValidationContextType,
-};
-use outrigger_xds_protos::v3::tls::subject_alt_name_matcher::SanType;
+use outrigger_xds_protos::v3::tls::common_tls_context::ValidationContextType;
 use outrigger_xds_protos::v3::tls::{
-    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsCertificate, UpstreamTlsContext,
+    CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, UpstreamTlsContext,
 };
 
-use super::message::{ads, boolean, packed};
-use super::{TranslateOptions, names};
-use crate::ca::{IDENTITY, TRUST};
+use self::identity::{is_acm, is_mesh_trust};
+use self::secrets::{alternative_name, certificate, context, mesh_context, mesh_secret, names_of, secret};
+use super::TranslateOptions;
+use super::message::{boolean, packed};
+use crate::ca::IDENTITY;
 use crate::diagnostics::{Position, Report};
 use crate::graph::service::Target;
 use crate::model::{
-    CertificateFiles, ClientCertificate, ClientTls, Kind, ListenerCertificate, ListenerTls, MeshId, NodeId,
-    Protocol, ServiceDiscovery, TlsMode, Trust, Validation,
+    ClientCertificate, ClientTls, Kind, ListenerCertificate, ListenerTls, MeshId, NodeId, Protocol,
+    ServiceDiscovery, TlsMode, Trust,
 };
 
 /// The mesh as TLS settings see it.
@@ -54,30 +50,6 @@ impl<'g> Scene<'g> {
     pub fn new(mesh: &'g MeshId, options: &TranslateOptions) -> Self {
         let issuer = if options.private_ca { "AWS Private CA" } else { "the mesh's own authority" };
         Self { mesh, has_ca: options.mesh_ca, issuer, asks_only: false }
-    }
-}
-
-/// Whose callers a listener can tell apart by identities of the mesh: it shows a certificate of the mesh, or names the
-/// mesh's trust for theirs.
-pub fn identifies_callers(tls: &ListenerTls, has_ca: bool) -> bool {
-    let by_mesh = match &tls.validation {
-        Some(validation) => is_mesh_trust(&validation.trust),
-        None => is_mesh_certificate(&tls.certificate),
-    };
-    has_ca && tls.mode != TlsMode::Disabled && by_mesh
-}
-
-/// The definition of a listener that asks its callers for their identities in the mesh.
-pub fn asking_callers(tls: &ListenerTls) -> ListenerTls {
-    let trust = || Validation { trust: Trust::Sds(TRUST.to_owned()), subject_alternative_names: Vec::new() };
-    ListenerTls { validation: Some(tls.validation.clone().unwrap_or_else(trust)), ..tls.clone() }
-}
-
-fn is_mesh_certificate(certificate: &ListenerCertificate) -> bool {
-    match certificate {
-        ListenerCertificate::Acm { .. } => true,
-        ListenerCertificate::Sds(name) => name == IDENTITY,
-        ListenerCertificate::File(_) => false,
     }
 }
 
@@ -218,14 +190,6 @@ fn tell_of_mesh_trust(at: &Position, given: &[String], scene: Scene<'_>, report:
     report.warn(at, "tls-mesh-ca", message);
 }
 
-fn is_acm(trust: &Trust) -> bool {
-    matches!(trust, Trust::Acm { .. })
-}
-
-fn is_mesh_trust(trust: &Trust) -> bool {
-    matches!(trust, Trust::Sds(name) if name == TRUST)
-}
-
 /// The identity of a target: stronger than any of its names, and always in a certificate of the mesh.
 fn spiffe(target: &Target<'_>, scene: Scene<'_>) -> SubjectAltNameMatcher {
     let id =
@@ -242,98 +206,8 @@ fn discovery_name(target: &Target<'_>) -> Vec<String> {
     }
 }
 
-fn names_of(names: &[String]) -> Vec<SubjectAltNameMatcher> {
-    names.iter().map(|name| alternative_name(name)).collect()
-}
-
-fn context(
-    validation: &Validation,
-    names: Vec<SubjectAltNameMatcher>,
-    scene: Scene<'_>,
-    report: &mut Report,
-) -> Option<ValidationContextType> {
-    match &validation.trust {
-        Trust::File(path) => {
-            let context = CertificateValidationContext {
-                trusted_ca: Some(file(path)),
-                match_typed_subject_alt_names: names,
-                ..Default::default()
-            };
-            Some(ValidationContextType::ValidationContext(context))
-        }
-        Trust::Sds(name) => Some(combined(names, secret(name))),
-        Trust::Acm { .. } if scene.has_ca => Some(mesh_context(names)),
-        Trust::Acm { at, .. } => {
-            refuse(at, "validation.trust.acm", report);
-            None
-        }
-    }
-}
-
-fn mesh_context(names: Vec<SubjectAltNameMatcher>) -> ValidationContextType {
-    combined(names, mesh_secret(TRUST))
-}
-
-fn combined(names: Vec<SubjectAltNameMatcher>, secret: SdsSecretConfig) -> ValidationContextType {
-    let by_name = CertificateValidationContext { match_typed_subject_alt_names: names, ..Default::default() };
-    ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-        default_validation_context: Some(by_name),
-        validation_context_sds_secret_config: Some(secret),
-        ..Default::default()
-    })
-}
-
-fn alternative_name(name: &str) -> SubjectAltNameMatcher {
-    let kind = if name.contains("://") { SanType::Uri } else { SanType::Dns };
-    let matcher =
-        StringMatcher { match_pattern: Some(MatchPattern::Exact(name.to_owned())), ..Default::default() };
-    SubjectAltNameMatcher { san_type: kind as i32, matcher: Some(matcher), ..Default::default() }
-}
-
-fn certificate(files: &CertificateFiles) -> TlsCertificate {
-    TlsCertificate {
-        certificate_chain: Some(file(&files.certificate_chain)),
-        private_key: Some(file(&files.private_key)),
-        ..Default::default()
-    }
-}
-
-fn file(path: &str) -> DataSource {
-    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
-}
-
-/// A secret of the mesh's own authority, which comes over the aggregated stream.
-fn mesh_secret(name: &str) -> SdsSecretConfig {
-    SdsSecretConfig { name: name.to_owned(), sds_config: Some(ads()) }
-}
-
-/// A secret of the local SDS server, unless it is the mesh's.
-fn secret(name: &str) -> SdsSecretConfig {
-    if [IDENTITY, TRUST].contains(&name) {
-        return mesh_secret(name);
-    }
-    let service = GrpcService {
-        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
-            cluster_name: names::SDS_CLUSTER.to_owned(),
-            ..Default::default()
-        })),
-        ..Default::default()
-    };
-    let source = ApiConfigSource {
-        api_type: ApiType::Grpc as i32,
-        transport_api_version: ApiVersion::V3 as i32,
-        grpc_services: vec![service],
-        ..Default::default()
-    };
-    let config = ConfigSource {
-        resource_api_version: ApiVersion::V3 as i32,
-        config_source_specifier: Some(ConfigSourceSpecifier::ApiConfigSource(source)),
-        ..Default::default()
-    };
-    SdsSecretConfig { name: name.to_owned(), sds_config: Some(config) }
-}
-
-fn alpn(protocol: Protocol) -> Vec<String> {
+/// What is offered for a protocol.
+pub fn alpn(protocol: Protocol) -> Vec<String> {
     match protocol {
         Protocol::Http => vec!["http/1.1".to_owned()],
         Protocol::Http2 | Protocol::Grpc => vec!["h2".to_owned()],
@@ -341,7 +215,8 @@ fn alpn(protocol: Protocol) -> Vec<String> {
     }
 }
 
-fn socket<M: Typed>(message: &M) -> TransportSocket {
+/// A context as a transport socket.
+pub fn socket<M: Typed>(message: &M) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(ConfigType::TypedConfig(packed(message))),
@@ -355,3 +230,6 @@ fn refuse(at: &Position, field: &str, report: &mut Report) {
     );
     report.error(at, "tls-acm", message);
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
@@ -94,7 +95,7 @@ fn limits(breakers: &Breakers) -> [(&'static str, u64); 4] {
         ("max_connections", breakers.connections.limit().max().into()),
         ("max_pending_requests", breakers.pending.max().into()),
         ("max_requests", breakers.requests.max().into()),
-        ("max_retries", breakers.retries.max_and_remaining(&breakers.requests).0),
+        ("max_retries", breakers.retries.max_and_remaining(&breakers.requests, Instant::now()).0),
     ]
 }
 

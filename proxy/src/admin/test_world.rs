@@ -165,10 +165,13 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         remaining: [None, None],
         max_requests_per_connection: 0,
         max_head_bytes: 60 * 1024,
+        buffer_limit: usize::MAX,
         max_fields: 100,
         tls: None,
         keepalive: None,
         health_check: None,
+        metadata: None,
+        alias: None,
         ignore_new_hosts_until_first_hc: false,
         outlier: None,
         close_connections_on_host_set_change: false,
@@ -193,6 +196,7 @@ fn host() -> Host {
         locality: 0,
         health: DiscoveryHealth::Healthy,
         metadata: None,
+        labels: None,
         check: None,
         live: Arc::new(live),
     }
@@ -216,6 +220,7 @@ pub(crate) fn listener(registry: &Registry) -> Listener {
         bypasses_overload: false,
         chains: Vec::new(),
         default_chain: None,
+        metadata: None,
         stats: ListenerStats::for_address(registry, address),
     }
 }

@@ -38,6 +38,7 @@ response_flags! {
     UPSTREAM_CONNECTION_TERMINATION = 6, "UC", "UpstreamConnectionTermination";
     NO_ROUTE_FOUND = 8, "NR", "NoRouteFound";
     RATE_LIMITED = 11, "RL", "RateLimited";
+    UNAUTHORIZED_EXTERNAL_SERVICE = 23, "UAEX", "UnauthorizedExternalService";
     DOWNSTREAM_CONNECTION_TERMINATION = 12, "DC", "DownstreamConnectionTermination";
     STREAM_IDLE_TIMEOUT = 14, "SI", "StreamIdleTimeout";
     DOWNSTREAM_PROTOCOL_ERROR = 15, "DPE", "DownstreamProtocolError";

@@ -145,7 +145,11 @@ impl QueryMatch {
     /// Whether the query string (without `?`) satisfies this matcher.
     pub fn matches(&self, query: &[u8]) -> bool {
         let mut pairs = query.split(|byte| *byte == b'&').map(split_pair);
-        let found = pairs.find(|(key, _)| *key == self.name.as_bytes()).map(|(_, value)| value);
+        self.matches_value(pairs.find(|(key, _)| *key == self.name.as_bytes()).map(|(_, value)| value))
+    }
+
+    /// Whether the parameter, `None` without one, satisfies this matcher.
+    pub fn matches_value(&self, found: Option<&[u8]>) -> bool {
         match &self.kind {
             QueryMatchKind::Present(want) => found.is_some() == *want,
             QueryMatchKind::Value(matcher) => found.is_some_and(|value| matcher.matches(value)),
@@ -167,13 +171,17 @@ pub struct CookieMatch {
 impl CookieMatch {
     /// Whether the cookies in these `cookie` lines satisfy this matcher.
     pub fn matches<'v>(&self, lines: impl IntoIterator<Item = &'v [u8]>) -> bool {
-        let cookies = lines.into_iter().flat_map(|line| line.split(|byte| *byte == b';'));
-        // What has no `=` is no cookie.
-        let mut pairs = cookies.filter(|cookie| cookie.contains(&b'=')).map(split_pair);
-        let found = pairs.find(|(name, _)| name.trim_ascii() == self.name.as_bytes());
-        let fits = found.is_some_and(|(_, value)| self.value.matches(unquoted(value.trim_ascii())));
-        fits != self.invert
+        cookie_value(lines, &self.name).is_some_and(|value| self.value.matches(value)) != self.invert
     }
+}
+
+/// The value of a cookie in `cookie` lines, without quotes; of several of one name the first.
+pub fn cookie_value<'v>(lines: impl IntoIterator<Item = &'v [u8]>, name: &str) -> Option<&'v [u8]> {
+    let cookies = lines.into_iter().flat_map(|line| line.split(|byte| *byte == b';'));
+    // What has no `=` is no cookie.
+    let mut pairs = cookies.filter(|cookie| cookie.contains(&b'=')).map(split_pair);
+    let found = pairs.find(|(known, _)| known.trim_ascii() == name.as_bytes());
+    found.map(|(_, value)| unquoted(value.trim_ascii()))
 }
 
 /// A cookie's value without the quotes around it (RFC 6265, 4.1.1).

@@ -6,9 +6,13 @@ pub mod error;
 pub mod hash;
 pub mod ids;
 pub mod matcher;
+pub mod metadata;
 mod re2;
 pub mod turn;
 
 /// Size of the largest buffer, which a connection holds for a long body, bytes. Reads near the segment size of
 /// loopback (64 KiB) cost more than either small or large ones.
 pub const LARGEST_BUFFER: usize = 512 * 1024;
+
+/// Size of a usual buffer, bytes: what a connection holds while bytes move, however little it may buffer.
+pub const USUAL_BUFFER: usize = 16 * 1024;

@@ -10,6 +10,7 @@ use super::balance::Balancing;
 use super::health::{HealthCheck, HostCheck};
 use super::listener::{HeaderCase, Http2Settings};
 use super::live::{Breakers, Health, HealthEpoch, HostLive, Priority, Shelf};
+use super::metadata::{BALANCING, Namespaces};
 use super::outlier::Outlier;
 use super::retry::RetryPolicy;
 use super::secret::ClientTls;
@@ -59,6 +60,8 @@ pub struct Cluster {
     pub max_head_bytes: usize,
     /// Response field count limit.
     pub max_fields: usize,
+    /// Most bytes that wait in a connection (`per_connection_buffer_limit_bytes`).
+    pub buffer_limit: usize,
     /// TLS origination; `None` is plaintext.
     pub tls: Option<Arc<ClientTls>>,
     /// TCP keepalive.
@@ -75,6 +78,10 @@ pub struct Cluster {
     pub breakers: [Arc<Breakers>; 2],
     /// Gauges of what the circuit breakers leave, where they are wanted (`track_remaining`).
     pub remaining: [Option<RemainingStats>; 2],
+    /// `alt_stat_name`: what logs call it instead.
+    pub alias: Option<Box<str>>,
+    /// Metadata, for logs.
+    pub metadata: Option<Arc<Namespaces>>,
     /// Handles of `cluster.<name>.*`.
     pub stats: ClusterStats,
 }
@@ -160,6 +167,8 @@ pub struct DnsName {
     pub locality: Locality,
     /// `envoy.lb` metadata of every address.
     pub metadata: Option<Arc<Metadata>>,
+    /// Other metadata of every address, for logs.
+    pub labels: Option<Arc<Namespaces>>,
     /// How every address is checked, when it says so.
     pub check: Option<Arc<HostCheck>>,
 }
@@ -253,6 +262,8 @@ pub struct Host {
     pub health: DiscoveryHealth,
     /// `envoy.lb` metadata, when there is any.
     pub metadata: Option<Arc<Metadata>>,
+    /// Its other metadata, for logs.
+    pub labels: Option<Arc<Namespaces>>,
     /// How it is checked, when discovery says so.
     pub check: Option<Arc<HostCheck>>,
     /// Counters and health bits that survive updates.
@@ -271,6 +282,14 @@ pub enum CoarseHealth {
 }
 
 impl Host {
+    /// One namespace of its metadata.
+    pub fn namespace(&self, name: &str) -> Option<&Metadata> {
+        if name == BALANCING {
+            return self.metadata.as_deref();
+        }
+        self.labels.as_ref()?.get(name)
+    }
+
     /// Unhealthy when anyone says so, else degraded when anyone says so. Source: `HostImpl::coarseHealth`.
     pub fn coarse_health(&self) -> CoarseHealth {
         let flags = self.live.health.flags();

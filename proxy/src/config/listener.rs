@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::filter::HttpFilter;
 use super::guard::Guard;
 use super::live::ListenerSockets;
+use super::metadata::Namespaces;
 use super::route::ClusterChoice;
 use super::secret::ServerTls;
 use super::subset::Criteria;
@@ -72,6 +73,8 @@ pub struct Listener {
     pub chains: Vec<Arc<FilterChain>>,
     /// Taken when no chain matches.
     pub default_chain: Option<Arc<FilterChain>>,
+    /// Metadata, for logs.
+    pub metadata: Option<Arc<Namespaces>>,
     /// Handles of `listener.<address>.*`.
     pub stats: ListenerStats,
 }
@@ -160,6 +163,8 @@ pub struct FilterChain {
     pub guards: Vec<Guard>,
     /// The terminal network filter.
     pub filter: NetworkFilter,
+    /// Metadata, for logs.
+    pub metadata: Option<Arc<Namespaces>>,
 }
 
 /// Terminal network filters.
@@ -301,6 +306,9 @@ pub struct HttpSettings {
     pub access_logs: Vec<Arc<AccessLog>>,
     /// The listener's `bypass_overload_manager`.
     pub bypasses_overload: bool,
+    /// Most bytes that wait in a connection (`per_connection_buffer_limit_bytes`), and of a body that may be sent again
+    /// unless the route says otherwise.
+    pub buffer_limit: usize,
     /// Mark answers that overload gives with `x-envoy-local-overloaded`.
     pub append_local_overload: bool,
     /// HTTP filters before the router, in order.
@@ -413,6 +421,8 @@ pub enum StripHostPort {
 /// Settings of one `tcp_proxy`.
 #[derive(Debug)]
 pub struct TcpSettings {
+    /// Most bytes that wait in a connection (`per_connection_buffer_limit_bytes`).
+    pub buffer_limit: usize,
     /// `stat_prefix`.
     pub stat_prefix: Box<str>,
     /// Cluster or weighted clusters.

@@ -4,13 +4,16 @@
 
 mod bucket;
 mod connections;
+mod descriptors;
 mod gradient;
 mod health;
 mod latency;
 mod limit;
 mod outlier;
 mod overload;
+mod recent;
 mod retries;
+mod shed;
 mod table;
 
 use std::net::{SocketAddr, TcpListener};
@@ -19,6 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 pub use bucket::{BucketSize, TokenBucket};
 pub use connections::{Connections, Waiting};
+pub use descriptors::{Descriptor, DescriptorBucket, DescriptorBuckets, DescriptorLimit};
 pub use gradient::Gradient;
 pub use health::{Health, HealthEpoch};
 pub use latency::Latency;
@@ -26,6 +30,7 @@ pub use limit::Limit;
 pub use outlier::{OutlierCells, Requests};
 pub use overload::{ActionState, Overload};
 pub use retries::{RetryBudget, RetryLimit};
+pub use shed::{LoadShed, ScaledTimers};
 pub use table::{HashTable, Shelf, TableInput};
 
 /// Counters and health bits of one host. Shared because least-request, outlier detection and

@@ -5,6 +5,7 @@
 //! after publishing are those in [`live`].
 
 pub mod balance;
+pub mod call;
 pub mod cluster;
 pub mod filter;
 pub mod guard;
@@ -12,6 +13,7 @@ pub mod health;
 pub mod internal_redirect;
 pub mod listener;
 pub mod live;
+pub mod metadata;
 pub mod mirror;
 pub mod outlier;
 pub mod outside;

@@ -12,6 +12,10 @@ pub struct OverloadSettings {
     pub monitors: Vec<Monitor>,
     /// What is done when they run short.
     pub actions: Vec<Action>,
+    /// Timers that `reduce_timeouts` shrinks, and how far at most.
+    pub timers: Vec<(ScaledTimer, Floor)>,
+    /// Where load is shed.
+    pub sheds: Vec<Shedding>,
     /// Most downstream connections; `None` is no limit.
     pub max_connections: Option<u64>,
 }
@@ -58,6 +62,8 @@ pub enum ActionKind {
     RejectIncomingConnections,
     /// Free buffers go back to the allocator.
     ShrinkHeap,
+    /// Timers run out sooner.
+    ReduceTimeouts,
 }
 
 impl ActionKind {
@@ -68,11 +74,91 @@ impl ActionKind {
         ("envoy.overload_actions.stop_accepting_connections", ActionKind::StopAcceptingConnections),
         ("envoy.overload_actions.reject_incoming_connections", ActionKind::RejectIncomingConnections),
         ("envoy.overload_actions.shrink_heap", ActionKind::ShrinkHeap),
+        ("envoy.overload_actions.reduce_timeouts", ActionKind::ReduceTimeouts),
     ];
 
     /// Envoy's name.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A timer that may shrink under pressure (`ScaleTimersOverloadActionConfig.TimerType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaledTimer {
+    /// Of downstream HTTP connections without requests.
+    ConnectionIdle,
+    /// Of requests on which nothing moves.
+    StreamIdle,
+    /// Of TLS handshakes with clients.
+    TransportConnect,
+    /// The longest life of downstream HTTP connections.
+    ConnectionMax,
+}
+
+impl ScaledTimer {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// What is left of a timer when the action is fully taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Floor {
+    /// This long, or less where less is configured.
+    Absolute(Duration),
+    /// This share, 0.0 to 1.0.
+    Share(f64),
+}
+
+/// A point at which load is shed.
+#[derive(Debug)]
+pub struct Shedding {
+    /// Which.
+    pub point: ShedPoint,
+    /// As often as the furthest of these says.
+    pub triggers: Vec<Trigger>,
+}
+
+/// The points there are. Source: Envoy's `loadshed_points`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShedPoint {
+    /// A connection was accepted: it is closed.
+    Accept,
+    /// The first bytes of an HTTP connection are here: it is closed.
+    Codec,
+    /// A request head is here: it gets 503.
+    DecodeHeaders,
+    /// The same over HTTP/1: it gets 500 and the connection ends.
+    Http1Dispatch,
+    /// A request is here: its connection takes no other.
+    GoAway,
+    /// A request is here: its connection is cut.
+    GoAwayAndClose,
+    /// A request is about to be sent on: it gets 503.
+    Router,
+    /// A connection to an upstream is about to be opened: the request that needs it fails.
+    NewUpstream,
+}
+
+impl ShedPoint {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// With Envoy's names.
+    pub const ALL: [(&'static str, ShedPoint); 8] = [
+        ("envoy.load_shed_points.tcp_listener_accept", ShedPoint::Accept),
+        ("envoy.load_shed_points.hcm_ondata_creating_codec", ShedPoint::Codec),
+        ("envoy.load_shed_points.http_connection_manager_decode_headers", ShedPoint::DecodeHeaders),
+        ("envoy.load_shed_points.http1_server_abort_dispatch", ShedPoint::Http1Dispatch),
+        ("envoy.load_shed_points.http2_server_go_away_on_dispatch", ShedPoint::GoAway),
+        ("envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch", ShedPoint::GoAwayAndClose),
+        ("envoy.load_shed_points.http_downstream_filter_check", ShedPoint::Router),
+        ("envoy.load_shed_points.connection_pool_new_connection", ShedPoint::NewUpstream),
+    ];
+
+    /// Envoy's name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, point)| *point == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -116,5 +202,6 @@ mod tests {
     fn names_are_envoys() {
         assert_eq!(ActionKind::ShrinkHeap.name(), "envoy.overload_actions.shrink_heap");
         assert!(ActionKind::ALL.iter().all(|(name, kind)| kind.name() == *name));
+        assert!(ShedPoint::ALL.iter().all(|(name, point)| point.name() == *name));
     }
 }

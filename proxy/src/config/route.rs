@@ -8,8 +8,10 @@ use regex::bytes::Regex;
 
 use super::balance::HashPolicy;
 use super::filter::Overrides;
+use super::filter::descriptor::{DescriptorRule, RouteRules};
 use super::internal_redirect::InternalRedirects;
 use super::live::Priority;
+use super::metadata::Namespaces;
 use super::mirror::Mirror;
 use super::retry::RetryPolicy;
 use super::subset::Criteria;
@@ -17,6 +19,7 @@ use crate::base::ids::ClusterId;
 use crate::base::matcher::{CookieMatch, HeaderMatch, QueryMatch};
 use crate::observe::access_log::LogFormat;
 use crate::observe::format::Format;
+use crate::observe::trace::tracer::RouteTracing;
 
 /// One RouteConfiguration.
 #[derive(Debug, Default)]
@@ -66,6 +69,10 @@ pub struct VirtualHost {
     pub require_tls: TlsRequirement,
     /// What this host says about filters.
     pub filters: Overrides,
+    /// What rate limits tell requests to this host apart by (`rate_limits`).
+    pub rate_limits: Vec<DescriptorRule>,
+    /// Metadata, for logs.
+    pub metadata: Option<Arc<Namespaces>>,
 }
 
 /// Which plaintext requests a virtual host redirects to https.
@@ -93,6 +100,10 @@ pub struct Route {
     pub headers: HeaderEdits,
     /// What this route says about filters.
     pub filters: Overrides,
+    /// Metadata, for logs.
+    pub metadata: Option<Arc<Namespaces>>,
+    /// What it says of tracing.
+    pub tracing: Option<Box<RouteTracing>>,
 }
 
 /// Conditions of one route; all must hold.
@@ -357,6 +368,8 @@ pub struct Forward {
     pub hash_policy: Option<Arc<[HashPolicy]>>,
     /// Metadata that hosts must have, in clusters with subsets.
     pub metadata_match: Option<Criteria>,
+    /// What rate limits tell its requests apart by.
+    pub rate_limits: Option<Box<RouteRules>>,
 }
 
 /// `RouteAction.max_stream_duration`.

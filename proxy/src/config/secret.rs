@@ -7,6 +7,8 @@
 
 pub mod certificates;
 mod der;
+pub mod described;
+pub mod key;
 pub mod names;
 pub mod tickets;
 pub mod trust;
@@ -18,6 +20,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 
+use self::described::Described;
 use self::trust::PeerTrust;
 use crate::stats::scope::TlsStats;
 
@@ -48,10 +51,9 @@ impl ShownCertificate {
         Self { path: path.into(), der, validity }
     }
 
-    /// URIs among its names.
-    pub fn uris(&self) -> Arc<[String]> {
-        let parsed = x509::Certificate::parse(&self.der);
-        parsed.iter().flat_map(|parsed| parsed.uris()).map(str::to_owned).collect()
+    /// Its names; none where it cannot be read.
+    pub fn described(&self) -> Described {
+        x509::Certificate::parse(&self.der).as_ref().map(Described::of).unwrap_or_default()
     }
 }
 
@@ -75,8 +77,8 @@ pub struct ServerTls {
     pub shown: Shown,
     /// What is known of a client that got through its handshake with a certificate.
     pub clients: ClientTrust,
-    /// URIs of the first one it shows.
-    pub own_uris: Arc<[String]>,
+    /// Names of the first certificate it shows.
+    pub own: Arc<Described>,
     /// Handles of `listener.<address>.ssl.*`.
     pub stats: TlsStats,
 }
@@ -88,6 +90,8 @@ pub struct ClientTls {
     pub config: Arc<rustls::ClientConfig>,
     /// Its certificates.
     pub shown: Shown,
+    /// Names of the certificate it shows, when it has one.
+    pub own: Described,
     /// Handles of `cluster.<name>.ssl.*`.
     pub stats: TlsStats,
     /// Name sent as SNI; `None` sends none.

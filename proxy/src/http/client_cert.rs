@@ -6,12 +6,19 @@ use std::fmt::Write;
 use super::head::RequestHead;
 use super::header_id::HeaderId;
 use crate::config::listener::{ClientCertMode, ClientCertParts, ForwardClientCert};
+use crate::config::secret::described::Described;
 use crate::tls::PeerIdentity;
 
 /// The element that describes the client of a connection; `None` when none is wanted. Made once per connection.
-pub fn element(settings: &ForwardClientCert, peer: Option<&PeerIdentity>) -> Option<Box<[u8]>> {
+/// `own`: names of the certificate that the client was shown.
+pub fn element(
+    settings: &ForwardClientCert,
+    peer: Option<&PeerIdentity>,
+    own: Option<&Described>,
+) -> Option<Box<[u8]>> {
     let adds = matches!(settings.mode, ClientCertMode::AppendForward | ClientCertMode::SanitizeSet);
-    peer.filter(|_| adds).map(|peer| describe(peer, settings.parts).into_bytes().into_boxed_slice())
+    let (peer, own) = peer.filter(|_| adds).zip(own)?;
+    Some(describe(peer, own, settings.parts).into_bytes().into_boxed_slice())
 }
 
 /// Does with a request's header as the mode says. `mutual`: the client has shown a certificate.
@@ -38,7 +45,7 @@ pub fn forward(head: &mut RequestHead, mode: ClientCertMode, mutual: bool, eleme
     }
 }
 
-fn describe(peer: &PeerIdentity, parts: ClientCertParts) -> String {
+fn describe(peer: &PeerIdentity, own: &Described, parts: ClientCertParts) -> String {
     let mut text = String::new();
     let mut add = |key: &str, value: &str, quoted: bool| {
         let separator = if text.is_empty() { "" } else { ";" };
@@ -46,7 +53,7 @@ fn describe(peer: &PeerIdentity, parts: ClientCertParts) -> String {
         // Writing into a string does not fail.
         let _ = write!(text, "{separator}{key}={quote}{}{quote}", visible(value));
     };
-    peer.local_uris.iter().for_each(|uri| add("By", uri, false));
+    own.uris.iter().for_each(|uri| add("By", uri, false));
     add("Hash", &peer.hash, false);
     if parts.cert {
         add("Cert", &peer.pem(1), true);
@@ -56,16 +63,16 @@ fn describe(peer: &PeerIdentity, parts: ClientCertParts) -> String {
     }
     // Its quotes are escaped by RFC 2253 already.
     if parts.subject {
-        add("Subject", &peer.subject, true);
+        add("Subject", &peer.names.subject, true);
     }
     if parts.uri {
-        match peer.uris.is_empty() {
+        match peer.names.uris.is_empty() {
             true => add("URI", "", false),
-            false => peer.uris.iter().for_each(|uri| add("URI", uri, false)),
+            false => peer.names.uris.iter().for_each(|uri| add("URI", uri, false)),
         }
     }
     if parts.dns {
-        peer.dns_names.iter().for_each(|name| add("DNS", name, false));
+        peer.names.dns_names.iter().for_each(|name| add("DNS", name, false));
     }
     text
 }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use crate::base::drain::Drain;
 use crate::config::RouteTable;
+use crate::config::filter::rate_limit::Buckets;
 use crate::config::listener::{HttpSettings, RouteSource};
-use crate::config::live::{Overload, TokenBucket};
+use crate::config::live::Overload;
+use crate::config::overload::ShedPoint;
 use crate::config::route::ShownCertificate;
 use crate::http::request_headers::ClientCertificate;
+use crate::observe::connection::DownstreamConnection;
 use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::local::Local;
 use crate::upstream::view::View;
@@ -24,6 +27,8 @@ pub struct ConnContext {
     pub settings: Arc<HttpSettings>,
     /// Connection number, for logs.
     pub id: u64,
+    /// The rest of what logs tell of it.
+    pub connection: DownstreamConnection,
     /// Peer of the TCP connection.
     pub peer: SocketAddr,
     /// Address the client meant: the restored original destination, else our own.
@@ -47,7 +52,7 @@ pub struct ConnContext {
     /// The drain time is over: exchanges end where they are.
     pub cut: Cell<bool>,
     /// Requests of this connection, where they are limited per connection. The first limit met decides, as in Envoy.
-    pub bucket: OnceCell<TokenBucket>,
+    pub buckets: OnceCell<Box<Buckets>>,
 }
 
 impl ConnContext {
@@ -74,6 +79,12 @@ impl ConnContext {
     pub fn refuses_request(&self) -> bool {
         self.overload()
             .is_some_and(|overload| self.local.random(|rng| overload.refuse_requests.is_taken(rng)))
+    }
+
+    /// Whether load is shed at this point, this time.
+    #[inline]
+    pub fn sheds(&self, point: ShedPoint) -> bool {
+        !self.settings.bypasses_overload && self.local.sheds(point)
     }
 
     fn overload(&self) -> Option<&Overload> {

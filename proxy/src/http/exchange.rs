@@ -14,6 +14,7 @@ use super::route::{self, Target};
 use super::summary::Summary;
 use super::{redirect, request_headers};
 use crate::base::error::{ProxyError, ResponseFlags};
+use crate::config::overload::ShedPoint;
 use crate::config::route::{Forward, RouteAction, VirtualHost, WeightedCluster};
 use crate::net::deadline::Deadline;
 use crate::upstream::view::{ClusterState, View};
@@ -45,6 +46,8 @@ pub struct Exchange<'r> {
     pub(super) broken: bool,
     /// An upgrade or CONNECT that the configuration allows.
     upgraded: bool,
+    /// The virtual host takes requests over TLS only.
+    wants_tls: bool,
     /// An internal caller wants timeouts answered with 204 (`x-envoy-upstream-rq-timeout-alt-response`).
     pub(super) no_content_on_timeout: bool,
     /// The filters, once they run.
@@ -84,6 +87,7 @@ pub async fn run(
         last,
         broken: false,
         upgraded: false,
+        wants_tls: false,
         no_content_on_timeout: false,
         filters: None,
         target: None,
@@ -121,7 +125,7 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<Served, ProxyError> {
         let ctx = self.ctx;
-        if ctx.refuses_request() {
+        if ctx.refuses_request() || ctx.sheds(ShedPoint::DecodeHeaders) {
             ctx.local.stats.inc(ctx.settings.stats.downstream_rq_overload_close);
             return Ok(Served::Reply(LocalReply::overload(ctx.settings.append_local_overload)));
         }
@@ -139,7 +143,6 @@ impl<'r> Exchange<'r> {
         let (head, local) = (&mut self.head, &ctx.local);
         let caller = request_headers::prepare(head, settings, local, peer, port, ctx.tls, certificate);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
-        self.summary.begin_span(&self.head);
         if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {
             request_headers::strip_internal(&mut self.head, &table.internal_only_headers);
         }
@@ -161,14 +164,8 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<Option<Served>, ProxyError> {
         let ctx = self.ctx;
-        let virtual_host = self.find_virtual_host();
-        let wants_tls = virtual_host
-            .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, self.summary.internal));
-        if !wants_tls {
-            let shown = ctx.shown_certificate();
-            self.summary.found =
-                virtual_host.and_then(|host| route::find(host, &self.head, self.random, shown));
-        }
+        self.find_route();
+        self.summary.begin_span(&self.head);
         if !ctx.settings.filters.is_empty() {
             let verdict = self.begin_filters();
             if !matches!(verdict, Verdict::Pass)
@@ -178,7 +175,7 @@ impl<'r> Exchange<'r> {
             }
         }
         ctx.local.stats.inc(ctx.settings.stats.rq_total);
-        if wants_tls {
+        if self.wants_tls {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
             let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
             reply.location = Some(redirect::to_https(&self.head));
@@ -186,6 +183,10 @@ impl<'r> Exchange<'r> {
         }
         let Some(found) = self.summary.found else { return Err(self.no_route()) };
         match &found.route.action {
+            RouteAction::Forward(_) if ctx.sheds(ShedPoint::Router) => {
+                ctx.local.stats.inc(ctx.settings.stats.rq_overload_local_reply);
+                Ok(Some(Served::Reply(LocalReply::overload(false))))
+            }
             RouteAction::Forward(forward) => {
                 let relayed = self.forward(found, forward, down, deadline).await?;
                 Ok(relayed.then_some(Served::Relayed))
@@ -214,6 +215,16 @@ impl<'r> Exchange<'r> {
                 Err(ProxyError::BadPath)
             }
         }
+    }
+
+    /// Finds the route, unless the virtual host wants TLS first.
+    fn find_route(&mut self) {
+        let virtual_host = self.find_virtual_host();
+        self.wants_tls = virtual_host
+            .is_some_and(|host| redirect::wants_tls(host.require_tls, &self.head, self.summary.internal));
+        let shown = self.ctx.shown_certificate();
+        let searched = virtual_host.filter(|_| !self.wants_tls);
+        self.summary.found = searched.and_then(|host| route::find(host, &self.head, self.random, shown));
     }
 
     fn find_virtual_host(&self) -> Option<&'r VirtualHost> {

@@ -138,15 +138,21 @@ impl<'r> Exchange<'r> {
     }
 
     fn replay_buffer(&mut self, forward: &Forward, retries: &Retries<'_>) -> ReplayBuffer {
-        if let Some(body) = self.collected_body().or_else(|| self.kept_body()) {
-            return body;
-        }
+        let here = self.collected_body().or_else(|| self.kept_body());
         let redirects = forward.internal_redirects.is_some();
         if self.head.body == BodyLength::None || !(retries.wants_replay() || redirects) {
-            return ReplayBuffer::new();
+            return here.unwrap_or_default();
         }
         let by_policy = retries.are_possible() || redirects;
-        ReplayBuffer::recording(&self.ctx.local.replay, forward.replay_limit, by_policy)
+        let limit = forward.replay_limit.unwrap_or(self.ctx.settings.buffer_limit);
+        let store = &self.ctx.local.replay;
+        match here {
+            Some(mut body) => {
+                body.go_on_recording(store, limit, by_policy);
+                body
+            }
+            None => ReplayBuffer::recording(store, limit, by_policy),
+        }
     }
 
     /// Tells the upstream how long we are going to wait for it.
@@ -208,7 +214,8 @@ impl<'r> Exchange<'r> {
             timeouts.route,
             idle,
             timeouts.stream,
-        );
+        )
+        .scaled_by(&self.ctx.local);
         timers.limit_tries(timeouts.tries);
         timers.expect_request(settings.request_timeout);
         timers
@@ -219,11 +226,13 @@ impl<'r> Exchange<'r> {
         let begun =
             attempt::begin(self.ctx, tries.cluster, &pool, &self.head, tries.forward, &mut tries.timers)
                 .await;
+        self.summary.timing.pool_ready = Some(tries.timers.now());
         let mut attempt = begun.inspect_err(|error| self.report_failure(tries, &pool, error))?;
         self.attempt_connected(tries, &attempt, &pool);
         let Tries { replay, timers, .. } = tries;
         let response = match attempt.send(&self.head, timers) {
             Ok(()) => {
+                self.summary.timing.upstream_begun = Some(timers.now());
                 tries.retries.request_begun();
                 attempt.response(self.ctx, down, &self.head, replay, timers).await
             }

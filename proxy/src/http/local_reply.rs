@@ -29,7 +29,7 @@ pub struct LocalReply {
     /// `content-type` of a body; `None`: `text/plain`.
     pub content_type: Option<Box<str>>,
     /// Further headers.
-    pub headers: Vec<(&'static [u8], Vec<u8>)>,
+    pub headers: Vec<(Cow<'static, [u8]>, Vec<u8>)>,
     /// What gRPC callers are told instead of the status that the HTTP one maps to.
     pub grpc_status: Option<u32>,
     /// The answer as it is: no route edits it, and gRPC callers get no other.
@@ -60,7 +60,7 @@ impl LocalReply {
     pub fn overload(tell: bool) -> Self {
         let mut reply = Self::new(503, ResponseFlags::NONE, "overload", "envoy overloaded");
         if tell {
-            reply.headers.push((b"x-envoy-local-overloaded", b"true".to_vec()));
+            reply.headers.push((b"x-envoy-local-overloaded".into(), b"true".to_vec()));
         }
         reply
     }
@@ -239,6 +239,7 @@ pub fn reason(status: u16) -> &'static str {
         417 => "Expectation Failed",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         505 => "HTTP Version Not Supported",
         _ => "",

@@ -5,30 +5,18 @@
 
 mod feed;
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::time::sleep;
 
-use super::codec::{BodySource, Fill};
 use super::edits;
 use super::exchange::Exchange;
 use super::head::{BodyLength, HeaderBlock, RequestHead};
 use super::header_id::HeaderId;
-use super::pump::{Pump, PumpError};
-use crate::base::error::ProxyError;
-use crate::config::live::Priority;
+use super::subrequest::{Keep, Subrequest};
 use crate::config::mirror::Mirror;
 use crate::config::route::EntryCluster;
-use crate::upstream::breaker::ActiveRequest;
-use crate::upstream::lb::PickContext;
-use crate::upstream::local::Local;
-use crate::upstream::outlier::{self, LocalFailure};
-use crate::upstream::pool::{HostPool, Lease, connect};
 use crate::upstream::view::ClusterState;
 use feed::{Body, Feed};
 
@@ -36,9 +24,6 @@ pub use feed::MOST_BEHIND;
 
 /// Bytes after which the original lets other tasks run: a fast client would otherwise outrun every copy.
 const TURN: usize = 256 * 1024;
-
-/// Longest life of a copy whose route has no timeout.
-const LONGEST: Duration = Duration::from_secs(300);
 
 /// The copies of one request that take its body. Dropped before its end, it ends them too.
 #[derive(Debug)]
@@ -90,14 +75,15 @@ pub fn start(
         let Some(target) = target(exchange, mirror).filter(|_| !left_out) else { continue };
         let local = exchange.ctx.local.clone();
         let feed = Feed::new(&local, cluster.config());
-        let copy = Copy { head: head(exchange, mirror), local, cluster: target };
-        if copy.head.body == BodyLength::None {
+        let head = head(exchange, mirror);
+        if head.body == BodyLength::None {
             feed.finish(None);
         } else {
             copies.feeds.push(feed.clone());
         }
-        let limit = if timeout.is_zero() { LONGEST } else { timeout };
-        tokio::task::spawn_local(copy.run(Body::of(feed), limit));
+        let copy =
+            Subrequest { head, local, cluster: target, part: None, limit: timeout, keep: Keep::Nothing };
+        tokio::task::spawn_local(async move { drop(copy.run(&mut Body::of(feed)).await) });
     }
     (!copies.feeds.is_empty()).then(|| Box::new(copies))
 }
@@ -138,133 +124,6 @@ fn head(exchange: &Exchange<'_>, mirror: &Mirror) -> RequestHead {
 fn marked(authority: &[u8]) -> Vec<u8> {
     let host = super::route::without_port(authority);
     [host, b"-shadow", &authority[host.len()..]].concat()
-}
-
-/// A copy on its way.
-struct Copy {
-    head: RequestHead,
-    local: Rc<Local>,
-    cluster: Rc<ClusterState>,
-}
-
-impl Copy {
-    /// From the pick of a host to the end of its answer, for at most `limit`.
-    async fn run(self, body: Body, limit: Duration) {
-        let (config, shard) = (self.cluster.config(), &self.local.stats);
-        let pick = PickContext::default();
-        let Some(pool) = self.cluster.pick(&self.local, pick, None, Priority::Default) else {
-            shard.inc(config.stats.upstream_cx_none_healthy);
-            return self.count(503);
-        };
-        let Some(mut active) = ActiveRequest::begin(&self.local, &self.cluster, &pool, Priority::Default)
-        else {
-            shard.inc(config.stats.upstream_rq_active_overflow);
-            return self.count(503);
-        };
-        match self.carry(&pool, &mut active, body, limit).await {
-            Ok(status) => {
-                outlier::response(&self.local, config, &pool.host, status);
-                self.count(status);
-            }
-            Err(error) => {
-                if let Some(failure) = LocalFailure::of(&error) {
-                    outlier::failed(&self.local, config, &pool.host, failure);
-                }
-                if matches!(error, ProxyError::RequestTimeout) {
-                    shard.inc(config.stats.upstream_rq_timeout);
-                }
-                self.count(if matches!(error, ProxyError::RequestTimeout) { 504 } else { 503 });
-            }
-        }
-    }
-
-    fn count(&self, status: u16) {
-        self.cluster.config().stats.count_response(&self.local.stats, status, true);
-    }
-
-    async fn carry(
-        &self,
-        pool: &Rc<HostPool>,
-        active: &mut ActiveRequest,
-        body: Body,
-        limit: Duration,
-    ) -> Result<u16, ProxyError> {
-        let mut late = pin!(sleep(limit));
-        let mut lease = {
-            let mut connecting = pin!(self.lease(pool));
-            poll_fn(|cx| match connecting.as_mut().poll(cx) {
-                Poll::Ready(lease) => Poll::Ready(lease),
-                Poll::Pending => late.as_mut().poll(cx).map(|()| Err(ProxyError::RequestTimeout)),
-            })
-            .await?
-        };
-        active.sent();
-        outlier::connected(self.cluster.config(), &pool.host);
-        let mut passage = Passage { body, request: Pump::new(), stuck: false, status: None };
-        let sent = lease.stream.send_head(&self.head, self.head.body);
-        let outcome = match sent {
-            Err(_) => Err(ProxyError::UpstreamClosed { reused: lease.reused }),
-            Ok(()) => {
-                poll_fn(|cx| match passage.poll(cx, &mut lease) {
-                    Poll::Ready(outcome) => Poll::Ready(outcome),
-                    Poll::Pending => late.as_mut().poll(cx).map(|()| Err(ProxyError::RequestTimeout)),
-                })
-                .await
-            }
-        };
-        if outcome.is_err() || !passage.request.is_done() {
-            lease.stream.cancel();
-        }
-        lease.finish(&self.local, self.cluster.config());
-        outcome
-    }
-
-    async fn lease(&self, pool: &Rc<HostPool>) -> Result<Lease, ProxyError> {
-        match pool.checkout(self.cluster.config(), self.head.version) {
-            Some(lease) => Ok(lease),
-            None => connect(&self.local, &self.cluster, pool, self.head.version).await,
-        }
-    }
-}
-
-/// The two bodies of a copy: one goes up, the other is thrown away.
-struct Passage {
-    body: Body,
-    request: Pump,
-    /// The upstream takes no more of the request.
-    stuck: bool,
-    status: Option<u16>,
-}
-
-impl Passage {
-    fn poll(&mut self, cx: &mut Context<'_>, lease: &mut Lease) -> Poll<Result<u16, ProxyError>> {
-        let closed = ProxyError::UpstreamClosed { reused: lease.reused };
-        if !self.stuck && !self.request.is_done() {
-            match self.request.poll(cx, &mut self.body, &mut lease.stream) {
-                Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(ProxyError::ClientGone)),
-                Poll::Ready(Err(PumpError::Sink(_))) => self.stuck = true,
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        while self.status.is_none() {
-            match lease.stream.poll_head(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(closed)),
-                Poll::Ready(Ok(head)) => self.status = (head.status >= 200).then_some(head.status),
-            }
-        }
-        loop {
-            match lease.stream.poll_fill(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(closed)),
-                Poll::Ready(Ok(Fill::End)) => return Poll::Ready(self.status.ok_or(closed)),
-                Poll::Ready(Ok(Fill::Data)) => {
-                    let count = lease.stream.chunk().len();
-                    lease.stream.consume(count);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

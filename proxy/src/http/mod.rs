@@ -25,6 +25,7 @@ pub mod response_headers;
 pub mod retry;
 pub mod rewrite;
 pub mod route;
+pub mod subrequest;
 pub mod summary;
 #[cfg(test)]
 pub(crate) mod test_heads;

@@ -2,6 +2,7 @@
 //! down, over any mix of protocols; backpressure is the sink saying Pending.
 
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::codec::{BodySink, BodySource, Fill, StreamError};
 use super::head::HeaderBlock;
@@ -22,6 +23,8 @@ pub struct Pump {
     trailers: Option<HeaderBlock>,
     /// Body bytes moved.
     pub bytes: u64,
+    /// When the first of them moved, as far as the owner notes it.
+    pub begun: Option<Instant>,
     unflushed: bool,
 }
 
@@ -102,5 +105,30 @@ impl Pump {
             }
         }
         Poll::Pending
+    }
+}
+
+/// A body that is already here.
+#[derive(Debug)]
+pub struct Fixed<'a> {
+    /// What was not sent yet.
+    pub left: &'a [u8],
+}
+
+impl BodySource for Fixed<'_> {
+    fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Fill, StreamError>> {
+        Poll::Ready(Ok(if self.left.is_empty() { Fill::End } else { Fill::Data }))
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.left
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.get(count..).unwrap_or_default();
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderBlock> {
+        None
     }
 }

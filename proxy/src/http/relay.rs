@@ -9,8 +9,8 @@ use super::attempt::Attempt;
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::exchange::Exchange;
 use super::filter::{Throttle, Throttled};
-use super::head::{HeaderBlock, ResponseHead};
-use super::pump::{Pump, PumpError};
+use super::head::ResponseHead;
+use super::pump::{Fixed, Pump, PumpError};
 use super::replay::ReplayBuffer;
 use super::timers::Timers;
 use crate::base::error::{ProxyError, ResponseFlags};
@@ -40,6 +40,7 @@ pub async fn run(
     exchange.last |= exchange.ctx.drain.is_draining();
     let sent = down.send_head(&response, exchange.last);
     exchange.summary.response = Some(response);
+    exchange.summary.timing.response_begun = Some(timers.now());
     let (mut ahead, mut body) = (Pump::new(), Pump::new());
     let cut = match sent {
         Err(_) => Err(Cut::Client),
@@ -52,6 +53,8 @@ pub async fn run(
             poll_fn(|cx| poll_bodies(cx, attempt, down, replay, &mut body, timers, throttle.as_mut())).await
         }
     };
+    exchange.summary.timing.upstream_body = body.begun;
+    exchange.summary.timing.upstream_complete = body.is_done().then(|| timers.now());
     exchange.summary.bytes_sent = body.bytes;
     exchange.summary.trailers = body.take_trailers();
     let complete = attempt.request.is_done() || ahead.is_done();
@@ -99,13 +102,17 @@ fn poll_bodies(
         Some(throttle) => body.poll(cx, &mut Throttled { source, throttle }, down),
     };
     match moved {
-        Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+        Poll::Ready(Ok(())) => {
+            body.begun = body.begun.or_else(|| (body.bytes > 0).then(|| timers.now()));
+            return Poll::Ready(Ok(()));
+        }
         Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(Cut::Upstream(error))),
         Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Err(Cut::Client)),
         Poll::Pending => {}
     }
     if before != (attempt.request.bytes, body.bytes) {
         timers.touch(timers.now());
+        body.begun = body.begun.or_else(|| (body.bytes > 0).then(|| timers.now()));
     }
     if replay.is_ended() && down.poll_gone(cx).is_ready() {
         return Poll::Ready(Err(Cut::Client));
@@ -188,29 +195,6 @@ fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &m
     down.reset();
 }
 
-/// A body that is already here.
-struct Fixed<'a> {
-    left: &'a [u8],
-}
-
-impl BodySource for Fixed<'_> {
-    fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Fill, StreamError>> {
-        Poll::Ready(Ok(if self.left.is_empty() { Fill::End } else { Fill::Data }))
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.left
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.left = self.left.get(count..).unwrap_or_default();
-    }
-
-    fn take_trailers(&mut self) -> Option<HeaderBlock> {
-        None
-    }
-}
-
 /// Sends an answer of our own. A client that does not take it within the stream idle timeout is cut.
 pub async fn local(
     exchange: &mut Exchange<'_>,
@@ -227,6 +211,7 @@ pub async fn local(
     let mut body = Pump::new();
     let sent = down.send_head(&response, exchange.last);
     exchange.summary.response = Some(response);
+    exchange.summary.timing.response_begun = Some(exchange.ctx.local.clock.now());
     if sent.is_ok() {
         let limit = super::timers::after(Instant::now(), exchange.ctx.settings.stream_idle_timeout);
         let mut source = Fixed { left: &exchange.summary.local_body };

@@ -2,7 +2,7 @@
 //! kept, up to a bound; beyond it the request is still forwarded but no longer retried.
 
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::codec::{BodySource, Downstream, Fill, StreamError};
 use super::head::HeaderBlock;
@@ -38,10 +38,10 @@ impl ReplayBuffer {
 
     /// A buffer that records while there is room in `store`. `limit`: as configured. `by_policy`: a policy may ask
     /// for the bytes again.
-    pub fn recording(store: &Rc<ReplayStore>, limit: Option<usize>, by_policy: bool) -> Self {
+    pub fn recording(store: &Rc<ReplayStore>, limit: usize, by_policy: bool) -> Self {
         let own = if by_policy { LARGEST_REPLAY } else { WITHOUT_POLICY };
         let mut buffer = Self::new();
-        buffer.limit = limit.unwrap_or(own).min(own);
+        buffer.limit = limit.min(own);
         buffer.store = Some(store.clone());
         buffer
     }
@@ -82,32 +82,54 @@ impl ReplayBuffer {
         self.trailers.is_some()
     }
 
-    /// Reads the whole body before the first attempt: ready with false when it is longer than `limit` bytes. It can
-    /// then be sent as often as wanted, and is in nobody's account.
+    /// What is kept of the body.
+    pub fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Reads the body before the first attempt: ready with false when it is longer than `limit` bytes. With `partial`
+    /// its first `limit` bytes are enough. A whole one can then be sent as often as wanted; it is in nobody's account.
     pub fn poll_collect(
         &mut self,
         cx: &mut Context<'_>,
         down: &mut Downstream<'_>,
         limit: usize,
+        partial: bool,
     ) -> Poll<Result<bool, StreamError>> {
         loop {
-            match ready!(down.poll_fill(cx))? {
-                Fill::End => {
+            if self.ended {
+                return Poll::Ready(Ok(partial || self.kept.len() <= limit));
+            }
+            let full = partial && self.kept.len() >= limit;
+            match down.poll_fill(cx)? {
+                Poll::Ready(Fill::End) => {
                     (self.ended, self.whole) = (true, true);
                     self.trailers = down.take_trailers();
-                    return Poll::Ready(Ok(true));
                 }
-                Fill::Data => {
+                // Whether more will come is not known yet.
+                Poll::Pending if !full => return Poll::Pending,
+                Poll::Ready(Fill::Data) if !full => {
                     let chunk = down.chunk();
-                    let count = chunk.len();
-                    self.received += count as u64;
-                    if self.kept.len() + count > limit {
+                    let room = limit.saturating_sub(self.kept.len());
+                    if chunk.len() > room && !partial {
+                        self.received += chunk.len() as u64;
                         return Poll::Ready(Ok(false));
                     }
-                    self.kept.extend_from_slice(chunk);
+                    let count = chunk.len().min(room);
+                    self.kept.extend_from_slice(&chunk[..count]);
+                    self.received += count as u64;
                     down.consume(count);
                 }
+                Poll::Pending | Poll::Ready(Fill::Data) => return Poll::Ready(Ok(true)),
             }
+        }
+    }
+
+    /// Of a body whose beginning was collected the rest is recorded too, as by [`ReplayBuffer::recording`].
+    pub fn go_on_recording(&mut self, store: &Rc<ReplayStore>, limit: usize, by_policy: bool) {
+        let recording = Self::recording(store, limit, by_policy);
+        if !self.whole && self.kept.len() <= recording.limit && store.take(self.kept.len()) {
+            (self.limit, self.store) = (recording.limit, recording.store.clone());
         }
     }
 

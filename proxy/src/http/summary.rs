@@ -12,12 +12,15 @@ use super::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use super::local_reply::LocalReply;
 use super::route::Found;
 use crate::base::error::{ProxyError, ResponseFlags};
+use crate::base::metadata::DynamicMetadata;
 use crate::config::Host;
-use crate::observe::record::{Record, Timing};
+use crate::observe::connection::UpstreamConnection;
+use crate::observe::record::{Record, RecordMetadata, Timing};
 use crate::observe::trace::span::Span;
+use crate::observe::trace::tracer::RouteTracing;
 use crate::upstream::connect::millis;
 use crate::upstream::local::Local;
-use crate::upstream::pool::HostPool;
+use crate::upstream::pool::{HostPool, Lease};
 use crate::upstream::view::ClusterState;
 
 /// The story of one exchange.
@@ -50,8 +53,10 @@ pub struct Summary<'r> {
     pub host: Option<Rc<HostPool>>,
     /// Protocol spoken to it.
     pub upstream_protocol: Option<Version>,
-    /// Our address of the connection to it.
-    pub upstream_local_address: Option<SocketAddr>,
+    /// The connection to it.
+    pub connection: Option<Rc<UpstreamConnection>>,
+    /// Those of attempts before.
+    pub earlier: Vec<Rc<UpstreamConnection>>,
     /// Head sent downstream.
     pub response: Option<ResponseHead>,
     /// Trailers sent downstream.
@@ -70,6 +75,8 @@ pub struct Summary<'r> {
     pub health_check: bool,
     /// Its trace, when the connection manager traces.
     pub span: Option<Span>,
+    /// What filters leave for others.
+    pub metadata: Option<Box<DynamicMetadata>>,
 }
 
 impl<'r> Summary<'r> {
@@ -101,32 +108,37 @@ impl<'r> Summary<'r> {
             health_check: false,
             host: None,
             upstream_protocol: None,
-            upstream_local_address: None,
+            connection: None,
+            earlier: Vec::new(),
             response: None,
             trailers: None,
             local_body: Cow::Borrowed(b""),
             original_path: None,
             internal: false,
             client: ctx.peer,
-            timing: Timing {
+            timing: Timing::begun(
                 // The wall clock is for logs only.
-                started_at: if logged { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
-                started: ctx.local.clock.now(),
-                request_complete: None,
-                upstream_sent: None,
-                upstream_first_byte: None,
-                finished: None,
-            },
+                if logged { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
+                ctx.local.clock.now(),
+            ),
             span: None,
+            metadata: None,
         }
     }
 
-    /// The request may be traced: decides that, once it is known who calls.
+    /// The request may be traced: decides that, once, when it is known who calls and what
+    /// its route.
     pub fn begin_span(&mut self, head: &RequestHead) {
-        let Some(tracing) = &self.ctx.settings.tracing else { return };
+        let Some(tracing) = self.ctx.settings.tracing.as_ref().filter(|_| self.span.is_none()) else {
+            return;
+        };
         let Local { spans, stats, .. } = &*self.ctx.local;
-        let span = tracing.begin(head, self.timing.started, self.internal, &mut spans.borrow_mut(), stats);
-        self.span = Some(span);
+        let (route, worker) = (self.route_tracing(), &mut spans.borrow_mut());
+        self.span = Some(tracing.begin(head, route, self.timing.started, self.internal, worker, stats));
+    }
+
+    fn route_tracing(&self) -> Option<&'r RouteTracing> {
+        self.found.and_then(|found| found.route.tracing.as_deref())
     }
 
     /// Tells the next hop of the trace.
@@ -141,6 +153,22 @@ impl<'r> Summary<'r> {
         let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) else { return };
         if let Some(pool) = &self.host {
             tracing.begin_attempt(span, &pool.host, head, &mut self.ctx.local.spans.borrow_mut());
+        }
+    }
+
+    /// A try has its connection.
+    pub fn connected(&mut self, lease: &Lease) {
+        self.upstream_protocol = lease.version();
+        self.earlier.extend(std::mem::replace(&mut self.connection, lease.connection.clone()));
+    }
+
+    /// Of several tries side by side this one's response goes down.
+    pub fn chose(&mut self, lease: &Lease) {
+        let Some(chosen) = &lease.connection else { return };
+        self.upstream_protocol = lease.version();
+        if let Some(at) = self.earlier.iter().position(|known| Rc::ptr_eq(known, chosen)) {
+            let chosen = self.earlier.remove(at);
+            self.earlier.extend(self.connection.replace(chosen));
         }
     }
 
@@ -168,6 +196,7 @@ impl<'r> Summary<'r> {
 
     /// The record loggers and header formats read.
     pub fn record<'a>(&'a self, head: Option<&'a RequestHead>) -> Record<'a> {
+        let cluster = self.cluster.as_ref().or(self.routed.as_ref()).map(|it| it.config());
         Record {
             request: head,
             original_path: self.original_path.as_deref(),
@@ -183,8 +212,16 @@ impl<'r> Summary<'r> {
             bytes_sent: self.bytes_sent,
             timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
-            upstream_local_address: self.upstream_local_address,
-            cluster: self.cluster.as_ref().or(self.routed.as_ref()).map_or("", |it| &it.config().name),
+            upstream: self.connection.as_deref(),
+            earlier: &self.earlier,
+            downstream: Some(&self.ctx.connection),
+            metadata: RecordMetadata {
+                route: self.found.and_then(|found| found.route.metadata.as_deref()),
+                virtual_host: self.found.and_then(|found| found.virtual_host.metadata.as_deref()),
+                cluster: cluster.and_then(|cluster| cluster.metadata.as_deref()),
+            },
+            cluster: cluster.map_or("", |cluster| &cluster.name),
+            cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
             route_name: self.found.map_or("", |found| &found.route.name),
             virtual_host: self.found.map_or("", |found| &found.virtual_host.name),
             filter_chain: &self.ctx.filter_chain,
@@ -195,10 +232,17 @@ impl<'r> Summary<'r> {
             server_name: &self.ctx.server_name,
             tls: self.ctx.agreed,
             peer: self.ctx.peer_identity.as_deref(),
-            trace_forced: self.span.as_ref().is_some_and(|span| span.forced),
+            trace: self
+                .ctx
+                .settings
+                .tracing
+                .as_ref()
+                .zip(self.span.as_ref())
+                .map(|(tracing, span)| tracing.told(span)),
             connection_id: self.ctx.id,
             local_reply_body: &self.local_body,
             health_check: self.health_check,
+            dynamic: self.metadata.as_deref(),
         }
     }
 
@@ -212,6 +256,7 @@ impl<'r> Summary<'r> {
         }
         (self.status, self.details, self.response) = (0, "".into(), None);
         (self.attempts, self.host, self.cluster, self.routed, self.found) = (0, None, None, None, None);
+        (self.connection, self.earlier) = (None, Vec::new());
     }
 
     /// The exchange is over, now: counts the outcome and writes the access log.
@@ -225,8 +270,16 @@ impl<'r> Summary<'r> {
         for log in &self.ctx.settings.access_logs {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
         }
+        // One that failed before it had a route.
+        self.begin_span(head);
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
-            tracing.end(span, &self.record(Some(head)), head, &mut self.ctx.local.spans.borrow_mut());
+            tracing.end(
+                span,
+                self.route_tracing(),
+                &self.record(Some(head)),
+                head,
+                &mut self.ctx.local.spans.borrow_mut(),
+            );
         }
         if self.ctx.local.tap.is_on() {
             self.ctx.local.tap.show(&self.record(Some(head)));

@@ -89,6 +89,7 @@ pub fn settings() -> HttpSettings {
         via: None,
         access_logs: Vec::new(),
         bypasses_overload: false,
+        buffer_limit: usize::MAX,
         append_local_overload: false,
         filters: Vec::new(),
         tracing: None,
@@ -118,6 +119,7 @@ pub fn forward() -> Forward {
         connect_terminate: false,
         hash_policy: None,
         metadata_match: None,
+        rate_limits: None,
         priority: Default::default(),
     }
 }

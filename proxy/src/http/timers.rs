@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::base::error::ProxyError;
 use crate::base::turn::TurnClock;
+use crate::config::overload::ScaledTimer;
 use crate::net::deadline::{Deadline, earlier};
+use crate::upstream::local::Local;
 
 /// How long one attempt may take; zero durations are off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Timers<'d> {
     /// The whole request must have arrived by then.
     arrival: Option<Instant>,
     idle: Duration,
+    /// Shrinks the idle timeout under pressure.
+    scaling: Option<&'d Local>,
     active: Instant,
     /// When the whole request had arrived.
     request_complete: Option<Instant>,
@@ -67,12 +71,26 @@ impl<'d> Timers<'d> {
             stream: after(now, stream),
             arrival: None,
             idle,
+            scaling: None,
             active: now,
             request_complete: None,
             sent: None,
             cut,
             clock,
         }
+    }
+
+    /// The idle timeout shrinks as the overload manager says.
+    pub fn scaled_by(mut self, local: &'d Local) -> Self {
+        self.scaling = Some(local).filter(|local| local.overload.is_some());
+        self
+    }
+
+    /// When nothing has moved for too long.
+    #[inline]
+    fn idle_end(&self) -> Option<Instant> {
+        let scaled = |local: &Local| local.scaled(ScaledTimer::StreamIdle, self.idle);
+        after(self.active, self.scaling.map_or(self.idle, scaled))
     }
 
     /// The time.
@@ -183,8 +201,9 @@ impl<'d> Timers<'d> {
             return Poll::Ready(ProxyError::Cut);
         }
         loop {
-            let idle = after(self.active, self.idle);
-            let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, idle));
+            let idle = self.idle_end();
+            let look = self.scaling.map_or(idle, |local| local.look_at(&[ScaledTimer::StreamIdle], idle));
+            let first = earlier(earlier(self.route, self.per_try), earlier(self.stream, look));
             let first = earlier(first, earlier(self.arrival, self.try_stream));
             let first =
                 if self.try_idles { earlier(first, after(self.active, self.tries.idle)) } else { first };

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 
 /// Size of a pooled buffer: one head of usual size and a small body, bytes.
-pub const BUF_SIZE: usize = 16 * 1024;
+pub const BUF_SIZE: usize = crate::base::USUAL_BUFFER;
 
 /// Size of a buffer for the text of one head of usual size, bytes. Requests hold theirs while they are served.
 pub const HEAD_SIZE: usize = 2 * 1024;

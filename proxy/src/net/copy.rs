@@ -6,7 +6,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::buffer::{Buf, BufPool};
+use super::buffer::{BUF_SIZE, Buf, BufPool};
 use super::deadline::Deadline;
 use super::stream::Stream;
 
@@ -35,23 +35,29 @@ pub struct Copied {
     pub backward: u64,
     /// Outcome.
     pub end: CopyEnd,
+    /// The first stream had ended before the second did.
+    pub second_ended_last: bool,
 }
 
-/// Copies until both directions are done. `idle` zero is off. `on_progress` is told bytes as they move
+/// Copies until both directions are done, with buffers of at most `largest` bytes. `idle` zero is off. `on_progress` is told bytes as they move
 /// (forward, backward), so that counters of long tunnels stay current.
 pub async fn copy_both(
     first: &mut Stream,
     second: &mut Stream,
     pool: &BufPool,
+    largest: usize,
     idle: Duration,
     mut on_progress: impl FnMut(u64, u64),
 ) -> Copied {
-    let mut forward = Direction::default();
-    let mut backward = Direction::default();
+    let largest = largest.clamp(BUF_SIZE, MAX_BUF);
+    let mut forward = Direction { largest, ..Direction::default() };
+    let mut backward = Direction { largest, ..Direction::default() };
     let mut deadline = Deadline::default();
     let mut last = Instant::now();
+    let mut second_ended_last = false;
     let end = poll_fn(|cx| {
         let before = (forward.moved, backward.moved);
+        second_ended_last = forward.phase == Phase::Done;
         let ahead = forward.poll(cx, first, second, pool);
         let back = backward.poll(cx, second, first, pool);
         let moved = (forward.moved - before.0, backward.moved - before.1);
@@ -68,7 +74,7 @@ pub async fn copy_both(
         }
     })
     .await;
-    Copied { forward: forward.moved, backward: backward.moved, end }
+    Copied { forward: forward.moved, backward: backward.moved, end, second_ended_last }
 }
 
 /// Bytes that were read ahead of the copy go out first.
@@ -101,6 +107,8 @@ impl Failure {
 /// One direction of the copy.
 #[derive(Default)]
 struct Direction {
+    /// Bytes that its buffer may grow to.
+    largest: usize,
     buf: Option<Buf>,
     sent: usize,
     moved: u64,
@@ -168,8 +176,8 @@ impl Direction {
         let full = buf.len() == buf.capacity();
         let capacity = buf.capacity();
         buf.clear();
-        if full && capacity < MAX_BUF {
-            buf = Buf::with_capacity((capacity * 4).min(MAX_BUF));
+        if full && capacity < self.largest {
+            buf = Buf::with_capacity((capacity * 4).min(self.largest));
         } else if !full {
             return pool.give(buf);
         }

@@ -181,7 +181,7 @@ fn remaining_gauges(shard: &SharedShard, breakers: &Breakers, gauges: &Remaining
         (gauges.remaining_cx_pools, breakers.pools.remaining()),
         (gauges.remaining_pending, breakers.pending.remaining()),
         (gauges.remaining_rq, breakers.requests.remaining()),
-        (gauges.remaining_retries, breakers.retries.max_and_remaining(&breakers.requests).1),
+        (gauges.remaining_retries, breakers.retries.max_and_remaining(&breakers.requests, Instant::now()).1),
     ] {
         shard.gauge_set(gauge, remaining as i64);
     }
@@ -210,7 +210,7 @@ fn breaker_gauges(shard: &SharedShard, breakers: &Breakers, gauges: [Gauge; 5]) 
         breakers.pools.is_open(),
         breakers.pending.is_open(),
         breakers.requests.is_open(),
-        breakers.retries.is_open(&breakers.requests),
+        breakers.retries.is_open(&breakers.requests, Instant::now()),
     ];
     for (gauge, open) in gauges.into_iter().zip(open) {
         shard.gauge_set(gauge, open.into());

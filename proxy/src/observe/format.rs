@@ -18,7 +18,8 @@ pub mod time;
 use super::record::Record;
 pub(super) use escape::{Escape, Out};
 pub(super) use eval::{grpc_code, grpc_code_of_any, request_bytes, response_bytes};
-use operator::Operator;
+pub use operator::MetadataOf;
+use operator::{MetadataPath, Operator};
 
 /// Envoy's access-log format when none is configured.
 pub const DEFAULT_LOG_FORMAT: &str = concat!(
@@ -32,19 +33,19 @@ pub const DEFAULT_LOG_FORMAT: &str = concat!(
 const MAX_VALUE: usize = 8192;
 
 /// A compiled format string.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Format {
     parts: Box<[Part]>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Part {
     Literal(Box<[u8]>),
     Value(Command),
 }
 
 /// One `%OPERATOR(arguments):length%`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Command {
     operator: Operator,
     /// Longest output, bytes before escaping.
@@ -60,6 +61,19 @@ impl Format {
     /// Compiles `source`; an unknown operator or bad argument is an error that names it.
     pub fn parse(source: &str) -> Result<Self, FormatError> {
         parse::parse(source)
+    }
+
+    /// This text, whatever it looks like.
+    pub fn literal(text: &str) -> Self {
+        Self { parts: [Part::Literal(text.as_bytes().into())].into() }
+    }
+
+    /// What `path` leads to in a namespace of metadata; names may hold anything.
+    pub fn of_metadata(of: MetadataOf, namespace: &str, path: &[String]) -> Self {
+        let path = path.iter().map(|key| key.as_str().into()).collect();
+        let place = MetadataPath { of, namespace: namespace.into(), path };
+        let command = Command { operator: Operator::Metadata(place), max: MAX_VALUE };
+        Self { parts: [Part::Value(command)].into() }
     }
 
     /// Appends the text as a header value: values are copied as they are, less control characters.

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod collect;
+pub mod connection;
 pub mod emf;
 pub mod expiry;
 pub mod format;

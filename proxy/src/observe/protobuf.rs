@@ -1,5 +1,8 @@
-//! Just enough of protobuf's encoding to write spans straight into a buffer.
+//! Just enough of protobuf's encoding to write messages straight into a buffer, and to read those of services.
 //! Source: Protocol Buffers "Encoding".
+
+pub mod common;
+pub mod read;
 
 /// Writes fields of one message.
 #[derive(Debug)]
@@ -27,9 +30,14 @@ impl Message<'_> {
     /// A number or an enum; zero is absent.
     pub fn number(&mut self, field: u32, number: u64) {
         if number != 0 {
-            self.key(field, VARINT);
-            varint(self.0, number);
+            self.always(field, number);
         }
+    }
+
+    /// A number that is there also when it is zero.
+    pub fn always(&mut self, field: u32, number: u64) {
+        self.key(field, VARINT);
+        varint(self.0, number);
     }
 
     /// `fixed64`.

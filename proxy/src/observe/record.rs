@@ -2,12 +2,37 @@
 //! owner for the moment of logging. Formatters read it; nothing here allocates.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use super::connection::{DownstreamConnection, UpstreamConnection};
+use super::trace::span::Span;
 use crate::base::error::ResponseFlags;
+use crate::base::metadata::DynamicMetadata;
 use crate::config::cluster::Host;
+use crate::config::metadata::Namespaces;
 use crate::http::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use crate::tls::{Agreed, PeerIdentity};
+
+/// Metadata of what an exchange went through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordMetadata<'a> {
+    /// Of the route.
+    pub route: Option<&'a Namespaces>,
+    /// Of the virtual host.
+    pub virtual_host: Option<&'a Namespaces>,
+    /// Of the cluster.
+    pub cluster: Option<&'a Namespaces>,
+}
+
+/// A request's span, and how its provider prints identifiers.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'a> {
+    /// The span.
+    pub span: &'a Span,
+    /// Trace identifiers are printed in X-Ray's form.
+    pub xray: bool,
+}
 
 /// Points in time of one exchange; `None` is "did not happen".
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +43,41 @@ pub struct Timing {
     pub started: Instant,
     /// Last byte of the request received.
     pub request_complete: Option<Instant>,
+    /// A stream to the host was there, or could not be had.
+    pub pool_ready: Option<Instant>,
+    /// The request's head went to the host.
+    pub upstream_begun: Option<Instant>,
     /// Last byte of the request sent upstream.
     pub upstream_sent: Option<Instant>,
     /// First byte of the response received from upstream.
     pub upstream_first_byte: Option<Instant>,
+    /// First byte of its body.
+    pub upstream_body: Option<Instant>,
+    /// Last byte of the response received from upstream.
+    pub upstream_complete: Option<Instant>,
+    /// The response's head went downstream.
+    pub response_begun: Option<Instant>,
     /// Last byte sent downstream, or the end of the connection.
     pub finished: Option<Instant>,
+}
+
+impl Timing {
+    /// Nothing but the beginning has happened.
+    pub fn begun(started_at: SystemTime, started: Instant) -> Self {
+        Self {
+            started_at,
+            started,
+            request_complete: None,
+            pool_ready: None,
+            upstream_begun: None,
+            upstream_sent: None,
+            upstream_first_byte: None,
+            upstream_body: None,
+            upstream_complete: None,
+            response_begun: None,
+            finished: None,
+        }
+    }
 }
 
 /// One exchange or connection, as loggers see it.
@@ -57,10 +111,18 @@ pub struct Record<'a> {
     pub timing: Timing,
     /// Host that was tried last.
     pub upstream_host: Option<&'a Host>,
-    /// Our address on the upstream connection.
-    pub upstream_local_address: Option<SocketAddr>,
+    /// The connection that the last attempt had.
+    pub upstream: Option<&'a UpstreamConnection>,
+    /// Those of the attempts before.
+    pub earlier: &'a [Rc<UpstreamConnection>],
+    /// The client's connection.
+    pub downstream: Option<&'a DownstreamConnection>,
+    /// Metadata.
+    pub metadata: RecordMetadata<'a>,
     /// Cluster chosen.
     pub cluster: &'a str,
+    /// What it is called instead in logs, when it has another name there.
+    pub cluster_alias: Option<&'a str>,
     /// Route name.
     pub route_name: &'a str,
     /// Virtual host name.
@@ -81,12 +143,14 @@ pub struct Record<'a> {
     pub tls: Option<Agreed>,
     /// Who the client is, when it has shown a certificate.
     pub peer: Option<&'a PeerIdentity>,
-    /// A caller inside forced a trace of the request.
-    pub trace_forced: bool,
+    /// Its trace, when there is one.
+    pub trace: Option<Trace<'a>>,
     /// Number of the downstream connection.
     pub connection_id: u64,
     /// Body of a local reply.
     pub local_reply_body: &'a [u8],
     /// A health check, as the filter for them recognised it.
     pub health_check: bool,
+    /// What filters left of the request.
+    pub dynamic: Option<&'a DynamicMetadata>,
 }

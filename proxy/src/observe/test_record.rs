@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::record::{Record, Timing};
+use super::connection::UpstreamConnection;
+use super::record::{Record, RecordMetadata, Timing};
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::{DiscoveryHealth, Host, HostAddress};
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
@@ -14,7 +15,8 @@ pub(crate) struct Exchange {
     pub request: RequestHead,
     pub response: ResponseHead,
     pub trailers: HeaderBlock,
-    pub host: Host,
+    pub host: Arc<Host>,
+    pub upstream: UpstreamConnection,
     pub timing: Timing,
 }
 
@@ -55,6 +57,20 @@ impl Exchange {
         let started = Instant::now();
         let after = |ms| Some(started + Duration::from_millis(ms));
         let request_id = ("x-request-id", "87612c0c-a74c-4211-b0c4-9f3e0df9beaf");
+        let host = Arc::new(Host {
+            uid: 1,
+            address: HostAddress::Ip(addr("127.0.0.1:19901")),
+            display: "127.0.0.1:19901".into(),
+            hostname: "hh".into(),
+            weight: 1,
+            priority: 0,
+            locality: 0,
+            health: DiscoveryHealth::Healthy,
+            metadata: None,
+            labels: None,
+            check: None,
+            live: Arc::default(),
+        });
         Self {
             request: request(
                 "GET",
@@ -64,25 +80,27 @@ impl Exchange {
             ),
             response: response(200, &[("x-envoy-upstream-service-time", "6")]),
             trailers: HeaderBlock::default(),
-            host: Host {
-                uid: 1,
-                address: HostAddress::Ip(addr("127.0.0.1:19901")),
-                display: "127.0.0.1:19901".into(),
-                hostname: "hh".into(),
-                weight: 1,
-                priority: 0,
-                locality: 0,
-                health: DiscoveryHealth::Healthy,
-                metadata: None,
-                check: None,
-                live: Arc::default(),
+            upstream: UpstreamConnection {
+                id: 7,
+                host: host.clone(),
+                local_address: Some(addr("127.0.0.1:58334")),
+                begun: started,
+                connected: started,
+                secured: None,
+                tls: None,
             },
+            host,
             timing: Timing {
                 started_at: SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_229_272_193_788),
                 started,
                 request_complete: after(0),
+                pool_ready: after(1),
+                upstream_begun: after(1),
                 upstream_sent: after(1),
                 upstream_first_byte: after(6),
+                upstream_body: after(6),
+                upstream_complete: after(6),
+                response_begun: after(6),
                 finished: after(7),
             },
         }
@@ -104,8 +122,12 @@ impl Exchange {
             bytes_sent: 124_580,
             timing: self.timing,
             upstream_host: Some(&self.host),
-            upstream_local_address: Some(addr("127.0.0.1:58334")),
+            upstream: Some(&self.upstream),
+            earlier: &[],
+            downstream: None,
+            metadata: RecordMetadata::default(),
             cluster: "up",
+            cluster_alias: None,
             route_name: "main",
             virtual_host: "v",
             filter_chain: "",
@@ -116,10 +138,11 @@ impl Exchange {
             server_name: "",
             tls: None,
             peer: None,
-            trace_forced: false,
+            trace: None,
             connection_id: 3,
             local_reply_body: b"",
             health_check: false,
+            dynamic: None,
         }
     }
 }

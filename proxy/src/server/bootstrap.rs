@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_xds_protos::json;
 use outrigger_xds_protos::v3::bootstrap::Bootstrap;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::{DynamicResources, StaticResources};
 use outrigger_xds_protos::v3::core::Node;
@@ -116,6 +117,11 @@ fn tracing(settings: &mut Settings, variables: &dyn Variables) -> Result<Tracing
     );
     let provider = provider.map_err(|Rejection { path, message }| settings.source.error(&path, message))?;
     let otlp = environment::otlp(variables, &options)?;
+    if let Some(cluster) = environment::otlp_cluster(variables)? {
+        let cluster = json::from_text(&cluster.to_string());
+        let cluster = cluster.map_err(|error| settings.source.error("static_resources", error))?;
+        settings.static_resources.clusters.push(cluster);
+    }
     if otlp.is_some() && provider.is_some() {
         let message = "OUTRIGGER_OTLP_ENDPOINT is set as well, and only one tracer may be enabled";
         return Err(settings.source.error("tracing", message));

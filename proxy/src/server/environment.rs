@@ -11,6 +11,7 @@ mod endpoint;
 mod identity;
 mod known;
 mod merge;
+mod otlp;
 mod outrigger;
 mod tracing;
 
@@ -21,7 +22,8 @@ use std::time::Duration;
 use outrigger_aws_auth::caller::Caller;
 
 pub use bootstrap::{Found, GENERATED, bootstrap_text};
-pub use tracing::{options as tracing_options, otlp};
+pub use otlp::{otlp, otlp_cluster};
+pub use tracing::options as tracing_options;
 
 #[cfg(test)]
 mod tests;
@@ -96,6 +98,8 @@ pub struct ProcessSettings {
     pub xds_aws: Option<Caller>,
     /// `OUTRIGGER_STRICT_TLS`: TLS towards hosts that nobody verifies is an error.
     pub strict_tls: bool,
+    /// `OUTRIGGER_CORE_DUMPS`: the process' memory, and the keys in it, may be dumped.
+    pub core_dumps: bool,
     /// `ENVOY_LOG_LEVEL`.
     pub log_level: Option<String>,
     /// `LISTENER_DRAIN_WAIT_TIME_S`, 5..=110, default 20.
@@ -122,6 +126,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
         xds_token_file: variables.get("OUTRIGGER_XDS_TOKEN_FILE").map(PathBuf::from),
         xds_aws: control_plane::aws_identity(variables)?,
         strict_tls: own.strict_tls,
+        core_dumps: own.core_dumps,
         log_level: variables.get("ENVOY_LOG_LEVEL"),
         drain_time: drain_time(variables),
         emf: own.emf,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::live::{ActionState, Overload};
-use crate::config::overload::{ActionKind, OverloadSettings, Resource};
+use crate::config::overload::{ActionKind, OverloadSettings, Resource, Trigger};
 use crate::observe::collect::Memory;
 use crate::stats::registry::Registry;
 use crate::stats::scope::{OverloadActionStats, ResourceMonitorStats};
@@ -63,15 +63,24 @@ impl Manager {
             shard.gauge_set(stats.pressure, (*last * 100.0) as i64);
         }
         for (action, stats) in self.settings.actions.iter().zip(&self.actions) {
-            let states = action
-                .triggers
-                .iter()
-                .map(|trigger| trigger.state(self.pressures.get(trigger.monitor).copied().unwrap_or(0.0)));
-            let state = states.fold(0.0, f64::max);
+            let state = self.furthest(&action.triggers);
             self.state_of(action.kind).set(state);
             shard.gauge_set(stats.active, i64::from(state >= 1.0));
             shard.gauge_set(stats.scale_percent, (state * 100.0) as i64);
         }
+        for shedding in &self.settings.sheds {
+            let state = self.furthest(&shedding.triggers);
+            self.overload.shed.set(shedding.point, state);
+            if let Some(stats) = self.overload.shed.stats(shedding.point) {
+                shard.gauge_set(stats.scale_percent, (state * 100.0) as i64);
+            }
+        }
+    }
+
+    /// The furthest that one of these goes at the last pressures.
+    fn furthest(&self, triggers: &[Trigger]) -> f64 {
+        let pressure = |trigger: &Trigger| self.pressures.get(trigger.monitor).copied().unwrap_or(0.0);
+        triggers.iter().map(|trigger| trigger.state(pressure(trigger))).fold(0.0, f64::max)
     }
 
     fn state_of(&self, kind: ActionKind) -> &ActionState {
@@ -81,6 +90,7 @@ impl Manager {
             ActionKind::StopAcceptingConnections => &self.overload.pause_accepting,
             ActionKind::RejectIncomingConnections => &self.overload.refuse_connections,
             ActionKind::ShrinkHeap => &self.overload.shrink_heap,
+            ActionKind::ReduceTimeouts => &self.overload.timers.state,
         }
     }
 }
@@ -112,7 +122,7 @@ fn parse_share(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::overload::{Action, Monitor, Trigger};
+    use crate::config::overload::{Action, Monitor};
     use crate::stats::view::Value;
 
     #[test]

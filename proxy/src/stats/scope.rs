@@ -19,8 +19,9 @@ pub use cluster::{
 };
 pub use downstream::{HttpStats, ListenerStats, TcpStats, TlsStats};
 pub use filter::{
-    ConnectionLimitStats, CorsStats, FaultStats, GradientStats, JwtStats, LocalRateLimitStats,
-    NetworkRateLimitStats, OverloadActionStats, PolicyStats, RbacStats, ResourceMonitorStats,
+    AuthzStats, ClusterAuthzStats, ConnectionLimitStats, CorsStats, FaultCallerStats, FaultStats,
+    GradientStats, JwtStats, LoadShedStats, LocalRateLimitStats, NetworkRateLimitStats, OverloadActionStats,
+    PolicyStats, RbacStats, ResourceMonitorStats,
 };
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, GrpcLogStats, ListenerManagerStats,

@@ -13,15 +13,15 @@ use crate::base::hash::xxhash64;
 use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
-use crate::net::copy::{CopyEnd, copy_both};
+use crate::net::copy::{Copied, CopyEnd, copy_both};
 use crate::net::stream::Stream;
-use crate::observe::record::{Record, Timing};
+use crate::observe::connection::{DownstreamConnection, UpstreamConnection};
+use crate::observe::record::{Record, RecordMetadata, Timing};
 use crate::tls::{Agreed, PeerIdentity};
-use crate::upstream::connect::dial;
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
 use crate::upstream::outlier::{self, LocalFailure};
-use crate::upstream::pool::{ConnectionGuard, HostPool};
+use crate::upstream::pool::{ConnectionGuard, Ending, HostPool, Pending};
 use crate::upstream::view::ClusterState;
 
 /// One downstream connection under a TCP proxy.
@@ -33,6 +33,8 @@ pub struct TcpConn {
     pub settings: Arc<TcpSettings>,
     /// Connection number.
     pub id: u64,
+    /// The rest of what logs tell of it.
+    pub connection: DownstreamConnection,
     /// Peer.
     pub peer: SocketAddr,
     /// Restored original destination, else our own address.
@@ -63,7 +65,8 @@ struct Story {
     attempts: u32,
     cluster: Option<Rc<ClusterState>>,
     host: Option<Rc<HostPool>>,
-    local_address: Option<SocketAddr>,
+    connection: Option<Rc<UpstreamConnection>>,
+    pool_ready: Option<Instant>,
 }
 
 /// Proxies a connection to its end.
@@ -75,7 +78,8 @@ pub async fn serve(conn: TcpConn, io: Stream) {
 }
 
 async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
-    let Some((mut up, _guard)) = connect(conn, story).await else { return };
+    let Some((mut up, guard)) = connect(conn, story).await else { return };
+    guard.carry();
     let cluster = story.cluster.clone();
     let moved = Cell::new((0, 0));
     let count = |received: u64, sent: u64| {
@@ -89,22 +93,33 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
         }
     };
     let idle = conn.settings.idle_timeout;
+    let of_cluster = cluster.as_ref().map_or(usize::MAX, |cluster| cluster.config().buffer_limit);
+    let largest = conn.settings.buffer_limit.min(of_cluster);
     let copied = tokio::select! {
-        copied = copy_both(&mut down, &mut up, &conn.local.bufs, idle, count) => Some(copied.end),
+        copied = copy_both(&mut down, &mut up, &conn.local.bufs, largest, idle, count) => Some(copied),
         () = conn.drain.reached(DrainPhase::Terminating) => None,
     };
     (story.received, story.sent) = moved.get();
-    let Some(end) = copied else {
+    guard.ends(who_ended(copied), true);
+    let Some(copied) = copied else {
         return story.end(
             ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
             "downstream_local_disconnect(drain_time_over)",
         );
     };
-    match end {
+    match copied.end {
         CopyEnd::Finished => {}
         CopyEnd::Idle => conn.local.stats.inc(conn.settings.stats.idle_timeout),
         CopyEnd::FirstFailed(_) => story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),
         CopyEnd::SecondFailed(_) => story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION),
+    }
+}
+
+/// As in Envoy the host has closed where its FIN or its reset was the last word.
+fn who_ended(copied: Option<Copied>) -> Ending {
+    match copied.map(|copied| (copied.end, copied.second_ended_last)) {
+        Some((CopyEnd::Finished, true) | (CopyEnd::SecondFailed(_), _)) => Ending::Remote,
+        _ => Ending::Local,
     }
 }
 
@@ -145,14 +160,22 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
             story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
             return None;
         };
-        match dial(&conn.local, settings, &pool.host).await {
+        let Some(pending) = Pending::begin(&conn.local, &cluster, Priority::Default) else {
+            story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
+            return None;
+        };
+        let dialled = guard.dial().await;
+        drop(pending);
+        story.pool_ready = Some(Instant::now());
+        match dialled {
             Ok(up) => {
                 pool.host.live.rq_total.fetch_add(1, Ordering::Relaxed);
                 outlier::connected_for_good(&conn.local, settings, &pool.host);
-                story.local_address = up.local_addr();
+                story.connection = guard.connection();
                 return Some((up, guard));
             }
             Err(failure) => {
+                conn.local.stats.inc(settings.stats.upstream_rq_pending_failure_eject);
                 if let Some(told) = LocalFailure::of_connection(&failure) {
                     outlier::connection_failed(&conn.local, settings, &pool.host, told);
                 }
@@ -183,7 +206,8 @@ impl Story {
             attempts: 0,
             cluster: None,
             host: None,
-            local_address: None,
+            connection: None,
+            pool_ready: None,
         }
     }
 
@@ -201,6 +225,7 @@ impl Story {
     }
 
     fn log(&self, conn: &TcpConn) {
+        let cluster = self.cluster.as_ref().map(|cluster| cluster.config());
         let record = Record {
             request: None,
             original_path: None,
@@ -215,16 +240,20 @@ impl Story {
             bytes_received: self.received,
             bytes_sent: self.sent,
             timing: Timing {
-                started_at: self.started_at,
-                started: self.started,
-                request_complete: None,
-                upstream_sent: None,
-                upstream_first_byte: None,
+                pool_ready: self.pool_ready,
                 finished: Some(Instant::now()),
+                ..Timing::begun(self.started_at, self.started)
             },
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
-            upstream_local_address: self.local_address,
-            cluster: self.cluster.as_ref().map_or("", |cluster| &cluster.config().name),
+            upstream: self.connection.as_deref(),
+            earlier: &[],
+            downstream: Some(&conn.connection),
+            metadata: RecordMetadata {
+                cluster: cluster.and_then(|cluster| cluster.metadata.as_deref()),
+                ..RecordMetadata::default()
+            },
+            cluster: cluster.map_or("", |cluster| &cluster.name),
+            cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
             route_name: "",
             virtual_host: "",
             filter_chain: &conn.filter_chain,
@@ -235,10 +264,11 @@ impl Story {
             server_name: &conn.server_name,
             tls: conn.agreed,
             peer: conn.peer_identity.as_deref(),
-            trace_forced: false,
+            trace: None,
             connection_id: conn.id,
             local_reply_body: b"",
             health_check: false,
+            dynamic: None,
         };
         for log in &conn.settings.access_logs {
             log.log(&record, &mut conn.local.logs.borrow_mut());

@@ -30,6 +30,7 @@ impl ActiveRequest {
         if !settings.breakers(priority).requests.try_acquire(local.index) {
             return None;
         }
+        settings.breakers(priority).retries.request_begins(local.index, || local.clock.now());
         // Least request must see those that wait for a connection, too.
         pool.host.live.rq_active.fetch_add(1, Ordering::Relaxed);
         Some(Self {
@@ -74,7 +75,7 @@ impl RetryPermit {
     /// Takes the permit; `None`: the breaker is open and there must be no retry.
     pub fn take(local: &Rc<Local>, cluster: &Rc<ClusterState>, priority: Priority) -> Option<Self> {
         let breakers = cluster.config().breakers(priority);
-        let taken = breakers.retries.try_acquire(local.index, &breakers.requests);
+        let taken = breakers.retries.try_acquire(local.index, &breakers.requests, local.clock.now());
         taken.then(|| Self { local: local.clone(), cluster: cluster.clone(), priority })
     }
 }

@@ -2,7 +2,6 @@
 //! `connect_timeout`. Counts what Envoy counts.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,19 +18,35 @@ use crate::config::{Cluster, Host};
 use crate::net::stream::Stream;
 use crate::tls;
 
+/// A connection that was just made.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The stream, secured where the cluster wants that.
+    pub io: Stream,
+    /// connect(2) was called then.
+    pub begun: Instant,
+    /// It was connected then.
+    pub connected: Instant,
+    /// All was ready then.
+    pub ready: Instant,
+}
+
 /// Connects to `host` and counts the outcome.
-pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<Stream, ConnectFailure> {
-    let started = Instant::now();
-    let outcome =
-        tokio::time::timeout(cluster.connect_timeout, open(cluster, &host.address, cluster.tls.as_deref()))
-            .await;
-    let failure = match outcome {
-        Ok(Ok(stream)) => {
+pub async fn dial(local: &Local, cluster: &Arc<Cluster>, host: &Host) -> Result<Dialled, ConnectFailure> {
+    let begun = Instant::now();
+    let work = async {
+        let plain = reach(cluster, &host.address).await?;
+        let connected = Instant::now();
+        let io = secure(cluster.tls.as_deref(), &host.address, plain).await?;
+        Ok(Dialled { io, begun, connected, ready: Instant::now() })
+    };
+    let failure = match tokio::time::timeout(cluster.connect_timeout, work).await {
+        Ok(Ok(dialled)) => {
             if let Some(tls) = &cluster.tls {
-                tls::count_handshake(&tls.stats, &local.stats, &stream);
+                tls::count_handshake(&tls.stats, &local.stats, &dialled.io);
             }
-            local.stats.record(cluster.stats.upstream_cx_connect_ms, millis(started.elapsed()));
-            return Ok(stream);
+            local.stats.record(cluster.stats.upstream_cx_connect_ms, millis(dialled.ready - begun));
+            return Ok(dialled);
         }
         Ok(Err(error)) => {
             if let Some(tls) = &cluster.tls {
@@ -56,6 +71,11 @@ pub fn millis(duration: Duration) -> u64 {
 
 /// Connects to an address of `cluster` under these TLS settings, without counting.
 pub async fn open(cluster: &Cluster, address: &HostAddress, tls: Option<&ClientTls>) -> io::Result<Stream> {
+    secure(tls, address, reach(cluster, address).await?).await
+}
+
+/// A socket that is connected, with its options.
+async fn reach(cluster: &Cluster, address: &HostAddress) -> io::Result<Stream> {
     match address {
         HostAddress::Pipe(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         HostAddress::Ip(address) => {
@@ -64,16 +84,19 @@ pub async fn open(cluster: &Cluster, address: &HostAddress, tls: Option<&ClientT
             if let Some(keepalive) = &cluster.keepalive {
                 SockRef::from(&tcp).set_tcp_keepalive(&keepalive_options(keepalive))?;
             }
-            secure(tls, address.ip(), tcp).await
+            Ok(Stream::Tcp(tcp))
         }
     }
 }
 
 /// TLS when the cluster says so. Without a configured SNI rustls is given the address to verify against, which is
-/// never sent (RFC 6066, 3).
-async fn secure(tls: Option<&ClientTls>, address: IpAddr, tcp: TcpStream) -> io::Result<Stream> {
-    let Some(tls) = tls else { return Ok(Stream::Tcp(tcp)) };
-    let name = tls.sni.clone().unwrap_or_else(|| address.into());
+/// never sent (RFC 6066, 3). Unix sockets stay as they are.
+async fn secure(tls: Option<&ClientTls>, address: &HostAddress, plain: Stream) -> io::Result<Stream> {
+    let (tls, address, tcp) = match (tls, address, plain) {
+        (Some(tls), HostAddress::Ip(address), Stream::Tcp(tcp)) => (tls, address, tcp),
+        (.., plain) => return Ok(plain),
+    };
+    let name = tls.sni.clone().unwrap_or_else(|| address.ip().into());
     let connected = TlsConnector::from(tls.config.clone()).connect(name, tcp).await?;
     Ok(Stream::TlsClient(Box::new(connected)))
 }

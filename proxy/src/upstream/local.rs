@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use tokio::sync::Notify;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::view::View;
 use crate::base::turn::TurnClock;
 use crate::config::live::Overload;
+use crate::config::overload::{ScaledTimer, ShedPoint};
 use crate::http::head::HeadPool;
 use crate::net::buffer::BufPool;
 use crate::net::own_address::own_address;
@@ -20,6 +21,9 @@ use crate::observe::access_log::sink::WorkerLogs;
 use crate::observe::tap::Tap;
 use crate::observe::trace::tracer::WorkerSpans;
 use crate::stats::registry::Shard;
+
+/// How late a timer may notice that it has shrunk.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Worker-local state.
 #[derive(Debug)]
@@ -95,6 +99,28 @@ impl Local {
     /// Switches to the next world. Requests that hold the old one finish with it.
     pub fn set_view(&self, next: Rc<View>) -> Rc<View> {
         self.view.replace(next)
+    }
+
+    /// Whether load is shed at this point, this time; counted.
+    #[inline]
+    pub fn sheds(&self, point: ShedPoint) -> bool {
+        let Some(overload) = &self.overload else { return false };
+        let counter = self.random(|rng| overload.shed.sheds(point, rng));
+        counter.inspect(|counter| self.stats.inc(*counter)).is_some()
+    }
+
+    /// The timeout that is in force where `full` is configured.
+    #[inline]
+    pub fn scaled(&self, timer: ScaledTimer, full: Duration) -> Duration {
+        self.overload.as_ref().map_or(full, |overload| overload.timers.timeout(timer, full))
+    }
+
+    /// When to look at a scaled timer that runs out at `at`: pressure may have changed before.
+    #[inline]
+    pub fn look_at(&self, timers: &[ScaledTimer], at: Option<Instant>) -> Option<Instant> {
+        let Some(overload) = &self.overload else { return at };
+        let scales = timers.iter().any(|timer| overload.timers.scales(*timer));
+        if scales { at.map(|at| at.min(Instant::now() + LOOK_AGAIN)) } else { at }
     }
 
     /// Runs `draw` with this worker's random numbers.

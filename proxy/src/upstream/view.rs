@@ -13,6 +13,7 @@ use super::aggregate::Aggregate;
 use super::lb::{Availability, Balancer, Origin, PickContext};
 use super::local::Local;
 use super::pool::{HostPool, PoolPlace};
+use crate::base::LARGEST_BUFFER;
 use crate::base::ids::ClusterId;
 use crate::config::cluster::{Discovery, DiscoveryHealth, Host, HostAddress};
 use crate::config::live::Priority;
@@ -135,6 +136,7 @@ impl ClusterState {
             max_fields: slot.config.max_fields,
             trailers: slot.config.http1_trailers,
             header_case: slot.config.header_case,
+            large_reads: slot.config.buffer_limit >= LARGEST_BUFFER,
         };
         let is_aggregate = matches!(slot.config.discovery, Discovery::Aggregate(_));
         let aggregate = is_aggregate.then(Aggregate::default);
@@ -378,6 +380,7 @@ fn original_dst_host(destination: SocketAddr) -> Host {
         locality: 0,
         health: DiscoveryHealth::Healthy,
         metadata: None,
+        labels: None,
         check: None,
         live: Arc::default(),
     }

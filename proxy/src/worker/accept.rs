@@ -21,11 +21,13 @@ use super::reconcile::ChainDrains;
 use crate::base::drain::Drain;
 use crate::base::ids::ListenerId;
 use crate::config::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter};
+use crate::config::overload::ScaledTimer;
 use crate::http::context::ConnContext;
 use crate::net::listener;
 use crate::net::orig_dst::{canonical, original_destination};
 use crate::net::peek::{Detected, PeekError, detect};
 use crate::net::stream::Stream;
+use crate::observe::connection::DownstreamConnection;
 use crate::tcp::proxy::TcpConn;
 use crate::upstream::connect::millis;
 use crate::upstream::view::View;
@@ -182,6 +184,8 @@ impl Drop for Open {
 /// An accepted connection before its chain is known.
 struct Arrival {
     tcp: TcpStream,
+    opened: Instant,
+    own_address: SocketAddr,
     peer: SocketAddr,
     destination: SocketAddr,
     original: Option<SocketAddr>,
@@ -204,7 +208,8 @@ async fn handle(worker: &Rc<Worker>, id: ListenerId, tcp: TcpStream, peer: Socke
     worker.local.stats.inc(stats.downstream_cx_total);
     worker.local.stats.gauge_add(stats.downstream_cx_active, 1);
     if tcp.set_nodelay(true).is_ok()
-        && let Some((arrival, chosen)) = Box::pin(choose_chain(worker, &listener, tcp, peer, drains)).await
+        && let Some((arrival, chosen)) =
+            Box::pin(choose_chain(worker, &listener, (tcp, opened), peer, drains)).await
     {
         serve(worker, &listener, arrival, chosen).await;
     }
@@ -218,13 +223,14 @@ async fn handle(worker: &Rc<Worker>, id: ListenerId, tcp: TcpStream, peer: Socke
 async fn choose_chain(
     worker: &Rc<Worker>,
     accepting: &Arc<Listener>,
-    tcp: TcpStream,
+    (tcp, opened): (TcpStream, Instant),
     peer: SocketAddr,
     drains: &ChainDrains,
 ) -> Option<(Arrival, Chosen)> {
     let wants_original = accepting.original_dst || accepting.use_original_dst;
     let original = if wants_original { original_destination(&tcp) } else { None };
-    let destination = original.or_else(|| tcp.local_addr().ok().map(canonical))?;
+    let own_address = canonical(tcp.local_addr().ok()?);
+    let destination = original.unwrap_or(own_address);
     let owner = match original.filter(|_| accepting.use_original_dst) {
         Some(original) => find_owner(&worker.local.view(), original),
         None => None,
@@ -232,7 +238,7 @@ async fn choose_chain(
     let handed_over = owner.is_some();
     let listener = owner.unwrap_or_else(|| accepting.clone());
     let detected = inspect(worker, &listener, &tcp).await?;
-    let arrival = Arrival { tcp, peer, destination, original, detected };
+    let arrival = Arrival { tcp, opened, own_address, peer, destination, original, detected };
     let Some(chain) = find_chain(&listener, &arrival) else {
         worker.local.stats.inc(listener.stats.no_filter_chain_match);
         return None;
@@ -292,13 +298,19 @@ async fn inspect(worker: &Rc<Worker>, listener: &Listener, tcp: &TcpStream) -> O
     }
 }
 
+/// How long a TLS handshake may take.
+fn handshake_time(worker: &Worker, chain: &FilterChain) -> Duration {
+    worker.local.scaled(ScaledTimer::TransportConnect, chain.transport_socket_timeout)
+}
+
 async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chosen: Chosen) {
-    let Arrival { tcp, peer, destination, original, detected } = arrival;
+    let Arrival { tcp, opened, own_address, peer, destination, original, detected } = arrival;
     let Chosen { chain, drain } = chosen;
     let Some(_admission) = guard::admit(&chain, &worker.local).await else { return };
+    let handshake_begun = Instant::now();
     let io = match &chain.tls {
         None => Stream::Tcp(tcp),
-        Some(tls) => match Box::pin(tls::accept(tls, tcp, chain.transport_socket_timeout)).await {
+        Some(tls) => match Box::pin(tls::accept(tls, tcp, handshake_time(worker, &chain))).await {
             Ok(io) => {
                 tls::count_handshake(&tls.stats, &worker.local.stats, &io);
                 io
@@ -316,6 +328,14 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     let id = worker.local.connection_id();
     let peer_identity = chain.tls.as_ref().and_then(|tls| tls::PeerIdentity::of(&io, tls)).map(Rc::new);
     let agreed = tls::Agreed::of(&io);
+    let connection = DownstreamConnection {
+        opened,
+        handshake: agreed.map(|_| (handshake_begun, Instant::now())),
+        own_address,
+        own: chain.tls.as_ref().map(|tls| tls.own.clone()),
+        listener: listener.metadata.clone(),
+        chain: chain.metadata.clone(),
+    };
     let server_name = detected.server_name.unwrap_or_default();
     let who =
         Peer { io: &io, identity: peer_identity.as_deref(), peer, destination, server_name: &server_name };
@@ -324,22 +344,26 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
     }
     match &chain.filter {
         NetworkFilter::Http(settings) => {
+            let own = connection.own.as_deref();
+            let client_cert =
+                http::client_cert::element(&settings.client_cert, peer_identity.as_deref(), own);
             let context = ConnContext {
                 local: worker.local.clone(),
                 settings: settings.clone(),
                 id,
+                connection,
                 peer,
                 destination,
                 original_destination: original,
                 tls: io.is_tls(),
                 agreed,
-                client_cert: http::client_cert::element(&settings.client_cert, peer_identity.as_deref()),
+                client_cert,
                 peer_identity,
                 server_name,
                 filter_chain: chain.name.clone(),
                 drain,
                 cut: Cell::new(false),
-                bucket: OnceCell::new(),
+                buckets: OnceCell::new(),
             };
             http::conn::serve(Rc::new(context), io).await;
         }
@@ -348,6 +372,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 local: worker.local.clone(),
                 settings: settings.clone(),
                 id,
+                connection,
                 peer,
                 destination,
                 original_destination: original,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::listener::Listener;
 use crate::config::live::Overload;
+use crate::config::overload::ShedPoint;
 use crate::upstream::local::Local;
 
 /// How soon a pause is over after the load that caused it.
@@ -24,7 +25,9 @@ impl Drop for Counted {
 /// Whether a new connection is taken on. `None`: close it.
 pub(super) fn admit(local: &Local, listener: &Listener) -> Option<Counted> {
     let Some(overload) = &local.overload else { return Some(Counted(None)) };
-    if !listener.bypasses_overload && local.random(|rng| overload.refuse_connections.is_taken(rng)) {
+    let refused =
+        || local.random(|rng| overload.refuse_connections.is_taken(rng)) || local.sheds(ShedPoint::Accept);
+    if !listener.bypasses_overload && refused() {
         local.stats.inc(listener.stats.downstream_cx_overload_reject);
         return None;
     }

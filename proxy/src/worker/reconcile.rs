@@ -14,6 +14,7 @@ use crate::config::Snapshot;
 use crate::config::listener::{Direction, FilterChain, Listener, ListenerSlot};
 use crate::config::live::ListenerSockets;
 use crate::config::publish::Subscriber;
+use crate::http::filter::jwt;
 use crate::upstream::view::View;
 
 /// How often idle connections and idle hosts are looked at.
@@ -87,6 +88,7 @@ fn retire(drain: &Drain, time: Duration) {
 pub(super) async fn follow(worker: Rc<Worker>, mut snapshots: Subscriber) {
     let mut served: HashMap<usize, Served> = HashMap::new();
     apply(&worker, &mut served, snapshots.current());
+    refresh_keys(&worker);
     let mut phases = (DrainPhase::Running, DrainPhase::Running);
     loop {
         tokio::select! {
@@ -98,7 +100,15 @@ pub(super) async fn follow(worker: Rc<Worker>, mut snapshots: Subscriber) {
             () = beyond(&worker.drains.all, phases.0) => phases.0 = worker.drains.all.phase(),
             () = beyond(&worker.drains.inbound, phases.1) => phases.1 = worker.drains.inbound.phase(),
         }
+        refresh_keys(&worker);
         drain_listeners(&mut served, phases);
+    }
+}
+
+/// Keys for tokens that are fetched before anybody asks: one worker does it for all.
+fn refresh_keys(worker: &Worker) {
+    if worker.local.index == 0 {
+        jwt::fetch::refresh(&worker.local, &worker.local.view().snapshot);
     }
 }
 
@@ -212,5 +222,6 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
         for cluster in view.clusters() {
             cluster.sweep(&worker.local, now);
         }
+        refresh_keys(&worker);
     }
 }

@@ -1,5 +1,6 @@
 //! The data path in one process: a snapshot written by hand, real workers, real sockets.
 
+mod cancellation;
 mod world;
 
 use std::io::{Read, Write};

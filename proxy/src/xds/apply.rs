@@ -17,6 +17,7 @@ use crate::config::outside::Ports;
 
 mod listeners;
 mod secrets;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -78,16 +79,28 @@ impl Intake<'_> {
         }
         match update.kind {
             ResourceType::Listener => faults.extend(self.listeners(&update.resources, &mut tally)),
-            kind => faults.extend(update.resources.iter().filter_map(|one| self.take(kind, one, &mut tally))),
+            kind => {
+                let mut changing = update.resources.iter().map(|one| &*one.name).collect();
+                let taken =
+                    update.resources.iter().map(|one| self.take(kind, one, &mut changing, &mut tally));
+                faults.extend(taken.flatten());
+            }
         }
         tally.refused = faults.len() as u32;
         (faults, tally)
     }
 
-    /// Takes one resource that is not a listener.
-    fn take(&mut self, kind: ResourceType, incoming: &Incoming, tally: &mut Tally) -> Option<Fault> {
+    /// Takes one resource that is not a listener, and out of `changing`: those of its response that were not taken yet.
+    fn take<'u>(
+        &mut self,
+        kind: ResourceType,
+        incoming: &'u Incoming,
+        changing: &mut HashSet<&'u str>,
+        tally: &mut Tally,
+    ) -> Option<Fault> {
+        changing.remove(&*incoming.name);
         let taken = match kind {
-            ResourceType::Cluster => self.cluster(incoming, tally),
+            ResourceType::Cluster => self.cluster(incoming, changing, tally),
             ResourceType::Endpoints => self.endpoints(incoming, tally),
             ResourceType::Routes => self.routes(incoming, tally),
             ResourceType::Secret => self.secret(incoming, tally),
@@ -136,10 +149,16 @@ impl Intake<'_> {
         }
     }
 
-    fn cluster(&mut self, incoming: &Incoming, tally: &mut Tally) -> Result<(), String> {
+    fn cluster(
+        &mut self,
+        incoming: &Incoming,
+        changing: &HashSet<&str>,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         let Some(known) = fresh(&mut self.store.clusters, incoming, self.origin) else { return Ok(()) };
         let message: v3::cluster::Cluster = self.decode(incoming)?;
         let cluster = translate::cluster(&message, self.context).map_err(text)?;
+        self.check_sources(&cluster.secret_refs, ResourceType::Cluster, &incoming.name, changing)?;
         let held = self.held(incoming, cluster);
         self.store.put_cluster(&incoming.name, self.origin, held);
         tally.count(known);

@@ -4,12 +4,10 @@
 //! Owns the protocol machine, the store and the compiler. What it wants sent or resolved collects in an
 //! [`Outbox`] that its driver empties after every call. Source: Envoy "Initialization", xDS transport protocol.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger_xds_protos::any::Typed;
 use outrigger_xds_protos::{identity, v3};
 
 use super::apply::Intake;
@@ -17,8 +15,8 @@ use super::compile::Compiler;
 use super::counters::Counters;
 use super::files::Files;
 use super::protocol::{Protocol, Request, Response};
-use super::resource::{Body, Fault, Incoming, Interest, ResourceType, Update, WILDCARD};
-use super::store::{Now, Origin, Refused, Store};
+use super::resource::{Fault, Interest, ResourceType, WILDCARD};
+use super::store::{Now, Origin, Store};
 use super::translate::{Secret, TracingContext, TranslateContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::{Locality, Place, Snapshot};
@@ -26,6 +24,8 @@ use crate::observe::access_log::grpc::GrpcLogs;
 use crate::observe::access_log::sink::Sinks;
 use crate::stats::registry::Registry;
 
+mod bootstrap;
+mod listen;
 mod streams;
 
 #[cfg(test)]
@@ -135,37 +135,6 @@ impl Engine {
     /// Whether TLS towards hosts that nobody verifies is an error from now on.
     pub fn strict_tls(&mut self, strict: bool) {
         self.context.strict_tls = strict;
-    }
-
-    /// Takes the resources of the bootstrap. Any fault is a start failure.
-    pub fn load_static(
-        &mut self,
-        resources: &v3::bootstrap::bootstrap::StaticResources,
-        now: Now,
-    ) -> Result<(), Vec<(ResourceType, Fault)>> {
-        let lists = [
-            (ResourceType::Secret, encode(&resources.secrets, |one| one.name.clone())),
-            (ResourceType::Cluster, encode(&resources.clusters, |one| one.name.clone())),
-            (ResourceType::Listener, named_listeners(&resources.listeners)),
-        ];
-        let mut all = Vec::new();
-        for (kind, list) in lists {
-            let (resources, mut faults) = distinct(list);
-            let update = Update {
-                kind,
-                version: "".into(),
-                nonce: String::new(),
-                complete: false,
-                resources,
-                removed: Vec::new(),
-                faults: Vec::new(),
-            };
-            let (refused, tally) = self.intake(Origin::Static, now, |intake| intake.apply(&update));
-            self.counters.listed(kind, &tally);
-            faults.extend(refused);
-            all.extend(faults.into_iter().map(|fault| (kind, fault)));
-        }
-        if all.is_empty() { Ok(()) } else { Err(all) }
     }
 
     /// Begins: asks for clusters and follows what the bootstrap refers to.
@@ -299,48 +268,6 @@ impl Engine {
         })
     }
 
-    /// Lets warm listeners serve; true when there were any.
-    fn activate_listeners(&mut self, now: Now) -> bool {
-        let warm = self.store.warm_listeners();
-        for name in &warm {
-            match self.listen(name) {
-                Ok(workers) => {
-                    self.store.activate_listener(name);
-                    self.counters.listener_started(workers);
-                }
-                Err(reason) => self.give_up_listener(name, reason, now),
-            }
-        }
-        !warm.is_empty()
-    }
-
-    /// Makes the sockets of a warm listener listen, unless they do; how many there are.
-    fn listen(&self, name: &str) -> Result<usize, String> {
-        let Some(record) = self.store.listeners.get(name) else { return Ok(0) };
-        let Some(warm) = &record.warming else { return Ok(0) };
-        let Some(sockets) = &warm.value.sockets else { return Ok(0) };
-        let serving = record.active.as_ref().and_then(|active| active.value.sockets.as_ref());
-        if serving.is_some_and(|serving| Arc::ptr_eq(serving, sockets)) {
-            return Ok(0);
-        }
-        let backlog = warm.value.translated.config.backlog;
-        let listening = self.ports.listen(sockets, backlog);
-        listening
-            .map(|()| sockets.sockets.len())
-            .map_err(|error| format!("{}: cannot listen: {error}", sockets.address))
-    }
-
-    /// A listener that was accepted cannot listen after all. Nothing can be NACKed any more, so it is said in the
-    /// log and in `/config_dump`.
-    fn give_up_listener(&mut self, name: &Arc<str>, reason: String, now: Now) {
-        tracing::error!("listener {name:?}: {reason}");
-        self.counters.listener_failed();
-        let Some(record) = self.store.listeners.get_mut(name) else { return };
-        let Some(held) = record.warming.take() else { return };
-        let refused = Refused { body: held.body, version: held.version, at: now.wall, details: reason };
-        self.store.refuse(ResourceType::Listener, name, refused);
-    }
-
     /// The start order: clusters first; listeners once no cluster warms; then done.
     fn advance(&mut self, now: Instant) {
         let answered = |roots: Option<Duration>, kind| roots.is_none() || self.store.root_is_answered(kind);
@@ -437,33 +364,4 @@ fn log_faults(kind: ResourceType, faults: &[Fault]) {
     if faults.len() > LOGGED_FAULTS {
         tracing::warn!("refused {} more of type {}", faults.len() - LOGGED_FAULTS, kind.label());
     }
-}
-
-/// Resources of the bootstrap as if they had been received.
-fn encode<M: Typed>(messages: &[M], name: impl Fn(&M) -> String) -> Vec<Incoming> {
-    let one = |message: &M| Incoming {
-        name: name(message).into(),
-        version: "".into(),
-        body: Body(message.to_wire().into()),
-    };
-    messages.iter().map(one).collect()
-}
-
-/// Listeners of a bootstrap need no name: they get one from their position.
-fn named_listeners(listeners: &[v3::listener::Listener]) -> Vec<Incoming> {
-    let mut listeners = listeners.to_vec();
-    for (index, listener) in listeners.iter_mut().enumerate() {
-        if listener.name.is_empty() {
-            listener.name = format!("static_listener_{index}");
-        }
-    }
-    encode(&listeners, |one| one.name.clone())
-}
-
-/// The first resource of every name, and a fault for each further one.
-fn distinct(list: Vec<Incoming>) -> (Vec<Incoming>, Vec<Fault>) {
-    let mut seen = HashSet::new();
-    let (first, again): (Vec<_>, Vec<_>) = list.into_iter().partition(|one| seen.insert(one.name.clone()));
-    let twice = |one: Incoming| Fault { name: one.name, reason: "occurs twice in the bootstrap".to_owned() };
-    (first, again.into_iter().map(twice).collect())
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_xds_protos::any::{self, Typed};
 use outrigger_xds_protos::v3::{self, Status, wkt::Any};
+use zeroize::Zeroizing;
 
 mod wire;
 
@@ -272,7 +273,13 @@ impl Sorter {
         if name.is_empty() {
             return Err("the resource has no name".to_owned());
         }
-        Ok((name.into(), Body(resource.value.into())))
+        let name = name.into();
+        let bytes = match self.kind {
+            // It may hold a private key: wiped when the last who has it lets it go.
+            ResourceType::Secret => Bytes::from_owner(Zeroizing::new(resource.value)),
+            _ => resource.value.into(),
+        };
+        Ok((name, Body(bytes)))
     }
 
     fn unreadable(&mut self, position: usize, reason: &str) {

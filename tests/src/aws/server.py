@@ -7,6 +7,7 @@ as the endpoint inside a container does (`/credentials/<role>`) and counts quest
 import datetime
 import json
 import sys
+import threading
 import time
 import types
 import warnings
@@ -23,7 +24,39 @@ from botocore.credentials import Credentials
 # What moto's server needs for browsers only, and nothing here is one.
 sys.modules["flask_cors"] = types.SimpleNamespace(CORS=lambda *_, **__: None)
 warnings.simplefilter("ignore")
+from cryptography import x509  # noqa: E402
+from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
+from moto.acmpca.models import CertificateAuthority  # noqa: E402
+from moto.acmpca.responses import ACMPCAResponse  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
+
+
+class Validity:
+    """moto gives every certificate a year, whatever was asked for; AWS does what it is asked."""
+
+    asked = threading.local()
+    issue = ACMPCAResponse.issue_certificate
+
+    def issue_certificate(self):
+        Validity.asked.value = self._get_param("Validity")
+        return Validity.issue(self)
+
+    def generate_cert(self, subject, public_key, extensions):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        value = Validity.asked.value
+        until = now + datetime.timedelta(days=365)
+        if value["Type"] == "ABSOLUTE":
+            until = datetime.datetime.fromtimestamp(value["Value"], datetime.timezone.utc)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.issuer).public_key(public_key)
+        builder = builder.serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(until)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+ACMPCAResponse.issue_certificate = Validity.issue_certificate
+CertificateAuthority.generate_cert = Validity.generate_cert
 
 REGION = "eu-west-1"
 moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -81,7 +81,7 @@ impl Behaviour for Sequence {
 }
 
 /// The next request with its body (of a known length); `None` when the peer closes.
-async fn read_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<String> {
+pub(super) async fn read_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> Option<String> {
     let mut chunk = [0; 16 * 1024];
     loop {
         let text = String::from_utf8_lossy(received);

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use outrigger_tests::Result;
 use outrigger_tests::bootstrap::{cluster, over_http2};
 use outrigger_tests::ports::Port;
-use outrigger_tests::upstream::{Closing, Echo, Upstream};
+use outrigger_tests::upstream::{Closing, Echo, Judge, Upstream};
 use serde_json::Value;
 
 /// Upstreams and the clusters that name them:
 /// `a`, `b`, `c` echo over HTTP/1, `h2` over HTTP/2; `empty` has no hosts, nobody listens at `refused`, and
-/// `closing` ends each connection at the first request.
+/// `closing` ends each connection at the first request. `judge` and `judge-grpc` are an authorization service.
 pub struct World {
     echoes: Vec<(&'static str, Upstream)>,
     closing: Upstream,
+    judge: Upstream,
     refused: Port,
 }
 
@@ -24,6 +25,7 @@ impl World {
         Ok(Self {
             echoes: ["a", "b", "c", "h2"].into_iter().map(echo).collect::<Result<_>>()?,
             closing: Upstream::start(Closing::BeforeResponse)?,
+            judge: Upstream::start(Judge::default())?,
             refused: Port::lease()?,
         })
     }
@@ -40,6 +42,9 @@ impl World {
             "h2" => over_http2(cluster(name, &[address])),
             _ => cluster(name, &[address]),
         };
-        self.addresses().into_iter().map(of).chain([cluster("empty", &[])]).collect()
+        let judge = [self.judge.address()];
+        let rest =
+            [cluster("empty", &[]), cluster("judge", &judge), over_http2(cluster("judge-grpc", &judge))];
+        self.addresses().into_iter().map(of).chain(rest).collect()
     }
 }

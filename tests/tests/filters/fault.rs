@@ -16,6 +16,7 @@ const KIND: &str = "fault.v3.HTTPFault";
 
 on_both_data_planes!(
     an_abort_answers,
+    callers_have_statistics_of_their_own,
     headers_ask_for_aborts,
     grpc_callers_are_told_the_status,
     a_delay_comes_before_an_abort,
@@ -44,6 +45,31 @@ async fn an_abort_answers(plane: DataPlane) -> Result<()> {
     assert_eq!(scene.upstream.counts().requests(), 0);
     assert_eq!(scene.sidecar.stat("http.ingress.fault.aborts_injected").await?, 1);
     assert_eq!(scene.sidecar.until_stat("http.ingress.fault.active_faults", |now| now == 0).await?, 0);
+    Ok(())
+}
+
+async fn callers_have_statistics_of_their_own(plane: DataPlane) -> Result<()> {
+    let caller = "x-envoy-downstream-service-cluster";
+    let mut faults = abort(418);
+    faults["delay"] = json!({"fixed_delay": "0.001s", "percentage": all()});
+    let mut unnamed = faults.clone();
+    unnamed["disable_downstream_cluster_stats"] = json!(true);
+    let mut apart = prefix_route("/unnamed", "a");
+    apart["typed_per_filter_config"] = per_filter(NAME, typed(KIND, unnamed));
+    let script = Script::of(&[filter(NAME, KIND, faults)]).routes(&[apart, prefix_route("/", "a")]);
+    let scene = script.start(plane).await?;
+    for (path, name) in [("/", "shop"), ("/", "shop"), ("/", "till"), ("/", ""), ("/unnamed", "shop")] {
+        assert_eq!(scene.get(path, &[(caller, name)]).await?.status, 418);
+    }
+    for (stat, count) in [
+        ("aborts_injected", 5),
+        ("delays_injected", 5),
+        ("shop.aborts_injected", 2),
+        ("shop.delays_injected", 2),
+        ("till.aborts_injected", 1),
+    ] {
+        assert_eq!(scene.sidecar.stat(&format!("http.ingress.fault.{stat}")).await?, count, "{stat}");
+    }
     Ok(())
 }
 

@@ -11,10 +11,12 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{hmac, signature};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outrigger_tests::bootstrap::prefix_route;
+use outrigger_tests::bootstrap::{cluster, prefix_route};
 use outrigger_tests::client::h1::Response;
 use outrigger_tests::data_plane::DataPlane;
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::ports::Port;
+use outrigger_tests::upstream::{KeyServer, Upstream};
+use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, Script, filter, per_filter, received, typed};
@@ -29,6 +31,12 @@ on_both_data_planes!(
     routes_have_requirements_of_their_own,
     preflights_need_no_token,
     tokens_are_found_where_they_are_expected,
+    claims_are_checked_as_the_provider_says,
+    tokens_tell_logs_and_failures_too,
+    keys_are_fetched_once_and_follow_rotation,
+    without_keys_nobody_passes,
+    keys_are_fetched_before_anybody_asks,
+    claims_choose_routes,
 );
 
 /// Who issues tokens, with a key of each kind.
@@ -467,5 +475,225 @@ async fn tokens_are_found_where_they_are_expected(plane: DataPlane) -> Result<()
     assert_eq!(prefixed, [200, 200, 200, 401, 401]);
     assert_eq!(scene.get(&format!("/?t={good}"), &[]).await?.status, 200);
     assert_eq!(send(&scene, "/", &good).await?.status, 401);
+    Ok(())
+}
+
+async fn claims_are_checked_as_the_provider_says(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let es = json!({"alg": "ES256", "kid": "ec"});
+    let mut provider = issuer.provider();
+    provider["subjects"] = json!({"prefix": "m"});
+    provider["require_expiration"] = json!(true);
+    provider["from_cookies"] = json!(["session"]);
+    provider["from_headers"] = json!([{"name": "authorization", "value_prefix": "Bearer "}]);
+    let mut short = provider.clone();
+    short["max_lifetime"] = json!("700s");
+    let mut config = one(provider);
+    config["providers"]["q"] = short;
+    config["rules"] = json!([
+        {"match": {"prefix": "/short"}, "requires": {"provider_name": "q"}},
+        {"match": {"prefix": "/"}, "requires": {"provider_name": "p"}},
+    ]);
+    let scene = chain(config).start(plane).await?;
+    let endless = |mut claims: Value| {
+        drop(claims.as_object_mut().map(|claims| claims.remove("exp")));
+        claims
+    };
+    for (case, path, claims, status, text) in [
+        ("good", "/", claims(), 200, ""),
+        ("another subject", "/", with("sub", json!("you")), 401, "Jwt verification fails"),
+        (
+            "a subject that is no text",
+            "/",
+            with("sub", json!(1)),
+            401,
+            "Jwt payload [sub] field is not a string",
+        ),
+        ("no end", "/", endless(claims()), 401, "Jwt verification fails"),
+        ("no end, limited", "/short", endless(claims()), 401, "Jwt verification fails"),
+        ("short", "/short", claims(), 200, ""),
+        ("long", "/short", with("exp", json!(now() + 1_000)), 401, "Jwt verification fails"),
+        ("long, unlimited", "/", with("exp", json!(now() + 1_000)), 200, ""),
+        ("iat", "/", with("iat", json!("x")), 401, "Jwt payload [iat] field is not an integer"),
+        (
+            "before time",
+            "/",
+            with("exp", json!(-1)),
+            401,
+            "Jwt payload [exp] field is not a positive 64 bit integer",
+        ),
+        ("jti", "/", with("jti", json!(1)), 401, "Jwt payload [jti] field is not a string"),
+    ] {
+        let response = send(&scene, path, &issuer.sign(&es, &claims)?).await?;
+        let told = if response.status == 200 { String::new() } else { response.text() };
+        assert_eq!((response.status, told.as_str()), (status, text), "{plane:?} {case}");
+    }
+    let good = issuer.good()?;
+    for (cookie, status) in [
+        (format!("a=b; session={good}"), 200),
+        (format!("session=\"{good}\""), 200),
+        (format!("session=x{good}"), 401),
+        (format!("sessions={good}"), 401),
+        ("session=".to_owned(), 401),
+    ] {
+        let response = scene.get("/", &[("Cookie", &cookie)]).await?;
+        assert_eq!(response.status, status, "{plane:?} {cookie}");
+        if status == 200 {
+            assert_eq!(received(&response, "cookie")?, [cookie], "it stays");
+        }
+    }
+    Ok(())
+}
+
+async fn tokens_tell_logs_and_failures_too(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let mut provider = issuer.provider();
+    provider["payload_in_metadata"] = json!("payload");
+    provider["header_in_metadata"] = json!("header");
+    provider["failed_status_in_metadata"] = json!("failure");
+    provider["normalize_payload_in_metadata"] = json!({"space_delimited_claims": ["scope"]});
+    let mut config = one(provider);
+    config["strip_failure_response"] = json!(true);
+    let field = |path: &str| format!("DYNAMIC_METADATA(envoy.filters.http.jwt_authn:{path})");
+    let operators = [
+        "payload:sub",
+        "payload:nested:team",
+        "payload:level",
+        "header:kid",
+        "failure:code",
+        "failure:message",
+    ];
+    let operators = operators.map(field);
+    let operators: Vec<&str> = operators.iter().map(String::as_str).collect();
+    let scene = chain(config).log(&operators).start(plane).await?;
+    let es = json!({"alg": "ES256", "kid": "ec"});
+    let good = issuer.sign(&es, &with("scope", json!("read write")))?;
+    assert_eq!(send(&scene, "/", &good).await?.status, 200);
+    assert_eq!(scene.logged(1).await?, "me|a b|3|ec|-|-");
+    let expired = send(&scene, "/", &issuer.sign(&es, &with("exp", json!(5)))?).await?;
+    assert_eq!(
+        (expired.status, expired.text().as_str(), expired.header("www-authenticate")),
+        (401, "", None)
+    );
+    assert_eq!(scene.logged(2).await?, "-|-|-|-|3|Jwt is expired");
+    assert_eq!(scene.get("/", &[]).await?.status, 401);
+    assert_eq!(scene.logged(3).await?, "-|-|-|-|1|Jwt is missing");
+    Ok(())
+}
+
+/// A provider whose keys are at this server.
+fn remote(more: Value) -> Value {
+    let uri = json!({"uri": "http://keys.example/set?a=b", "cluster": "keys", "timeout": "5s"});
+    let mut source = json!({"http_uri": uri});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        source[name] = value.clone();
+    }
+    json!({"issuer": "https://issuer.example", "audiences": ["svc"], "remote_jwks": source})
+}
+
+async fn keys_are_fetched_once_and_follow_rotation(plane: DataPlane) -> Result<()> {
+    let (first, second) = (Issuer::new()?, Issuer::new()?);
+    let keys = KeyServer::holding(first.keys());
+    let (control, server) = (keys.control(), Upstream::start(keys)?);
+    let provider = remote(json!({"cache_duration": "2s"}));
+    let scene = chain(one(provider)).cluster(cluster("keys", &[server.address()])).start(plane).await?;
+    // Nobody's keys are fetched for a token that would be refused anyway.
+    let expired = first.sign(&json!({"alg": "ES256", "kid": "ec"}), &with("exp", json!(5)))?;
+    assert_eq!(send(&scene, "/", &expired).await?.status, 401);
+    assert_eq!(send(&scene, "/", "a.b.c").await?.status, 401);
+    assert_eq!(control.requests().len(), 0);
+    for _ in 0..3 {
+        assert_eq!(send(&scene, "/", &first.good()?).await?.status, 200);
+    }
+    assert_eq!(send(&scene, "/", &second.good()?).await?.status, 401);
+    let asked = control.requests();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("GET /set?a=b HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(asked[0].to_ascii_lowercase().contains("\r\nhost: keys.example\r\n"), "{}", asked[0]);
+    control.hold(second.keys());
+    let turned = async || {
+        let status = send(&scene, "/", &second.good().ok()?).await.ok()?.status;
+        (status == 200).then_some(())
+    };
+    wait::until("the second keys", std::time::Duration::from_secs(20), turned).await?;
+    assert_eq!(send(&scene, "/", &first.good()?).await?.status, 401);
+    assert_eq!(scene.sidecar.stat("http.ingress.jwt_authn.jwks_fetch_success").await?, 2);
+    assert_eq!(scene.sidecar.stat("cluster.keys.upstream_rq_200").await?, 2);
+    Ok(())
+}
+
+/// Nobody listens, nobody answers in time, an error, no set, and far too much of one.
+async fn without_keys_nobody_passes(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let nobody = Port::lease()?;
+    let servers = [
+        ("hangs", KeyServer::hanging()),
+        ("fails", KeyServer::failing(503)),
+        ("redirects", KeyServer::failing(302)),
+        ("is no set", KeyServer::holding("garbage".to_owned())),
+        ("is endless", KeyServer::holding(format!("{{\"keys\": [{}\"", "\"x\",".repeat(1 << 20)))),
+    ];
+    let mut provider = remote(json!({}));
+    provider["remote_jwks"]["http_uri"]["timeout"] = json!("0.5s");
+    provider["remote_jwks"]["http_uri"]["cluster"] = json!("nobody");
+    let scene =
+        chain(one(provider.clone())).cluster(cluster("nobody", &[nobody.address()])).start(plane).await?;
+    let denied = send(&scene, "/", &issuer.good()?).await?;
+    assert_eq!((denied.status, denied.text().as_str()), (401, "Jwks remote fetch is failed"));
+    assert_eq!(scene.logged(1).await?, "401|-|jwt_authn_access_denied{Jwks_remote_fetch_is_failed}");
+    for (case, server) in servers {
+        let server = Upstream::start(server)?;
+        provider["remote_jwks"]["http_uri"]["cluster"] = json!("keys");
+        let scene =
+            chain(one(provider.clone())).cluster(cluster("keys", &[server.address()])).start(plane).await?;
+        let denied = send(&scene, "/", &issuer.good()?).await?;
+        assert_eq!((denied.status, denied.text().as_str()), (401, "Jwks remote fetch is failed"), "{case}");
+        assert_eq!(scene.sidecar.stat("http.ingress.jwt_authn.jwks_fetch_failed").await?, 1, "{case}");
+        assert_eq!(scene.get("/open/a", &[]).await?.status, 200, "{case}");
+    }
+    Ok(())
+}
+
+async fn keys_are_fetched_before_anybody_asks(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let keys = KeyServer::holding(issuer.keys());
+    let (control, server) = (keys.control(), Upstream::start(keys)?);
+    let provider =
+        remote(json!({"async_fetch": {"failed_refetch_duration": "0.2s"}, "cache_duration": "6s"}));
+    let scene = chain(one(provider)).cluster(cluster("keys", &[server.address()])).start(plane).await?;
+    let asked = |count: usize| {
+        let control = control.clone();
+        wait::until("fetches", std::time::Duration::from_secs(20), move || {
+            std::future::ready((control.requests().len() >= count).then_some(()))
+        })
+    };
+    asked(1).await?;
+    assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200);
+    // A server that is away takes no keys away.
+    control.fail(503);
+    asked(3).await?;
+    assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200);
+    Ok(())
+}
+
+async fn claims_choose_routes(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let mut provider = issuer.provider();
+    provider["claim_to_headers"] = json!([{"header_name": "x-level", "claim_name": "level"}]);
+    let routes = [
+        json!({"match": {"prefix": "/", "headers": [{"name": "x-level", "string_match": {"exact": "3"}}]},
+            "direct_response": {"status": 200, "body": {"inline_string": "level three"}}}),
+        prefix_route("/", "a"),
+    ];
+    for (clears, expected) in [(true, "level three"), (false, "a")] {
+        provider["clear_route_cache"] = json!(clears);
+        let scene = chain(one(provider.clone())).routes(&routes).start(plane).await?;
+        let response = send(&scene, "/", &issuer.good()?).await?;
+        let served = match response.json() {
+            Ok(echo) => echo["upstream"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => response.text(),
+        };
+        assert_eq!((response.status, served.as_str()), (200, expected), "{clears}");
+    }
     Ok(())
 }

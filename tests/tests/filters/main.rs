@@ -1,5 +1,6 @@
 //! HTTP filters: what each does to requests and responses, and how routes override it, over both data planes.
 
+mod authz;
 mod buffer;
 mod concurrency;
 mod cors;

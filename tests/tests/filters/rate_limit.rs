@@ -20,6 +20,10 @@ on_both_data_planes!(
     the_limit_holds_for_all_workers_together,
     responses_tell_what_is_left,
     grpc_callers_are_told_their_status,
+    callers_are_told_apart,
+    responses_tell_of_the_callers_own_bucket,
+    shadows_only_count,
+    a_connection_tells_callers_apart_by_itself,
 );
 
 /// A limit that is never refilled within a test.
@@ -145,6 +149,103 @@ async fn grpc_callers_are_told_their_status(plane: DataPlane) -> Result<()> {
         let refused = grpc::call(scene.port.address(), "svc", method, &[b"x"]).await?;
         assert_eq!((refused.http_status, refused.status), (200, Some(status)));
         assert_eq!(refused.message, "local_rate_limited");
+    }
+    Ok(())
+}
+
+/// A rule by the header `x-user`, with the fields of `rule`, and limits of one token for these values of it.
+fn by_user(default_tokens: u32, values: &[&str], rule: Value) -> Value {
+    let mut rules = json!({"actions": [
+        {"request_headers": {"header_name": "x-user", "descriptor_key": "user"}},
+    ]});
+    for (field, value) in rule.as_object().into_iter().flatten() {
+        rules[field] = value.clone();
+    }
+    let one = |value: &&str| {
+        json!({
+            "entries": [{"key": "user", "value": value}],
+            "token_bucket": {"max_tokens": 1, "fill_interval": "3600s"},
+        })
+    };
+    let mut config = limit(default_tokens);
+    config["rate_limits"] = json!([rules]);
+    config["descriptors"] = values.iter().map(one).collect();
+    config
+}
+
+/// Statuses of one request for each of these users.
+async fn statuses(scene: &crate::scene::Scene, users: &[&str]) -> Result<Vec<u16>> {
+    let mut statuses = Vec::new();
+    for user in users {
+        statuses.push(scene.get("/", &[("x-user", user)]).await?.status);
+    }
+    Ok(statuses)
+}
+
+async fn callers_are_told_apart(plane: DataPlane) -> Result<()> {
+    // Every user has one request, whoever it is; three are remembered.
+    let mut config = by_user(1000, &[""], json!({}));
+    config["max_dynamic_descriptors"] = json!(3);
+    let scene = Script::of(&[filter(NAME, KIND, config)]).workers(2).start(plane).await?;
+    let users = ["a", "b", "c", "a", "b", "c", "d", "a", "b", "c"];
+    // The fourth takes the place of the first, which takes that of the second, and so on.
+    assert_eq!(statuses(&scene, &users).await?, [200, 200, 200, 429, 429, 429, 200, 200, 200, 200]);
+    for (name, value) in [("enabled", 10), ("ok", 7), ("rate_limited", 3), ("enforced", 3)] {
+        let stat = format!("limit.http_local_rate_limit.{name}");
+        assert_eq!(scene.sidecar.stat(&stat).await?, value, "{name}");
+    }
+    Ok(())
+}
+
+async fn responses_tell_of_the_callers_own_bucket(plane: DataPlane) -> Result<()> {
+    let told = async |config: Value, user: &'static str| {
+        let scene = Script::of(&[filter(NAME, KIND, config)]).start(plane).await?;
+        let response = scene.get("/", &[("x-user", user)]).await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
+            ["x-ratelimit-limit", "x-ratelimit-remaining"]
+                .map(|name| response.header(name).map(str::to_owned)),
+        )
+    };
+    let tells = |rule: Value, all: bool| {
+        let mut config = by_user(1000, &["a"], rule);
+        if all {
+            config["enable_x_ratelimit_headers"] = json!("DRAFT_VERSION_03");
+        }
+        config
+    };
+    let text = |limit: &str, remaining: &str| [Some(limit.to_owned()), Some(remaining.to_owned())];
+    assert_eq!(told(tells(json!({}), true), "a").await?, text("1", "0"));
+    assert_eq!(told(tells(json!({}), true), "b").await?, text("1000", "999"));
+    let off = json!({"x_ratelimit_option": "OFF"});
+    assert_eq!(told(tells(off, true), "a").await?, [None, None]);
+    let on = json!({"x_ratelimit_option": "DRAFT_VERSION_03"});
+    assert_eq!(told(tells(on.clone(), false), "a").await?, text("1", "0"));
+    assert_eq!(told(tells(on, false), "b").await?, [None, None]);
+    Ok(())
+}
+
+async fn shadows_only_count(plane: DataPlane) -> Result<()> {
+    let mut config = by_user(1000, &["a"], json!({}));
+    config["descriptors"][0]["shadow_mode"] = json!(true);
+    let scene = Script::of(&[filter(NAME, KIND, config)]).start(plane).await?;
+    assert_eq!(statuses(&scene, &["a", "a", "a"]).await?, [200, 200, 200]);
+    for (name, value) in [("ok", 1), ("rate_limited", 2), ("shadow_mode", 2), ("enforced", 0)] {
+        let stat = format!("limit.http_local_rate_limit.{name}");
+        assert_eq!(scene.sidecar.stat(&stat).await?, value, "{name}");
+    }
+    Ok(())
+}
+
+async fn a_connection_tells_callers_apart_by_itself(plane: DataPlane) -> Result<()> {
+    let mut config = by_user(1000, &["a"], json!({}));
+    config["local_rate_limit_per_downstream_connection"] = json!(true);
+    let scene = Script::of(&[filter(NAME, KIND, config)]).start(plane).await?;
+    for _ in 0..2 {
+        let mut connection = Connection::open(scene.port.address()).await?;
+        for (user, status) in [("a", 200), ("a", 429), ("b", 200), ("b", 200)] {
+            let text = request("GET", "/", &[("x-user", user)], "");
+            assert_eq!(connection.exchange(&text).await?.status, status, "{user}");
+        }
     }
     Ok(())
 }

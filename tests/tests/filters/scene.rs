@@ -60,6 +60,10 @@ pub struct Script {
     pub transport: Value,
     /// Network filters before the connection manager.
     pub guards: Vec<Value>,
+    /// Clusters beside those of every scene.
+    pub clusters: Vec<Value>,
+    /// What the access log tells, by its operators.
+    pub operators: Vec<String>,
 }
 
 impl Script {
@@ -72,6 +76,10 @@ impl Script {
             workers: 1,
             transport: Value::Null,
             guards: Vec::new(),
+            clusters: Vec::new(),
+            operators: ["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 
@@ -105,10 +113,22 @@ impl Script {
         self
     }
 
+    /// With one more cluster.
+    pub fn cluster(mut self, cluster: Value) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
+    /// With these operators in the access log instead.
+    pub fn log(mut self, operators: &[&str]) -> Self {
+        self.operators = operators.iter().map(|one| (*one).to_owned()).collect();
+        self
+    }
+
     /// Starts.
     pub async fn start(self, plane: DataPlane) -> Result<Scene> {
-        let (port, log) =
-            (Port::lease()?, AccessLog::of(&["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"])?);
+        let operators: Vec<&str> = self.operators.iter().map(String::as_str).collect();
+        let (port, log) = (Port::lease()?, AccessLog::of(&operators)?);
         let upstream = Upstream::start(Echo::new("a"))?;
         let mut host = virtual_host("host", &["*"], &self.routes);
         for (field, value) in self.host.as_object().into_iter().flatten() {
@@ -129,7 +149,8 @@ impl Script {
         network["filters"] = Value::Array(filters);
         let mut grpc = over_http2(cluster("grpc", &[upstream.address()]));
         grpc["name"] = json!("grpc");
-        let clusters = [cluster("a", &[upstream.address()]), grpc];
+        let mut clusters = vec![cluster("a", &[upstream.address()]), grpc];
+        clusters.extend(self.clusters);
         let launch = plane.launch()?.concurrency(self.workers);
         let sidecar = launch.start(&with_static(&[listener], &clusters)).await?;
         Ok(Scene { port, log, sidecar, upstream })

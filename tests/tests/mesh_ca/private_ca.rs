@@ -1,12 +1,20 @@
 //! AWS Private CA, as moto has it, signs for a mesh of our sidecar, which keeps its key, and Envoy, which is given one.
 
-use outrigger_tests::Result;
-use outrigger_tests::aws::{self, Services};
+use std::time::Duration;
+
+use outrigger_tests::aws::{self, RoleKey, Services};
 use outrigger_tests::client::h1;
 use outrigger_tests::data_plane::DataPlane::{self, Envoy, Outrigger};
+use outrigger_tests::load::Load;
+use outrigger_tests::netns::Place;
+use outrigger_tests::process::Process;
 use outrigger_tests::requirement::met;
+use outrigger_tests::{Result, binaries, wait};
+use rustix::process::Signal;
 
 use crate::scene::Scene;
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn our_client_and_envoys_server() -> Result<()> {
@@ -18,10 +26,35 @@ async fn envoys_client_and_our_server() -> Result<()> {
     signed_by_aws(Envoy, Outrigger).await
 }
 
-async fn signed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
-    let Some(python) = met(aws::python()) else { return Ok(()) };
+#[tokio::test]
+async fn renewals_of_our_client_and_envoys_server_under_load() -> Result<()> {
+    renewed_by_aws(Outrigger, Envoy).await
+}
+
+#[tokio::test]
+async fn renewals_of_envoys_client_and_our_server_under_load() -> Result<()> {
+    renewed_by_aws(Envoy, Outrigger).await
+}
+
+/// AWS signs again and again under load, and no request fails.
+async fn renewed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
+    let Some((_services, _, scene)) = started(caller, callee, "10s").await? else { return Ok(()) };
+    let load = Load::start(scene.egress, "callee.shop", 2);
+    load.until_answered(20).await?;
+    scene.until_renewed(2).await?;
+    load.until_answered(20).await?;
+    load.end().await.map(drop)
+}
+
+/// A scene whose certificates live that long; with the services behind it, and the key that it is known by there.
+async fn started(
+    caller: DataPlane,
+    callee: DataPlane,
+    life: &str,
+) -> Result<Option<(Services, RoleKey, Scene)>> {
+    let Some(python) = met(aws::python()) else { return Ok(None) };
     if met(caller.launch()).is_none() || met(callee.launch()).is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let services = Services::start(&python).await?;
     let (arn, endpoint, key) = (services.authority(), services.endpoint(), services.role("front"));
@@ -32,8 +65,13 @@ async fn signed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
         ("AWS_SESSION_TOKEN", &key.token),
     ];
     let files = tempfile::tempdir()?;
-    let arguments = ["--mesh-ca-pca", arn.as_str()];
-    let mut scene = Scene::start_with(caller, callee, files, &arguments, &variables).await?;
+    let arguments = ["--mesh-ca-pca", arn.as_str(), "--certificate-life", life];
+    let scene = Scene::start_with(caller, callee, files, &arguments, &variables).await?;
+    Ok(Some((services, key, scene)))
+}
+
+async fn signed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
+    let Some((_services, key, mut scene)) = started(caller, callee, "24h").await? else { return Ok(()) };
     let response = h1::get(scene.egress, "callee.shop", "/").await?;
     assert_eq!(response.status, 200, "{}", response.text());
     let certs = scene.callee.get("/certs").await?.text();
@@ -49,5 +87,30 @@ async fn signed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
         );
         assert!(!said.contains(&key.secret) && !said.contains(&key.token), "{said}");
     }
+    Ok(())
+}
+
+/// An authority that is reached and says nothing is in nobody's way: a signal ends the control plane while it is asked.
+#[tokio::test]
+async fn an_authority_that_is_silent_keeps_nobody_from_ending() -> Result<()> {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    silent.set_nonblocking(true)?;
+    let files = tempfile::tempdir()?;
+    std::fs::write(files.path().join("mesh.yaml"), "- {meshName: shop, spec: {}}\n")?;
+    let mut command = std::process::Command::new(binaries::path(binaries::CONTROL_PLANE)?);
+    command.arg("serve").arg(files.path()).args(["--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args(["--mesh-ca-pca", "arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/c"]);
+    command.env("AWS_ENDPOINT_URL_ACM_PCA", format!("http://{}", silent.local_addr()?));
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    let mut process = Process::spawn("outrigger serve", command, &Place::Host)?;
+    let mut held = None;
+    let asked = || {
+        held = held.take().or_else(|| silent.accept().ok());
+        std::future::ready(held.is_some().then_some(()))
+    };
+    wait::until("the authority to be asked", LIMIT, asked).await?;
+    process.signal(Signal::TERM)?;
+    // Left alone it would give up, and say so with another code.
+    assert_eq!(process.wait(LIMIT).await?.code(), Some(0), "{}", process.stderr());
     Ok(())
 }

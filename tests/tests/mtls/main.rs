@@ -5,9 +5,11 @@
 //! what Envoy does, not what we believe.
 
 mod cells;
+mod chains;
 mod files;
 mod forwarded;
 mod route_matches;
+mod sessions;
 
 use cells::{Cell, table};
 use outrigger_tests::Result;

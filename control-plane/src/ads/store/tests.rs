@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::snapshot::tests::eds_cluster;
@@ -73,6 +73,55 @@ async fn nodes_that_nobody_uses_do_not_pile_up() {
     }
     assert!(generation.nodes.lock().unwrap().len() <= CACHED_NODES);
     assert!(Arc::ptr_eq(&used, &store.snapshot(&generation, "n-used", Audience::Proxy).await.unwrap()));
+}
+
+/// Nodes whose id starts with `slow` wait for an authority that answers when it is not closed.
+struct Gated(Arc<AtomicBool>);
+
+impl ResourceSource for Gated {
+    fn resources(&self, _: &str, _: Audience) -> Result<NodeResources, NoResources> {
+        let mut resources = NodeResources::default();
+        resources.insert("a", &eds_cluster("a", ""));
+        Ok(resources)
+    }
+
+    fn is_prepared(&self, node_id: &str, _: Audience) -> bool {
+        !node_id.starts_with("slow")
+    }
+
+    fn prepare(&self, _: &str, _: Audience) -> Result<(), NoResources> {
+        while self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_slow_authority_holds_back_nobody_who_does_not_need_it() {
+    let closed = Arc::new(AtomicBool::new(true));
+    let source = Arc::new(Gated(Arc::clone(&closed))) as Arc<dyn ResourceSource>;
+    let store = Arc::new(Store::new(Builder::default(), source));
+    let generation = Arc::clone(&store.subscribe().borrow());
+    let waiting: Vec<_> = (0..2 * PREPARERS)
+        .map(|number| {
+            let (store, generation) = (Arc::clone(&store), Arc::clone(&generation));
+            tokio::spawn(async move {
+                store.snapshot(&generation, &format!("slow{number}"), Audience::Proxy).await.is_ok()
+            })
+        })
+        .collect();
+    while store.preparers.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for number in 0..2 * BUILDERS {
+        store.snapshot(&generation, &format!("n{number}"), Audience::Proxy).await.unwrap();
+    }
+    assert!(waiting.iter().all(|one| !one.is_finished()));
+    closed.store(false, Ordering::SeqCst);
+    for one in waiting {
+        assert!(one.await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -33,14 +33,20 @@ const MESH: &str = "
 const ACM: &str = "tls: {mode: STRICT, certificate: {acm: {certificateArn: 'arn:aws:acm:eu-west-1:111122223333:certificate/c'}}}";
 const FILE: &str = "tls: {mode: STRICT, certificate: {file: {certificateChain: /c.pem, privateKey: /c.key}}}";
 
+type Findings = Vec<(String, String)>;
+
 /// What `b` is given, and the codes and messages of all findings.
-fn b(mode: &str, tls: &str, mesh_ca: bool) -> (Option<Resources>, Vec<(String, String)>) {
-    let text = MESH.replace("MODE", mode).replace("TLS", tls);
+fn b(mode: &str, tls: &str, mesh_ca: bool) -> (Option<Resources>, Findings) {
+    translated("virtualNode/b", &MESH.replace("MODE", mode).replace("TLS", tls), mesh_ca)
+}
+
+fn translated(node: &str, text: &str, mesh_ca: bool) -> (Option<Resources>, Findings) {
+    let text = text.to_owned();
     let file = SourceFile { name: "mesh.yaml".into(), text, named: true };
     let loaded = load(&[file], &LoadOptions::default());
     let mut report = loaded.report;
     let graph = Graph::build(loaded.definitions, &loaded.sidecars, &mut report);
-    let proxy = graph.resolve("mesh/shop/virtualNode/b").unwrap();
+    let proxy = graph.resolve(&format!("mesh/shop/{node}")).unwrap();
     let options = TranslateOptions { mesh_ca, ..TranslateOptions::default() };
     let resources = translate(&graph, &proxy, &options, &mut report);
     let findings = report.sorted().into_iter().map(|one| (one.code.to_owned(), one.message.clone()));
@@ -110,6 +116,59 @@ fn a_dry_run_without_identities_says_so_and_goes_on() {
     let (some, findings) = b("dry-run", FILE, true);
     assert!(some.is_some());
     assert!(said(&findings, "access-identities").contains("the dry run leaves it out"), "{findings:?}");
+}
+
+/// Declared callers whose own policies hide who they are in the mesh are told, by node and field.
+#[test]
+fn callers_that_would_not_be_known_are_named() {
+    let with = |mode: &str, tls: &str, policy: &str| {
+        let policy = format!("spec: {{backendDefaults: {{clientPolicy: {{tls: {policy}}}}}, backends: [");
+        let text = MESH.replace("MODE", mode).replace("TLS", tls);
+        let (some, findings) =
+            translated("virtualNode/a", &text.replace("spec: {backends: [", &policy), true);
+        assert!(some.is_some(), "{findings:?}");
+        said(&findings, "access-identities")
+    };
+    let trust = |trust: &str| format!("validation: {{trust: {trust}}}");
+    let (file, mesh) =
+        (trust("{file: {certificateChain: /r.pem}}"), trust("{sds: {secretName: 'outrigger:trust'}}"));
+    let own = "certificate: {file: {certificateChain: /c.pem, privateKey: /c.key}}";
+    for (policy, field) in [
+        (format!("{{{own}, {mesh}}}"), "clientPolicy.tls.certificate.file"),
+        (
+            format!("{{certificate: {{sds: {{secretName: other}}}}, {mesh}}}"),
+            "clientPolicy.tls.certificate.sds",
+        ),
+        (format!("{{{file}}}"), "validation.trust.file"),
+        (format!("{{{}}}", trust("{sds: {secretName: other}}")), "validation.trust.sds"),
+    ] {
+        let message = with("enforce", ACM, &policy);
+        assert!(
+            message.contains(field) && message.contains("denies the calls of virtual node \"a\""),
+            "{message}"
+        );
+        let message = with("dry-run", ACM, &policy);
+        assert!(message.contains(field) && message.contains("would deny"), "{message}");
+        assert_eq!(with("'off'", ACM, &policy), "");
+    }
+    let acm = trust(
+        "{acm: {certificateAuthorityArns: ['arn:aws:acm-pca:eu-west-1:111122223333:certificate-authority/c']}}",
+    );
+    for policy in [
+        format!("{{{mesh}}}"),
+        format!("{{{acm}}}"),
+        format!("{{certificate: {{sds: {{secretName: 'outrigger:identity'}}}}, {file}}}"),
+    ] {
+        assert_eq!(with("enforce", ACM, &policy), "", "{policy}");
+    }
+    // Without any policy a caller shows itself to certificates of the mesh, and to others not.
+    let plain = |tls: &str| {
+        let text = MESH.replace("MODE", "enforce").replace("TLS", tls);
+        said(&translated("virtualNode/a", &text, true).1, "access-identities")
+    };
+    assert_eq!(plain(ACM), "");
+    let asking = FILE.replace("}}}", "}}, validation: {trust: {sds: {secretName: 'outrigger:trust'}}}}");
+    assert!(plain(&asking).contains("has no clientPolicy.tls"), "{}", plain(&asking));
 }
 
 #[test]

@@ -164,5 +164,11 @@ static CAUSES: &[Cause] = &[
     ),
     cause("FI", About::Client, "a fault filter answered", "remove the fault from the route or filter"),
     cause("RL", About::Client, "a rate limit was reached", "raise the limit, or send less"),
+    cause(
+        "UAEX",
+        About::Client,
+        "the external authorization service denied the request, or could not be asked",
+        "the details say which: with ext_authz_denied ask the service why; with ext_authz_error see whether it answers in time (statistics and hosts of its cluster, http.<prefix>.ext_authz.error)",
+    ),
     cause("OM", About::Client, "the proxy was out of a resource", "give the proxy more of it"),
 ];

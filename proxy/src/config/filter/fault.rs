@@ -1,13 +1,19 @@
 //! Fault injection. Source: `envoy.extensions.filters.http.fault.v3.HTTPFault`,
 //! `envoy.extensions.filters.common.fault.v3`.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use crate::base::ids::ClusterId;
 use crate::base::matcher::HeaderMatch;
-use crate::stats::scope::FaultStats;
+use crate::stats::registry::Registry;
+use crate::stats::scope::{FaultCallerStats, FaultStats};
+
+/// Most callers that have statistics of their own: their names come with requests.
+const MOST_CALLERS: usize = 64;
 
 /// The filter: its own settings, and what all its settings share.
 #[derive(Debug)]
@@ -16,8 +22,40 @@ pub struct FaultFilter {
     pub stats: FaultStats,
     /// Requests with a fault now; over all workers, as `max_active_faults` holds for the process.
     pub active: Arc<AtomicU64>,
+    /// Faults by caller.
+    pub callers: FaultCallers,
     /// Settings without an override.
     pub settings: Fault,
+}
+
+/// Statistics of the first callers (`x-envoy-downstream-service-cluster`) that faults were made for. Touched by
+/// requests with a fault only.
+#[derive(Debug)]
+pub struct FaultCallers {
+    registry: Registry,
+    stat_prefix: Box<str>,
+    known: Mutex<HashMap<Box<str>, FaultCallerStats>>,
+}
+
+impl FaultCallers {
+    /// Of the filter in the connection manager with this `stat_prefix`.
+    pub fn new(registry: &Registry, stat_prefix: &str) -> Self {
+        Self { registry: registry.clone(), stat_prefix: stat_prefix.into(), known: Mutex::default() }
+    }
+
+    /// The statistics of one caller; `None` when there are too many others.
+    pub fn of(&self, caller: &str) -> Option<FaultCallerStats> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = known.get(caller) {
+            return Some(stats.clone());
+        }
+        if known.len() >= MOST_CALLERS {
+            return None;
+        }
+        let stats = FaultCallerStats::for_caller(&self.registry, &self.stat_prefix, caller);
+        known.insert(caller.into(), stats.clone());
+        Some(stats)
+    }
 }
 
 /// One set of settings.
@@ -37,6 +75,8 @@ pub struct Fault {
     pub downstream_nodes: Vec<Box<str>>,
     /// No further fault while this many are active.
     pub max_active: Option<u32>,
+    /// Callers have no statistics of their own (`disable_downstream_cluster_stats`).
+    pub no_caller_stats: bool,
 }
 
 /// A share of requests; a header may lower it.
@@ -93,4 +133,18 @@ pub struct ResponseRate {
     pub fixed: Option<u64>,
     /// Of how many responses.
     pub share: Share,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_callers_have_statistics_and_later_ones_have_none() {
+        let registry = Registry::new();
+        let callers = FaultCallers::new(&registry, "ingress");
+        assert!((0..MOST_CALLERS).all(|number| callers.of(&format!("caller-{number}")).is_some()));
+        assert!(callers.of("one more").is_none() && callers.of("caller-0").is_some());
+        assert!(registry.view().find("http.ingress.fault.caller-7.aborts_injected").is_some());
+    }
 }

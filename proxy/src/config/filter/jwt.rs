@@ -1,17 +1,16 @@
 //! `envoy.filters.http.jwt_authn`: whose tokens a request needs, and how they are checked.
 
-mod fault;
-mod keys;
-mod token;
+mod remote;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::base::matcher::StringMatch;
 use crate::config::route::RouteMatch;
 use crate::stats::scope::JwtStats;
 
-pub use fault::Fault;
-pub use keys::Keys;
-pub use token::Token;
+pub use outrigger_jwt::{Fault, Keys, Token};
+pub use remote::{Fetch, RemoteKeys};
 
 /// The filter.
 #[derive(Debug)]
@@ -24,6 +23,8 @@ pub struct Jwt {
     pub named: BTreeMap<Box<str>, Requirement>,
     /// Preflights need nothing.
     pub bypass_preflight: bool,
+    /// Clients are not told what is wrong.
+    pub silent: bool,
     /// `http.<stat_prefix>.jwt_authn.*`
     pub stats: JwtStats,
 }
@@ -35,13 +36,21 @@ pub struct Provider {
     pub issuer: Box<str>,
     /// One of these must be in `aud`; empty: anything.
     pub audiences: Vec<Box<str>>,
+    /// `sub` must match.
+    pub subjects: Option<StringMatch>,
+    /// There must be an end.
+    pub require_expiration: bool,
+    /// And it must not be further away, seconds.
+    pub max_lifetime: Option<u64>,
     /// Its keys.
-    pub keys: Keys,
+    pub keys: KeySource,
     /// Headers that carry tokens, each with the text before the token.
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Query parameters that do.
     pub parameters: Vec<Box<str>>,
-    /// Whether the upstream sees the token.
+    /// Cookies that do.
+    pub cookies: Vec<Box<str>>,
+    /// Whether the upstream sees the token. That in a cookie it always does, as in Envoy.
     pub forward: bool,
     /// Header for the payload, and whether its base64 is padded.
     pub payload_header: Option<(Box<str>, bool)>,
@@ -49,6 +58,32 @@ pub struct Provider {
     pub claims: Vec<(Box<str>, Vec<Box<str>>)>,
     /// How far clocks may be apart, seconds.
     pub skew: u64,
+    /// What becomes dynamic metadata.
+    pub metadata: InMetadata,
+    /// Requests that carry something of the token are routed anew.
+    pub clear_route: bool,
+}
+
+/// Where a provider's keys are from.
+#[derive(Debug)]
+pub enum KeySource {
+    /// The configuration.
+    Local(Keys),
+    /// A server.
+    Remote(Arc<RemoteKeys>),
+}
+
+/// Fields of the filter's namespace for what a token says; `None` is not at all.
+#[derive(Debug, Default)]
+pub struct InMetadata {
+    /// Its payload.
+    pub payload: Option<Box<str>>,
+    /// Its header.
+    pub header: Option<Box<str>>,
+    /// What is wrong with it.
+    pub failure: Option<Box<str>>,
+    /// Claims that are lists of words, separated by spaces.
+    pub spaced: Vec<Box<str>>,
 }
 
 /// Requests of one kind.
@@ -105,37 +140,30 @@ impl Tolerance {
 }
 
 impl Provider {
-    /// Checks a token: issuer, time, audience, signature, in this order. `now` in seconds since 1970.
+    /// Checks what a token says: issuer, subject, time, audience, in this order. `now` in seconds since 1970. Its signature
+    /// is to be checked as well.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(&self, token: &Token<'_>, audiences: Option<&[Box<str>]>, now: u64) -> Result<(), Fault> {
+    pub fn check_claims(
+        &self,
+        token: &Token<'_>,
+        audiences: Option<&[Box<str>]>,
+        now: u64,
+    ) -> Result<(), Fault> {
         if !self.issuer.is_empty() && token.issuer != *self.issuer {
             return Err(Fault::UnknownIssuer);
         }
-        if token.not_before.is_some_and(|start| now.saturating_add(self.skew) < start) {
-            return Err(Fault::NotYetValid);
+        let subject = token.subject.as_deref().unwrap_or_default();
+        if self.subjects.as_ref().is_some_and(|matcher| !matcher.matches(subject.as_bytes())) {
+            return Err(Fault::Signature);
         }
-        if token.expires.is_some_and(|end| now > end.saturating_add(self.skew)) {
-            return Err(Fault::Expired);
+        token.check_time(now, self.skew)?;
+        let too_long = |end: u64| self.max_lifetime.is_some_and(|most| end > now.saturating_add(most));
+        let ends = self.require_expiration || self.max_lifetime.is_some();
+        if token.expires.map_or(ends, too_long) {
+            return Err(Fault::Signature);
         }
-        let audiences = audiences.unwrap_or(&self.audiences);
-        let meant = |wanted: &str| token.audiences.iter().any(|one| same_audience(one, wanted));
-        if !audiences.is_empty() && !audiences.iter().any(|wanted| meant(wanted)) {
-            return Err(Fault::Audience);
-        }
-        self.keys.verify(token)
+        token.check_audience(audiences.unwrap_or(&self.audiences))
     }
 }
-
-/// Audiences are compared without scheme and closing slash, as in Envoy.
-fn same_audience(one: &str, other: &str) -> bool {
-    fn bare(text: &str) -> &str {
-        let text = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
-        text.strip_suffix('/').unwrap_or(text)
-    }
-    bare(one) == bare(other)
-}
-
-#[cfg(test)]
-mod tests;

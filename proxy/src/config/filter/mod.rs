@@ -1,7 +1,9 @@
 //! HTTP filters of a connection manager, and what routes say about them. `http::filter` runs them.
 
+pub mod authz;
 pub mod concurrency;
 pub mod cors;
+pub mod descriptor;
 pub mod fault;
 pub mod headers;
 pub mod health;
@@ -10,6 +12,7 @@ pub mod rate_limit;
 
 use crate::base::ids::FilterId;
 use crate::config::rbac::{Rbac, RbacFilter};
+use authz::{Authz, AuthzRoute};
 use concurrency::Concurrency;
 use cors::CorsPolicy;
 use fault::{Fault, FaultFilter};
@@ -53,6 +56,8 @@ pub enum FilterKind {
     Health(Box<HealthFilter>),
     /// `envoy.filters.http.jwt_authn`
     Jwt(Box<Jwt>),
+    /// `envoy.filters.http.ext_authz`
+    Authz(Box<Authz>),
 }
 
 /// What one level of the route configuration says about one filter.
@@ -83,6 +88,8 @@ pub enum RouteFilter {
     Headers(Box<HeaderMutations>),
     /// `PerRouteConfig` of `jwt_authn`.
     Jwt(JwtRoute),
+    /// `ExtAuthzPerRoute`
+    Authz(Box<AuthzRoute>),
 }
 
 /// `typed_per_filter_config` of one level, with the older `cors` field beside it.

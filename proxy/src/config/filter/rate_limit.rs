@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::config::live::{BucketSize, TokenBucket};
+use super::descriptor::{DescriptorRule, HostRules};
+use crate::config::live::{BucketSize, DescriptorBuckets, DescriptorLimit, TokenBucket};
 use crate::config::route::HeaderAdd;
 use crate::stats::scope::LocalRateLimitStats;
 
@@ -27,22 +28,68 @@ pub struct RateLimit {
     pub tell: bool,
     /// Tell `retry-after` in refusals.
     pub retry_after: bool,
+    /// How requests are told apart; `None`: they are not.
+    pub descriptors: Option<Box<Descriptors>>,
     /// The limit; `None` limits nothing.
     pub limit: Option<Limit>,
+}
+
+/// How requests are told apart.
+#[derive(Debug)]
+pub struct Descriptors {
+    /// What makes descriptors; empty: what the route says.
+    pub rules: Vec<DescriptorRule>,
+    /// Which rules of routes.
+    pub stage: u32,
+    /// And which of virtual hosts.
+    pub host_rules: HostRules,
+    /// Requests with a bucket of their own need a token of the default one, too.
+    pub always_default: bool,
 }
 
 /// Whom a bucket is for.
 #[derive(Debug)]
 pub enum Limit {
     /// All callers together.
-    Process(TokenBucket),
+    Process(Buckets),
     /// Each downstream connection.
-    Connection(BucketSize),
+    Connection(BucketSizes),
 }
 
 impl Limit {
-    /// The limit of this size, full as of `now`.
-    pub fn new(size: BucketSize, per_connection: bool, now: Instant) -> Self {
-        if per_connection { Self::Connection(size) } else { Self::Process(TokenBucket::new(size, now)) }
+    /// The limit of these sizes, full as of `now`.
+    pub fn new(sizes: BucketSizes, per_connection: bool, now: Instant) -> Self {
+        if per_connection { Self::Connection(sizes) } else { Self::Process(sizes.full(now)) }
     }
+}
+
+/// Sizes of the buckets of one configuration.
+#[derive(Debug)]
+pub struct BucketSizes {
+    /// Of the one for requests without a bucket of their own.
+    pub default: Option<BucketSize>,
+    /// Of those with a descriptor.
+    pub descriptors: Vec<DescriptorLimit>,
+    /// Buckets at a time of each descriptor that stands for many (`max_dynamic_descriptors`).
+    pub most_dynamic: usize,
+}
+
+impl BucketSizes {
+    /// Buckets of these sizes, full as of `now`.
+    pub fn full(&self, now: Instant) -> Buckets {
+        let by_descriptor = || Box::new(DescriptorBuckets::new(&self.descriptors, self.most_dynamic, now));
+        Buckets {
+            default: self.default.map(|size| TokenBucket::new(size, now)),
+            by_descriptor: (!self.descriptors.is_empty()).then(by_descriptor),
+        }
+    }
+}
+
+/// The buckets of one configuration, or of one connection.
+#[derive(Debug)]
+pub struct Buckets {
+    /// For requests without a bucket of their own.
+    pub default: Option<TokenBucket>,
+    /// By descriptor.
+    pub by_descriptor: Option<Box<DescriptorBuckets>>,
 }

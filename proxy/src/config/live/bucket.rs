@@ -55,9 +55,15 @@ impl TokenBucket {
 
     /// Takes one token, or says no.
     pub fn take(&self, now: Instant) -> bool {
+        self.take_all(1, now)
+    }
+
+    /// Takes `count` tokens, or none and says no.
+    pub fn take_all(&self, count: u64, now: Instant) -> bool {
         let now = self.ticks(now);
+        let price = self.price.saturating_mul(count);
         let taken = self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |empty_at| {
-            let next = self.start(empty_at, now).saturating_add(self.price);
+            let next = self.start(empty_at, now).saturating_add(price);
             (next <= now).then_some(next)
         });
         taken.is_ok()
@@ -158,6 +164,15 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
         });
         assert_eq!(taken, 1000);
+    }
+
+    #[test]
+    fn several_tokens_are_taken_together_or_not_at_all() {
+        let start = Instant::now();
+        let bucket = TokenBucket::new(size(5, 1, Duration::from_secs(60)), start);
+        assert!(bucket.take_all(3, start) && !bucket.take_all(3, start));
+        assert_eq!(bucket.remaining(start), 2);
+        assert!(bucket.take_all(2, start) && !bucket.take_all(u64::MAX, start));
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use fastrand::Rng;
 
+use super::{LoadShed, ScaledTimers};
+use crate::config::overload::OverloadSettings;
+use crate::stats::registry::Registry;
+
 /// A state of 1.0.
 const FULL: u32 = 1 << 16;
 
@@ -20,6 +24,10 @@ pub struct Overload {
     pub refuse_connections: ActionState,
     /// `envoy.overload_actions.shrink_heap`
     pub shrink_heap: ActionState,
+    /// Timers that run out sooner.
+    pub timers: ScaledTimers,
+    /// `loadshed_points`
+    pub shed: LoadShed,
     /// `envoy.resource_monitors.global_downstream_max_connections`; `None` is no limit.
     pub max_connections: Option<u64>,
     connections: AtomicU64,
@@ -29,6 +37,15 @@ impl Overload {
     /// Without load, and with this limit on downstream connections.
     pub fn new(max_connections: Option<u64>) -> Self {
         Self { max_connections, ..Self::default() }
+    }
+
+    /// As configured, without load.
+    pub fn of(settings: &OverloadSettings, registry: &Registry) -> Self {
+        Self {
+            timers: ScaledTimers::new(&settings.timers),
+            shed: LoadShed::new(settings.sheds.iter().map(|shedding| shedding.point), registry),
+            ..Self::new(settings.max_connections)
+        }
     }
 
     /// Counts a downstream connection, to be ended by [`Overload::end_connection`]. False: there are too many.
@@ -54,6 +71,12 @@ impl ActionState {
     /// Sets the state, 0.0 to 1.0.
     pub fn set(&self, state: f64) {
         self.0.store((state.clamp(0.0, 1.0) * f64::from(FULL)) as u32, Ordering::Relaxed);
+    }
+
+    /// How far the action is taken, 0.0 to 1.0.
+    #[inline]
+    pub fn share(&self) -> f64 {
+        f64::from(self.0.load(Ordering::Relaxed)) / f64::from(FULL)
     }
 
     /// Whether the action is fully taken.

@@ -62,6 +62,8 @@ pub struct Certificate<'a> {
     pub not_after: SystemTime,
     /// Subject alternative names of the kinds we know.
     pub names: Vec<Name<'a>>,
+    /// Texts of its `otherName`s, which no matcher compares.
+    pub other_names: Vec<&'a str>,
     /// First octet of the key usage bits; `None` without the extension.
     pub key_usage: Option<u8>,
     /// Extended key usages as object identifiers; `None` without the extension.
@@ -91,6 +93,7 @@ impl<'a> Certificate<'a> {
             not_before,
             not_after,
             names: Vec::new(),
+            other_names: Vec::new(),
             key_usage: None,
             purposes: None,
             is_ca: false,
@@ -113,7 +116,10 @@ impl<'a> Certificate<'a> {
             match id {
                 SUBJECT_ALT_NAME => {
                     let mut names = Reader(value.expect(der::SEQUENCE)?);
-                    self.names = std::iter::from_fn(|| names.next()).filter_map(alt_name).collect();
+                    while let Some(name) = names.next() {
+                        self.other_names.extend(other_name(name));
+                        self.names.extend(alt_name(name));
+                    }
                 }
                 // The first octet counts unused bits.
                 KEY_USAGE => {
@@ -135,22 +141,6 @@ impl<'a> Certificate<'a> {
             }
         }
         Some(())
-    }
-
-    /// The first URI among the names: a SPIFFE identity where there is one.
-    pub fn uris(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().filter_map(|name| match name {
-            Name::Uri(uri) => Some(&**uri),
-            _ => None,
-        })
-    }
-
-    /// The DNS names.
-    pub fn dns_names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().filter_map(|name| match name {
-            Name::Dns(dns) => Some(&**dns),
-            _ => None,
-        })
     }
 
     /// The subject in RFC 2253 form, as Envoy prints it: the last attribute first.
@@ -210,6 +200,20 @@ fn alt_name((tag, value): (u8, &[u8])) -> Option<Name<'_>> {
         }
         _ => None,
     }
+}
+
+/// The text of an `otherName` that is one.
+fn other_name((tag, value): (u8, &[u8])) -> Option<&str> {
+    const OTHER_NAME: u8 = 0xa0;
+    const EXPLICIT: u8 = 0xa0;
+    const UTF8_STRING: u8 = 0x0c;
+    const PRINTABLE_STRING: u8 = 0x13;
+    const IA5_STRING: u8 = 0x16;
+    let mut name = Reader(Some(value).filter(|_| tag == OTHER_NAME)?);
+    name.expect(der::OBJECT_ID)?;
+    let (kind, text) = Reader(name.expect(EXPLICIT)?).next()?;
+    let is_text = matches!(kind, UTF8_STRING | PRINTABLE_STRING | IA5_STRING);
+    std::str::from_utf8(Some(text).filter(|_| is_text)?).ok()
 }
 
 /// `CN=value` with RFC 2253 escapes.
@@ -323,8 +327,8 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let parsed = Certificate::parse(certificate.der()).unwrap();
-        assert_eq!(parsed.dns_names().collect::<Vec<_>>(), ["a.mesh"]);
-        assert_eq!(parsed.uris().collect::<Vec<_>>(), ["spiffe://mesh/a"]);
+        assert_eq!(crate::config::secret::described::Described::of(&parsed).dns_names, ["a.mesh"]);
+        assert_eq!(crate::config::secret::described::Described::of(&parsed).uris, ["spiffe://mesh/a"]);
         assert!(parsed.names.contains(&Name::Email("a@mesh".into())));
         assert!(parsed.names.contains(&Name::Ip(IpAddr::from([10, 0, 0, 1]))));
         assert_eq!(parsed.subject_text(), "CN=a,O=Shop\\, Inc");

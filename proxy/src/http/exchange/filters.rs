@@ -9,7 +9,7 @@ use crate::base::error::{ProxyError, ResponseFlags};
 use crate::config::filter::Levels;
 use crate::config::route::RouteAction;
 use crate::http::codec::Downstream;
-use crate::http::filter::{Call, Running, Verdict};
+use crate::http::filter::{Call, Running, Verdict, Waited, Waiting};
 use crate::http::head::{BodyLength, ResponseHead};
 use crate::http::local_reply::LocalReply;
 use crate::http::replay::ReplayBuffer;
@@ -22,6 +22,13 @@ use crate::observe::record::Record;
 impl<'r> Exchange<'r> {
     /// Lets the filters see the request, route or no route.
     pub(super) fn begin_filters(&mut self) -> Verdict {
+        let levels = self.aim();
+        self.filters = Some(Running::new(&self.ctx.settings.filters, levels));
+        self.step_filters()
+    }
+
+    /// Chooses the cluster of the route: filters ask for it before the router does. What the route says of filters.
+    fn aim(&mut self) -> Levels<'r> {
         let found = self.summary.found;
         self.target = match found.map(|found| &found.route.action) {
             Some(RouteAction::Forward(forward)) => Some(self.choose(forward)),
@@ -29,9 +36,16 @@ impl<'r> Exchange<'r> {
         };
         let cluster = self.target.and_then(|target| self.view.cluster(target.cluster?));
         self.summary.routed = cluster.cloned();
-        let levels = found.map_or_else(Levels::default, |found| self.levels(found));
-        self.filters = Some(Running::new(&self.ctx.settings.filters, levels));
-        self.step_filters()
+        found.map_or_else(Levels::default, |found| self.levels(found))
+    }
+
+    /// A filter has changed what routes look at.
+    fn reroute(&mut self) {
+        self.find_route();
+        let levels = self.aim();
+        if let Some(running) = &mut self.filters {
+            running.follow(levels);
+        }
     }
 
     fn levels(&self, found: Found<'r>) -> Levels<'r> {
@@ -64,8 +78,15 @@ impl<'r> Exchange<'r> {
                 Verdict::Pass => return Ok(None),
                 Verdict::Answer(reply) => return Ok(Some(*reply)),
                 Verdict::Delay(length) => self.delay(length, down, deadline).await?,
-                Verdict::Collect(limit) => {
-                    if !self.collect(limit, down, deadline).await? {
+                Verdict::Reroute => self.reroute(),
+                Verdict::Wait(waiting) => {
+                    let waited = self.wait(waiting, down, deadline).await?;
+                    if let Some(running) = &mut self.filters {
+                        running.reach(waited);
+                    }
+                }
+                Verdict::Collect { most, partial } => {
+                    if !self.collect(most, partial, down, deadline).await? {
                         self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_too_large);
                         let (details, body) = ("request_payload_too_large", "Payload Too Large");
                         return Ok(Some(LocalReply::new(413, ResponseFlags::NONE, details, body)));
@@ -84,12 +105,12 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<(), ProxyError> {
         let until = Instant::now().checked_add(length);
-        let bodiless = self.head.body == BodyLength::None;
+        let shows_gone = self.head.body == BodyLength::None || matches!(down, Downstream::H2(_));
         poll_fn(|cx| {
             if self.ctx.cut.get() {
                 return Poll::Ready(Err(ProxyError::Cut));
             }
-            if bodiless && down.poll_gone(cx).is_ready() {
+            if shows_gone && down.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
             deadline.poll_at(cx, until).map(Ok)
@@ -97,40 +118,61 @@ impl<'r> Exchange<'r> {
         .await
     }
 
-    /// Reads the whole request body; false when it is longer than `limit`.
+    /// Waits for what a filter wants; a client that leaves ends it.
+    async fn wait(
+        &mut self,
+        mut waiting: Waiting,
+        down: &mut Downstream<'_>,
+        deadline: &mut Deadline,
+    ) -> Result<Waited, ProxyError> {
+        let collected = self.filters.as_ref().and_then(|running| running.body.as_ref());
+        // On an HTTP/1 connection a body that nobody has read is in the way of seeing that.
+        let shows_gone = self.head.body == BodyLength::None
+            || matches!(down, Downstream::H2(_))
+            || collected.is_some_and(ReplayBuffer::is_ended);
+        let mut timers = self.request_timers(deadline);
+        poll_fn(|cx| {
+            if let Poll::Ready(waited) = waiting.0.as_mut().poll(cx) {
+                return Poll::Ready(Ok(waited));
+            }
+            if shows_gone && down.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            timers.poll(cx).map(Err)
+        })
+        .await
+    }
+
+    /// The clocks of a request that is not on its way yet.
+    fn request_timers<'d>(&self, deadline: &'d mut Deadline) -> Timers<'d>
+    where
+        'r: 'd,
+    {
+        let (ctx, settings) = (self.ctx, &self.ctx.settings);
+        let (started, idle) = (self.summary.timing.started, settings.stream_idle_timeout);
+        let most = settings.max_stream_duration;
+        Timers::new(deadline, &ctx.cut, &ctx.local.clock, started, Duration::ZERO, idle, most)
+            .scaled_by(&ctx.local)
+    }
+
+    /// Reads the request body; false when it is longer than `most`. With `partial` its beginning is enough.
     async fn collect(
         &mut self,
-        limit: u32,
+        most: u32,
+        partial: bool,
         down: &mut Downstream<'_>,
         deadline: &mut Deadline,
     ) -> Result<bool, ProxyError> {
-        if let Some(kept) = self.kept_body() {
-            // A redirect was followed inside: the body is here already.
-            let fits = kept.received() <= limit.into();
-            if let Some(running) = &mut self.filters {
-                running.body = Some(kept);
-            }
-            return Ok(fits);
-        }
+        // Another filter may have collected it, or it is here because a redirect was followed inside.
+        let before = self.collected_body().or_else(|| self.kept_body());
+        let mut body = before.unwrap_or_default();
         self.answer_expectation(down)?;
         self.head.expects_continue = false;
-        let settings = &self.ctx.settings;
-        let started = self.summary.timing.started;
-        let idle = settings.stream_idle_timeout;
-        let mut timers = Timers::new(
-            deadline,
-            &self.ctx.cut,
-            &self.ctx.local.clock,
-            started,
-            Duration::ZERO,
-            idle,
-            settings.max_stream_duration,
-        );
-        timers.expect_request(settings.request_timeout);
-        let mut body = ReplayBuffer::new();
+        let mut timers = self.request_timers(deadline);
+        timers.expect_request(self.ctx.settings.request_timeout);
         let fits = poll_fn(|cx| {
             let before = body.received();
-            if let Poll::Ready(collected) = body.poll_collect(cx, down, limit as usize) {
+            if let Poll::Ready(collected) = body.poll_collect(cx, down, most as usize, partial) {
                 return Poll::Ready(collected.map_err(attempt::client_failure));
             }
             if body.received() != before {
@@ -141,8 +183,8 @@ impl<'r> Exchange<'r> {
         .await?;
         self.summary.bytes_received = body.received();
         if fits {
-            // The length is known now, and with it the framing.
-            if !body.has_trailers() {
+            // The length may be known now, and with it the framing.
+            if body.is_ended() && !body.has_trailers() {
                 self.head.body = BodyLength::Fixed(body.received());
             }
             if let Some(running) = &mut self.filters {

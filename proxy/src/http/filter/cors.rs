@@ -123,7 +123,7 @@ pub(super) fn request<'r>(
 fn preflight(head: &RequestHead, method: &[u8], policies: Policies<'_>) -> LocalReply {
     let mut reply = LocalReply::new(200, ResponseFlags::NONE, "cors_response", "");
     reply.unedited = true;
-    let mut add = |name: &'static [u8], value: &[u8]| reply.headers.push((name, value.to_vec()));
+    let mut add = |name: &'static [u8], value: &[u8]| reply.headers.push((name.into(), value.to_vec()));
     if policies.allows_credentials() {
         add(b"access-control-allow-credentials", b"true");
     }

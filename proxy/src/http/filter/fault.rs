@@ -10,6 +10,8 @@ use crate::config::filter::{HttpFilter, RouteFilter};
 use crate::http::head::HeaderBlock;
 use crate::http::local_reply::LocalReply;
 use crate::http::route::header_matches;
+use crate::stats::registry::Counter;
+use crate::stats::scope::FaultCallerStats;
 use crate::upstream::local::Local;
 
 /// A request with a fault: counted once, whatever faults it has, until dropped.
@@ -51,6 +53,7 @@ pub(super) fn request<'r>(
         slow_response(running, fault, settings, call);
         if let Some(delay) = delay(settings, call) {
             call.ctx.local.stats.inc(fault.stats.delays_injected);
+            count_caller(fault, settings, call, |stats| stats.delays_injected);
             call.summary.flags.insert(ResponseFlags::FAULT_DELAY);
             begin(running, fault, call);
             return Verdict::Delay(delay);
@@ -59,10 +62,25 @@ pub(super) fn request<'r>(
     match settings.abort.as_ref().and_then(|abort| abort_reply(abort, call)) {
         Some(reply) => {
             call.ctx.local.stats.inc(fault.stats.aborts_injected);
+            count_caller(fault, settings, call, |stats| stats.aborts_injected);
             begin(running, fault, call);
             Verdict::Answer(Box::new(reply))
         }
         None => Verdict::Pass,
+    }
+}
+
+/// Counts a fault of the caller that names itself.
+fn count_caller(
+    fault: &FaultFilter,
+    settings: &Fault,
+    call: &Call<'_, '_>,
+    counter: impl FnOnce(&FaultCallerStats) -> Counter,
+) {
+    let name = call.head.block.get_by_name(b"x-envoy-downstream-service-cluster");
+    let Some(name) = name.filter(|name| !name.is_empty() && !settings.no_caller_stats) else { return };
+    if let Some(stats) = std::str::from_utf8(name).ok().and_then(|name| fault.callers.of(name)) {
+        call.ctx.local.stats.inc(counter(&stats));
     }
 }
 

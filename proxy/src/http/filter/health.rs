@@ -30,7 +30,7 @@ pub(super) fn request<'r>(
         HealthMode::PassThrough(Some(cached)) => cached.fresh(call.now()).map(|(status, degraded)| {
             let mut reply = reply(status, "health_check_cached");
             if degraded {
-                reply.headers.push((DEGRADED, Vec::new()));
+                reply.headers.push((DEGRADED.into(), Vec::new()));
             }
             reply
         }),

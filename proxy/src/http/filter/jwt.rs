@@ -1,33 +1,46 @@
 //! `envoy.filters.http.jwt_authn`: requests need tokens.
 //!
-//! Verification is computation alone, so it happens where the request is. What a token becomes on its way up (payload and
-//! claim headers) is removed from the request first: no client writes it.
+//! Verification is computation alone, so it happens where the request is. Keys that are not here are waited for first, by
+//! requests whose tokens say what they should: see `fetch`. What a token becomes on its way up (payload and claim headers)
+//! is removed from the request first: no client writes it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+pub mod fetch;
+mod places;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::percent_decode;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::{Call, Running, Verdict};
+use super::{Call, Running, State, Verdict, Waited};
 use crate::base::error::ResponseFlags;
-use crate::config::filter::jwt::{Fault, Jwt, JwtRoute, Provider, Requirement, Token, Tolerance};
+use crate::config::filter::jwt::{
+    Fault, Jwt, JwtRoute, KeySource, Keys, Provider, Requirement, Token, Tolerance,
+};
 use crate::config::filter::{HttpFilter, RouteFilter};
 use crate::http::head::{Method, RequestHead};
 use crate::http::local_reply::LocalReply;
 use crate::http::route;
+use places::Place;
 
+/// Namespace of what tokens leave for others.
+const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 /// Longest path in `www-authenticate`, bytes, as in Envoy.
 const LONGEST_PATH: usize = 256;
 
 pub(super) fn request<'r>(
-    running: &Running<'r>,
+    running: &mut Running<'r>,
     filter: &'r HttpFilter,
     jwt: &'r Jwt,
     call: &mut Call<'_, 'r>,
 ) -> Verdict {
     let shard = &call.ctx.local.stats;
+    if let Some(Waited::Keys(provider)) = running.reached {
+        running.reached = None;
+        running.keep(State::Fetched(provider));
+    }
     // Where nothing is needed too: the upstream believes these headers.
     jwt.providers.iter().for_each(|provider| sanitize(provider, call.head));
     if jwt.bypass_preflight && is_preflight(call.head) {
@@ -50,14 +63,40 @@ pub(super) fn request<'r>(
             rule.and_then(|rule| rule.requires.as_ref())
         }
     };
-    let uri = requirement.map(|_| original_uri(call.head));
-    let verdict =
-        requirement.map_or(Ok(()), |requirement| Check { jwt, now: now() }.meet(requirement, call.head));
+    let Some(requirement) = requirement else {
+        shard.inc(jwt.stats.allowed);
+        return Verdict::Pass;
+    };
+    let fetched = fetched(running);
+    let mut check =
+        Check { jwt, now: now(), at: Instant::now(), fetched: &fetched, left: Map::new(), rerouted: false };
+    if let Some(provider) = check.lacks(requirement, call.head) {
+        return fetch::wait(provider, jwt, call);
+    }
+    let uri = original_uri(call.head);
+    let verdict = check.meet(requirement, call.head);
+    let (left, rerouted) = (std::mem::take(&mut check.left), check.rerouted);
+    if !left.is_empty() {
+        call.summary.metadata.get_or_insert_default().merge(NAMESPACE, left);
+    }
     shard.inc(if verdict.is_ok() { jwt.stats.allowed } else { jwt.stats.denied });
     match verdict {
-        Ok(()) => Verdict::Pass,
-        Err(fault) => Verdict::Answer(Box::new(refusal(fault, uri.unwrap_or_default()))),
+        Ok(()) => {
+            running.reroute |= rerouted;
+            Verdict::Pass
+        }
+        Err(fault) => Verdict::Answer(Box::new(refusal(fault, uri, jwt.silent))),
     }
+}
+
+/// The providers whose keys were waited for on behalf of this request.
+fn fetched(running: &Running<'_>) -> Vec<usize> {
+    let own = running.states.iter().filter(|(owner, _)| *owner == running.next);
+    let fetched = own.filter_map(|(_, state)| match state {
+        State::Fetched(provider) => Some(*provider),
+        _ => None,
+    });
+    fetched.collect()
 }
 
 fn now() -> u64 {
@@ -69,12 +108,17 @@ fn is_preflight(head: &RequestHead) -> bool {
     head.method == Method::Options && has(b"origin") && has(b"access-control-request-method")
 }
 
-fn refusal(fault: Fault, uri: Vec<u8>) -> LocalReply {
-    let mut reply = LocalReply::new(fault.status(), ResponseFlags::NONE, "", fault.text());
+/// `silent`: only the log is told why.
+fn refusal(fault: Fault, uri: Vec<u8>, silent: bool) -> LocalReply {
+    let body = if silent { "" } else { fault.text() };
+    let mut reply = LocalReply::new(fault.status(), ResponseFlags::NONE, "", body);
     reply.details = format!("jwt_authn_access_denied{{{}}}", fault.text().replace(' ', "_")).into();
+    if silent {
+        return reply;
+    }
     let error: &[u8] = if fault == Fault::Missing { b"" } else { b", error=\"invalid_token\"" };
     let challenge = [b"Bearer realm=\"", uri.as_slice(), b"\"", error].concat();
-    reply.headers.push((b"www-authenticate", challenge));
+    reply.headers.push((b"www-authenticate".into(), challenge));
     reply
 }
 
@@ -95,36 +139,132 @@ fn original_uri(head: &RequestHead) -> Vec<u8> {
     [head.scheme().as_bytes(), b"://", &bare(head.authority()), &bare(path)].concat()
 }
 
-/// Where a token was.
-#[derive(Clone, Copy, PartialEq)]
-enum Place<'p> {
-    Header(&'p str),
-    Parameter(&'p str),
-}
-
-impl Place<'_> {
-    /// Whether a provider has tokens there.
-    fn is_of(self, provider: &Provider) -> bool {
-        match self {
-            Place::Header(name) => provider.headers.iter().any(|(header, _)| **header == *name),
-            Place::Parameter(name) => provider.parameters.iter().any(|parameter| **parameter == *name),
-        }
-    }
-}
-
 /// One request being checked.
 struct Check<'r> {
     jwt: &'r Jwt,
     now: u64,
+    at: Instant,
+    /// Providers whose keys were just fetched, or could not be.
+    fetched: &'r [usize],
+    /// What becomes dynamic metadata.
+    left: Map<String, Value>,
+    /// The request is to be routed anew.
+    rerouted: bool,
 }
 
 impl<'r> Check<'r> {
+    /// A provider whose keys are not here and that has issued, by what it says, a token of the request.
+    fn lacks(&self, requirement: &'r Requirement, head: &RequestHead) -> Option<usize> {
+        match requirement {
+            Requirement::Provider(index, audiences) => {
+                let provider = self.jwt.providers.get(*index)?;
+                self.is_missing(*index, provider)?;
+                let mut found = places::tokens(provider, head).into_iter();
+                found
+                    .any(|(_, text)| self.could_pass(provider, audiences.as_deref(), &text))
+                    .then_some(*index)
+            }
+            Requirement::All(all) | Requirement::Any(all, _) => {
+                all.iter().find_map(|one| self.lacks(one, head))
+            }
+            Requirement::Tolerant(_) => {
+                let providers = self.jwt.providers.iter().enumerate();
+                let mut missing = providers.filter(|(index, one)| self.is_missing(*index, one).is_some());
+                let carried = |(_, provider): &(usize, &Provider)| {
+                    let mut found = places::tokens(provider, head).into_iter();
+                    found.any(|(_, text)| self.could_pass(provider, None, &text))
+                };
+                missing.find(carried).map(|(index, _)| index)
+            }
+        }
+    }
+
+    fn is_missing(&self, index: usize, provider: &Provider) -> Option<()> {
+        let KeySource::Remote(remote) = &provider.keys else { return None };
+        (!self.fetched.contains(&index) && remote.current(self.at).is_none()).then_some(())
+    }
+
+    /// Nobody's keys are fetched for tokens that would be refused anyway.
+    fn could_pass(&self, provider: &Provider, audiences: Option<&[Box<str>]>, text: &str) -> bool {
+        Token::parse(text).is_ok_and(|token| provider.check_claims(&token, audiences, self.now).is_ok())
+    }
+
+    fn verify(
+        &self,
+        index: usize,
+        provider: &Provider,
+        token: &Token<'_>,
+        audiences: Option<&[Box<str>]>,
+    ) -> Result<(), Fault> {
+        provider.check_claims(token, audiences, self.now)?;
+        match &provider.keys {
+            KeySource::Local(keys) => keys.verify(token),
+            KeySource::Remote(remote) => {
+                let just_fetched = self.fetched.contains(&index);
+                let keys: Option<Arc<Keys>> =
+                    remote.current(self.at).or_else(|| remote.latest().filter(|_| just_fetched));
+                keys.ok_or(Fault::KeysUnavailable)?.verify(token)
+            }
+        }
+    }
+
+    /// One token. What is wrong with it is left where its provider wants it.
+    fn judge(
+        &mut self,
+        index: usize,
+        provider: &'r Provider,
+        audiences: Option<&[Box<str>]>,
+        (place, text): (Place<'_>, &str),
+        head: &mut RequestHead,
+    ) -> Result<(), Fault> {
+        let verified = Token::parse(text).and_then(|token| {
+            self.verify(index, provider, &token, audiences)?;
+            Ok(token)
+        });
+        match verified {
+            Ok(token) => {
+                let changed = accept(provider, &token, place, head);
+                self.leave(provider, &token);
+                let has_payload = provider.metadata.payload.is_some();
+                self.rerouted |= provider.clear_route && (changed || has_payload);
+                Ok(())
+            }
+            Err(fault) => Err(self.failed(provider, fault)),
+        }
+    }
+
+    fn failed(&mut self, provider: &Provider, fault: Fault) -> Fault {
+        if let Some(name) = &provider.metadata.failure {
+            let status = json!({"code": fault.code(), "message": fault.text()});
+            self.left.insert(name.to_string(), status);
+        }
+        fault
+    }
+
+    fn leave(&mut self, provider: &Provider, token: &Token<'_>) {
+        let wanted = &provider.metadata;
+        if let Some(name) = &wanted.payload {
+            let mut claims = token.claims.clone();
+            for claim in &wanted.spaced {
+                if let Some(value) = claims.get_mut(&**claim)
+                    && let Some(text) = value.as_str()
+                {
+                    *value = text.split(' ').filter(|word| !word.is_empty()).map(Value::from).collect();
+                }
+            }
+            self.left.insert(name.to_string(), Value::Object(claims));
+        }
+        if let Some(name) = &wanted.header {
+            self.left.insert(name.to_string(), Value::Object(token.header.clone()));
+        }
+    }
+
     /// Depth is bounded when requirements are compiled.
-    fn meet(&self, requirement: &'r Requirement, head: &mut RequestHead) -> Result<(), Fault> {
+    fn meet(&mut self, requirement: &'r Requirement, head: &mut RequestHead) -> Result<(), Fault> {
         match requirement {
             Requirement::Provider(index, audiences) => {
                 let Some(provider) = self.jwt.providers.get(*index) else { return Err(Fault::UnknownIssuer) };
-                self.of_provider(provider, audiences.as_deref(), head)
+                self.of_provider(*index, provider, audiences.as_deref(), head)
             }
             Requirement::All(all) => all.iter().try_for_each(|one| self.meet(one, head)),
             Requirement::Any(any, tolerance) => {
@@ -144,31 +284,30 @@ impl<'r> Check<'r> {
     }
 
     fn of_provider(
-        &self,
+        &mut self,
+        index: usize,
         provider: &'r Provider,
         audiences: Option<&[Box<str>]>,
         head: &mut RequestHead,
     ) -> Result<(), Fault> {
-        let found = tokens(provider, head);
+        let found = places::tokens(provider, head);
         if found.is_empty() {
-            return Err(Fault::Missing);
+            return Err(self.failed(provider, Fault::Missing));
         }
         // All of them: the upstream may look at another one than we do.
         for (place, text) in found.iter().rev() {
-            let token = Token::parse(text)?;
-            provider.check(&token, audiences, self.now)?;
-            accept(provider, &token, *place, head);
+            self.judge(index, provider, audiences, (*place, text), head)?;
         }
         Ok(())
     }
 
     /// Tokens of every provider, each judged by the one that has issued it.
-    fn of_anyone(&self, tolerance: Tolerance, head: &mut RequestHead) -> Result<(), Fault> {
+    fn of_anyone(&mut self, tolerance: Tolerance, head: &mut RequestHead) -> Result<(), Fault> {
         let mut verdict = Err(Fault::Missing);
         // Providers may name the same places.
         let mut seen: Vec<(Place<'_>, String)> = Vec::new();
         for carrier in &self.jwt.providers {
-            for (place, text) in tokens(carrier, head).iter().rev() {
+            for (place, text) in places::tokens(carrier, head).iter().rev() {
                 if seen.iter().any(|(before, token)| before == place && token == text) {
                     continue;
                 }
@@ -182,17 +321,12 @@ impl<'r> Check<'r> {
         tolerance.apply(verdict)
     }
 
-    fn by_issuer(&self, text: &str, place: Place<'_>, head: &mut RequestHead) -> Result<(), Fault> {
-        let token = Token::parse(text)?;
-        let provider = self
-            .jwt
-            .providers
-            .iter()
-            .find(|provider| *provider.issuer == *token.issuer && place.is_of(provider));
-        let provider = provider.ok_or(Fault::UnknownIssuer)?;
-        provider.check(&token, None, self.now)?;
-        accept(provider, &token, place, head);
-        Ok(())
+    fn by_issuer(&mut self, text: &str, place: Place<'_>, head: &mut RequestHead) -> Result<(), Fault> {
+        let issuer = Token::parse(text)?.issuer;
+        let mut providers = self.jwt.providers.iter().enumerate();
+        let provider = providers.find(|(_, provider)| *provider.issuer == *issuer && place.is_of(provider));
+        let (index, provider) = provider.ok_or(Fault::UnknownIssuer)?;
+        self.judge(index, provider, None, (place, text), head)
     }
 }
 
@@ -208,44 +342,9 @@ fn sanitize(provider: &Provider, head: &mut RequestHead) {
     }
 }
 
-/// The tokens that a request carries where the provider has them.
-fn tokens<'p>(provider: &'p Provider, head: &RequestHead) -> Vec<(Place<'p>, String)> {
-    let mut found = Vec::new();
-    for (name, prefix) in &provider.headers {
-        let lines: Vec<&[u8]> = head.lines(name).collect();
-        let value = String::from_utf8_lossy(&lines.join(&b","[..])).into_owned();
-        if lines.is_empty() {
-            continue;
-        }
-        let token = match prefix.is_empty() {
-            true => Some(value),
-            false => value.find(&**prefix).map(|at| begun(&value[at + prefix.len()..]).to_owned()),
-        };
-        found.extend(token.map(|token| (Place::Header(name), token)));
-    }
-    for name in &provider.parameters {
-        let value = pairs(head.query()).find(|(key, _)| *key == **name).map(|(_, value)| value);
-        found.extend(value.map(|value| (Place::Parameter(name), value)));
-    }
-    found
-}
-
-/// From the first character on that a token may have. What follows the token makes it another one, as in Envoy.
-fn begun(text: &str) -> &str {
-    text.trim_start_matches(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-}
-
-/// Names and values of a query, decoded.
-fn pairs(query: &[u8]) -> impl Iterator<Item = (String, String)> {
-    let decoded = |text: &[u8]| percent_decode(text).decode_utf8_lossy().into_owned();
-    query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(move |pair| {
-        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        (decoded(&pair[..at]), decoded(pair.get(at + 1..).unwrap_or_default()))
-    })
-}
-
-/// What a good token leaves behind.
-fn accept(provider: &Provider, token: &Token<'_>, place: Place<'_>, head: &mut RequestHead) {
+/// What a good token leaves in the request; whether a claim is among it.
+fn accept(provider: &Provider, token: &Token<'_>, place: Place<'_>, head: &mut RequestHead) -> bool {
+    let mut claimed = false;
     if let Some((name, padded)) = &provider.payload_header {
         let padding = if *padded { (4 - token.payload.len() % 4) % 4 } else { 0 };
         let value = format!("{}{}", token.payload, "=".repeat(padding));
@@ -254,11 +353,13 @@ fn accept(provider: &Provider, token: &Token<'_>, place: Place<'_>, head: &mut R
     for (name, path) in &provider.claims {
         if let Some(value) = token.claim(path).and_then(header_value) {
             head.block.append(name.as_bytes(), value.as_bytes());
+            claimed = true;
         }
     }
     if !provider.forward {
-        remove(place, head);
+        place.remove(head);
     }
+    claimed
 }
 
 /// Simple values as they are, others as JSON in base64. `None`: it cannot be in a header.
@@ -271,19 +372,4 @@ fn header_value(value: &Value) -> Option<String> {
     };
     let plain = text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte) || byte >= 0x80);
     plain.then_some(text)
-}
-
-fn remove(place: Place<'_>, head: &mut RequestHead) {
-    match place {
-        Place::Header(name) => head.block.remove_named(name.as_bytes()),
-        Place::Parameter(name) => {
-            let query = head.query();
-            let named = |pair: &&[u8]| pairs(pair).next().is_some_and(|(key, _)| key == *name);
-            let kept: Vec<&[u8]> = query.split(|byte| *byte == b'&').filter(|pair| !named(pair)).collect();
-            let (path, kept) = (head.path_only(), kept.join(&b"&"[..]));
-            let separator: &[u8] = if kept.is_empty() { b"" } else { b"?" };
-            let path = [path, separator, &kept].concat();
-            head.set_path(&path);
-        }
-    }
 }

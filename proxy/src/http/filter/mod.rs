@@ -3,16 +3,22 @@
 //! An enum, so that dispatch inlines. Filters are synchronous; one that has to wait says so in its [`Verdict`], and
 //! the exchange waits for it. A filter keeps state for a request only when it has something to do later.
 
+mod authz;
 mod concurrency;
 mod cors;
+mod descriptors;
 mod fault;
 mod headers;
 mod health;
-mod jwt;
+pub mod jwt;
+mod query;
 mod rate_limit;
 mod rbac;
 mod throttle;
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::context::ConnContext;
@@ -37,8 +43,52 @@ pub enum Verdict {
     Answer(Box<LocalReply>),
     /// Ask again after this time.
     Delay(Duration),
-    /// Ask again when the whole body is here, at most this many bytes of it.
-    Collect(u32),
+    /// Ask again when the body is here.
+    Collect {
+        /// At most this many bytes of it.
+        most: u32,
+        /// Of a longer one the beginning is enough.
+        partial: bool,
+    },
+    /// Ask again when this is over.
+    Wait(Waiting),
+    /// A filter has changed what routes look at: find the route anew, then go on.
+    Reroute,
+}
+
+/// Something that a filter waits for. It borrows nothing, and dropping it ends it.
+pub struct Waiting(pub Pin<Box<dyn Future<Output = Waited>>>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Waited {
+    /// A service was asked.
+    Answered(Box<authz::Answered>),
+    /// Keys of this provider were fetched, or could not be.
+    Keys(usize),
+}
+
+/// The request body, as far as it was collected.
+#[derive(Clone, Copy, Debug)]
+pub struct Collected<'b> {
+    /// Its bytes.
+    pub bytes: &'b [u8],
+    /// There are no more of them.
+    pub whole: bool,
+}
+
+impl Collected<'_> {
+    /// Its first bytes: another filter may have wanted more of them.
+    fn first(self, most: u32) -> Self {
+        let most = self.bytes.len().min(most as usize);
+        Self { bytes: &self.bytes[..most], whole: self.whole && most == self.bytes.len() }
+    }
 }
 
 /// A request as filters see it.
@@ -78,6 +128,10 @@ pub struct Running<'r> {
     next: usize,
     /// The next filter has waited as it asked to.
     waited: bool,
+    /// What came of it.
+    reached: Option<Waited>,
+    /// The route is to be found anew before the filter after this one.
+    reroute: bool,
     /// What filters, by position, have to do with the response or at the end.
     states: Vec<(usize, State<'r>)>,
     /// Slows the response body.
@@ -93,9 +147,17 @@ pub struct Running<'r> {
 enum State<'r> {
     Told(rate_limit::Told),
     Cors(cors::Allowed<'r>),
-    Fault { _active: fault::Active<'r> },
+    Fault {
+        _active: fault::Active<'r>,
+    },
     Passed(concurrency::Passed<'r>),
-    HealthCheck { filter: &'r HealthFilter, asked: bool },
+    HealthCheck {
+        filter: &'r HealthFilter,
+        asked: bool,
+    },
+    Granted(Vec<authz::Edit>),
+    /// The keys of this provider of tokens were waited for.
+    Fetched(usize),
 }
 
 impl<'r> Running<'r> {
@@ -106,6 +168,8 @@ impl<'r> Running<'r> {
             levels,
             next: 0,
             waited: false,
+            reached: None,
+            reroute: false,
             states: Vec::new(),
             throttle: None,
             body: None,
@@ -120,15 +184,36 @@ impl<'r> Running<'r> {
                 if self.levels.is_on(filter) { self.request_one(filter, call) } else { Verdict::Pass };
             self.waited = false;
             match verdict {
-                Verdict::Pass => self.next += 1,
-                Verdict::Answer(_) => return verdict,
-                Verdict::Delay(_) | Verdict::Collect(_) => {
+                Verdict::Pass => {
+                    self.next += 1;
+                    if std::mem::take(&mut self.reroute) {
+                        return Verdict::Reroute;
+                    }
+                }
+                Verdict::Answer(_) | Verdict::Reroute => return verdict,
+                Verdict::Delay(_) | Verdict::Collect { .. } | Verdict::Wait(_) => {
                     self.waited = true;
                     return verdict;
                 }
             }
         }
         Verdict::Pass
+    }
+
+    /// What the filter waited for has come.
+    pub fn reach(&mut self, waited: Waited) {
+        self.reached = Some(waited);
+    }
+
+    /// Another route counts from here on.
+    pub fn follow(&mut self, levels: Levels<'r>) {
+        self.levels = levels;
+    }
+
+    /// The body, when a filter wanted it.
+    fn collected(&self) -> Option<Collected<'_>> {
+        let body = self.body.as_ref()?;
+        Some(Collected { bytes: body.kept(), whole: body.is_ended() })
     }
 
     #[inline]
@@ -140,6 +225,7 @@ impl<'r> Running<'r> {
             FilterKind::Buffer { max_request_bytes } => self.buffer(filter, *max_request_bytes, call),
             FilterKind::Rbac(own) => rbac::request(self, filter, own, call),
             FilterKind::Jwt(own) => jwt::request(self, filter, own, call),
+            FilterKind::Authz(own) => authz::request(self, filter, own, call),
             FilterKind::Concurrency(limit) => concurrency::request(self, limit, call),
             FilterKind::Headers(mutation) => {
                 headers::request(mutation, self.levels.configs(filter.id), call);
@@ -157,7 +243,9 @@ impl<'r> Running<'r> {
             _ => None,
         });
         match limit {
-            Some(limit) if !self.waited && call.head.body != BodyLength::None => Verdict::Collect(limit),
+            Some(most) if !self.waited && call.head.body != BodyLength::None => {
+                Verdict::Collect { most, partial: false }
+            }
             _ => Verdict::Pass,
         }
     }
@@ -179,7 +267,8 @@ impl<'r> Running<'r> {
                     State::Told(told) => told.write(&mut response.block),
                     State::Cors(allowed) => allowed.write(&mut response.block),
                     State::HealthCheck { filter, asked } => health::answered(filter, *asked, call, response),
-                    State::Fault { .. } | State::Passed(_) => {}
+                    State::Granted(edits) => edits.iter().for_each(|edit| edit.write(&mut response.block)),
+                    State::Fault { .. } | State::Passed(_) | State::Fetched(_) => {}
                 }
             }
         }

@@ -1,12 +1,16 @@
 //! `envoy.filters.http.local_ratelimit`: a token per request, or 429.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Call, Running, State, Verdict};
+use smallvec::SmallVec;
+
+use super::{Call, Running, State, Verdict, descriptors};
 use crate::base::error::ResponseFlags;
+use crate::config::filter::descriptor::DescriptorRule;
 use crate::config::filter::rate_limit::{Limit, RateLimit};
 use crate::config::filter::{HttpFilter, RouteFilter};
-use crate::config::live::TokenBucket;
+use crate::config::live::{DescriptorBucket, TokenBucket};
 use crate::http::edits;
 use crate::http::head::HeaderBlock;
 use crate::http::local_reply::LocalReply;
@@ -41,6 +45,27 @@ impl Told {
     }
 }
 
+/// What the buckets say of one request.
+#[derive(Default)]
+struct Finding {
+    allowed: bool,
+    /// What refuses it only counts.
+    shadow: bool,
+    /// About the bucket that decided.
+    told: Option<Told>,
+    /// Whether the response tells about it.
+    tell: bool,
+}
+
+impl Finding {
+    /// Of one bucket.
+    fn of(bucket: Option<&TokenBucket>, config: &RateLimit, now: Instant) -> Self {
+        let allowed = bucket.is_none_or(|bucket| bucket.take(now));
+        let told = bucket.filter(|_| config.tell || (!allowed && config.retry_after));
+        Self { allowed, shadow: false, told: told.map(|bucket| Told::about(bucket, now)), tell: config.tell }
+    }
+}
+
 pub(super) fn request<'r>(
     running: &mut Running<'r>,
     filter: &'r HttpFilter,
@@ -56,17 +81,9 @@ pub(super) fn request<'r>(
     }
     let shard = &call.ctx.local.stats;
     shard.inc(config.stats.enabled);
-    let now = call.now();
-    let bucket = match &config.limit {
-        None => None,
-        Some(Limit::Process(bucket)) => Some(bucket),
-        Some(Limit::Connection(size)) => Some(call.ctx.bucket.get_or_init(|| TokenBucket::new(*size, now))),
-    };
-    let allowed = bucket.is_none_or(|bucket| bucket.take(now));
-    let told = bucket.filter(|_| config.tell || (!allowed && config.retry_after));
-    let told = told.map(|bucket| Told::about(bucket, now));
+    let Finding { allowed, shadow, told, tell } = find(config, call);
     let reset = told.as_ref().map(|told| told.reset);
-    if let Some(told) = told.filter(|_| config.tell) {
+    if let Some(told) = told.filter(|_| tell) {
         running.keep(State::Told(told));
     }
     if allowed {
@@ -74,6 +91,10 @@ pub(super) fn request<'r>(
         return Verdict::Pass;
     }
     shard.inc(config.stats.rate_limited);
+    if shadow {
+        shard.inc(config.stats.shadow_mode);
+        return Verdict::Pass;
+    }
     if !call.draw(config.enforced_ppm) {
         let values = edits::render(&config.request_add, &call.summary.record(Some(&*call.head)));
         edits::add_to_request(&config.request_add, &values, &mut call.head.block);
@@ -84,12 +105,75 @@ pub(super) fn request<'r>(
     Verdict::Answer(Box::new(refusal(config, reset.filter(|_| config.retry_after))))
 }
 
+fn find<'r>(config: &'r RateLimit, call: &Call<'_, 'r>) -> Finding {
+    let now = call.now();
+    let buckets = match &config.limit {
+        None => return Finding::of(None, config, now),
+        Some(Limit::Process(buckets)) => buckets,
+        Some(Limit::Connection(sizes)) => call.ctx.buckets.get_or_init(|| Box::new(sizes.full(now))),
+    };
+    match (&config.descriptors, &buckets.by_descriptor) {
+        (Some(descriptors), Some(by_descriptor)) => {
+            let made = descriptors::of_request(descriptors, call);
+            let by_rate = made.iter().filter_map(|(descriptor, rule)| {
+                Some(Match { bucket: by_descriptor.get(descriptor, now)?, rule })
+            });
+            let default = buckets.default.as_ref();
+            told_apart(by_rate.collect(), default, descriptors.always_default, config, now)
+        }
+        _ => Finding::of(buckets.default.as_ref(), config, now),
+    }
+}
+
+/// A bucket of the request's own.
+struct Match<'r> {
+    bucket: Arc<DescriptorBucket>,
+    rule: &'r DescriptorRule,
+}
+
+impl Match<'_> {
+    fn finding(&self, allowed: bool, config: &RateLimit, now: Instant) -> Finding {
+        let tell = self.rule.tell.unwrap_or(config.tell);
+        let told = tell || (!allowed && config.retry_after);
+        Finding {
+            allowed,
+            shadow: !allowed && self.bucket.shadow,
+            told: told.then(|| Told::about(&self.bucket.tokens, now)),
+            tell,
+        }
+    }
+}
+
+/// A token of each bucket of its own, of the slowest first, and of the default one where that is wanted.
+fn told_apart(
+    mut matches: SmallVec<[Match<'_>; 1]>,
+    default: Option<&TokenBucket>,
+    always_default: bool,
+    config: &RateLimit,
+    now: Instant,
+) -> Finding {
+    let rate = |one: &Match<'_>| one.bucket.tokens.size().rate();
+    matches.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
+    if let Some(refused) = matches.iter().find(|one| !one.bucket.tokens.take_all(one.rule.hits, now)) {
+        return refused.finding(false, config, now);
+    }
+    let Some(slowest) = matches.first() else { return Finding::of(default, config, now) };
+    match default.filter(|_| always_default) {
+        Some(default) if !default.take(now) => Finding {
+            told: (config.tell || config.retry_after).then(|| Told::about(default, now)),
+            tell: config.tell,
+            ..Finding::default()
+        },
+        _ => slowest.finding(true, config, now),
+    }
+}
+
 fn refusal(config: &RateLimit, retry_after: Option<u64>) -> LocalReply {
     const TEXT: &str = "local_rate_limited";
     let mut reply = LocalReply::new(config.status, ResponseFlags::RATE_LIMITED, TEXT, TEXT);
     reply.grpc_status = config.resource_exhausted.then_some(RESOURCE_EXHAUSTED);
     if let Some(seconds) = retry_after {
-        reply.headers.push((b"retry-after", seconds.to_string().into_bytes()));
+        reply.headers.push((b"retry-after".into(), seconds.to_string().into_bytes()));
     }
     reply
 }

@@ -99,9 +99,11 @@ impl Exchange<'_> {
             Event::Connected(index, attempt) => {
                 let pool = race.runners[index].pool.clone();
                 self.attempt_connected(tries, &attempt, &pool);
+                self.summary.timing.pool_ready = Some(tries.timers.now());
                 race.runners[index].stage = Stage::Sent(attempt);
                 let sent = race.runners[index].send(self, tries);
                 if sent.is_ok() {
+                    self.summary.timing.upstream_begun = Some(tries.timers.now());
                     tries.retries.request_begun();
                 }
                 sent.err().and_then(|error| self.after_failure(index, error, race, tries))
@@ -168,8 +170,7 @@ impl Exchange<'_> {
         }
         let Runner { pool, stage, .. } = runner;
         let Stage::Sent(attempt) = stage else { return None };
-        self.summary.upstream_protocol = attempt.lease.version();
-        self.summary.upstream_local_address = attempt.lease.local_address;
+        self.summary.chose(&attempt.lease);
         self.summary.host = Some(pool);
         Some(Ok((*attempt, response)))
     }

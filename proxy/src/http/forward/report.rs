@@ -18,8 +18,7 @@ const IMMEDIATE_FAIL: &[u8] = b"x-envoy-immediate-health-check-fail";
 impl Exchange<'_> {
     pub(super) fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
         outlier::connected(tries.cluster.config(), &pool.host);
-        self.summary.upstream_protocol = attempt.lease.version();
-        self.summary.upstream_local_address = attempt.lease.local_address;
+        self.summary.connected(&attempt.lease);
     }
 
     pub(super) fn attempt_answered(

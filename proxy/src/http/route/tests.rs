@@ -19,6 +19,8 @@ fn route(name: &str, path: PathMatch) -> Route {
         action: RouteAction::Direct(DirectResponse { status: 200, body: bytes::Bytes::new(), format: None }),
         headers: HeaderEdits::default(),
         filters: Default::default(),
+        metadata: None,
+        tracing: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn listener(address: &str, ipv4_compat: bool) -> Listener {
         bypasses_overload: false,
         chains: Vec::new(),
         default_chain: None,
+        metadata: None,
         stats: ListenerStats::new(&Registry::new(), "listener.test."),
     }
 }

@@ -16,12 +16,13 @@ use tokio::task::JoinHandle;
 use super::sink::WorkerLogs;
 use crate::observe::queue::{CountsDropped, Lane, Queue};
 use crate::observe::record::Record;
+use crate::observe::trace::tag::CustomTag;
 use crate::observe::trace::transport::{Dial, Target};
 use crate::stats::registry::{Counter, Registry};
 use crate::stats::scope::GrpcLogStats;
 
 /// What one logger is configured to send, and where. Equal ones share a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The cluster of the service.
     pub target: Target,
@@ -35,6 +36,8 @@ pub struct Settings {
     pub buffer_size: usize,
     /// What entries tell.
     pub entries: Entries,
+    /// Tags of every entry.
+    pub tags: Vec<CustomTag>,
 }
 
 /// Kinds of entries.
@@ -68,6 +71,7 @@ pub struct GrpcLog {
     /// Never reused while the process lives.
     id: u64,
     entries: Entries,
+    tags: Vec<CustomTag>,
     queue: Arc<Queue<GrpcLogStats>>,
 }
 
@@ -75,7 +79,7 @@ impl GrpcLog {
     /// Encodes `record` into the worker's lane; drops and counts it when that is full.
     pub(super) fn log(&self, record: &Record<'_>, logs: &mut WorkerLogs) {
         logs.grpc_lane(self.id, || self.queue.lane()).write(|out| {
-            entry::encode(&self.entries, record, out);
+            entry::encode(&self.entries, &self.tags, record, out);
             true
         });
     }
@@ -131,8 +135,12 @@ impl GrpcLogs {
         let queue = Queue::counting(GrpcLogStats::register(&self.registry), self.registry.shared().clone());
         let export = export::export(settings.clone(), self.node.clone(), queue.clone(), self.dial.clone());
         let exporter = self.runtime.spawn(export);
-        let log =
-            Arc::new(GrpcLog { id: open.next_id, entries: settings.entries.clone(), queue: queue.clone() });
+        let log = Arc::new(GrpcLog {
+            id: open.next_id,
+            entries: settings.entries.clone(),
+            tags: settings.tags.clone(),
+            queue: queue.clone(),
+        });
         open.logs.push(OpenLog { settings: settings.clone(), log: Arc::downgrade(&log), queue, exporter });
         log
     }

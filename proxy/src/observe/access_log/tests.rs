@@ -219,3 +219,10 @@ fn grpc_statuses_and_moments_are_told_apart() {
     let tcp = Record { protocol: None, request: None, ..exchange.record() };
     assert!(passes(LogFilter::LogType { http: false, tcp: true }, &tcp));
 }
+
+#[test]
+fn what_a_metadata_filter_says_of_missing_keys_holds() {
+    let exchange = Exchange::example();
+    assert!(passes(LogFilter::Constant(true), &exchange.record()));
+    assert!(!passes(LogFilter::Constant(false), &exchange.record()));
+}

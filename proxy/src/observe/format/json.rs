@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::eval::metadata_json;
+use super::operator::Operator;
 use super::{Escape, Format, FormatError, Part};
 use crate::observe::record::Record;
 
@@ -88,6 +90,13 @@ impl JsonFormat {
     fn text(&self, format: &Format, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
         if let [Part::Value(command)] = &*format.parts {
             let start = out.len();
+            if let Operator::Metadata(place) = &command.operator {
+                let found = metadata_json(record, place, out);
+                if !found && !self.omit_empty {
+                    out.extend_from_slice(b"null");
+                }
+                return found || !self.omit_empty;
+            }
             let number = command.operator.is_number();
             if !number {
                 out.push(b'"');

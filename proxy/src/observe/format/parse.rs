@@ -56,7 +56,7 @@ fn command(rest: &str) -> Result<(Command, &str), FormatError> {
     };
     let (length, rest) = length(rest).ok_or_else(|| unterminated(name))?;
     let operator = Operator::resolve(name, arguments)?;
-    if length.is_some() && operator.is_number() {
+    if length.is_some() && (operator.is_number() || matches!(operator, Operator::Metadata(_))) {
         return Err(FormatError(format!("operator %{name}% takes no length")));
     }
     Ok((Command { operator, max: length.unwrap_or(MAX_VALUE) }, rest))

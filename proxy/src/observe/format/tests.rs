@@ -46,7 +46,7 @@ fn addresses_print_whole_ip_and_port() {
     assert_eq!(example("%UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_LOCAL_PORT%"), "127.0.0.1:19901 58334");
     assert_eq!(example("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%"), "hh hh");
     let exchange = Exchange::example();
-    let failed = Record { upstream_local_address: None, ..exchange.record() };
+    let failed = Record { upstream: None, ..exchange.record() };
     assert_eq!(line("%UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_HOST%", &failed), "- 127.0.0.1:19901");
 }
 
@@ -108,7 +108,7 @@ fn paths_and_queries() {
     assert_eq!(line(paths, &rewritten), "/old?x=1 /old /old?x=1 /server_info /old?x=1");
     assert_eq!(
         example("%PATH(WQ:ORIG)% %QUERY_PARAM(a)% %QUERY_PARAM(b)% %QUERY_PARAMS%"),
-        "- %22b - a=%22b"
+        "- \\x22b - a=%22b"
     );
 }
 
@@ -175,8 +175,14 @@ fn tcp_records_have_no_http_facts() {
 fn refusals_name_the_operator() {
     for (format, part) in [
         ("%NOPE%", "%NOPE%"),
-        ("%DYNAMIC_METADATA(a:b)%", "%DYNAMIC_METADATA%"),
-        ("%DOWNSTREAM_LOCAL_SUBJECT%", "%DOWNSTREAM_LOCAL_SUBJECT%"),
+        ("%DYNAMIC_METADATA%", "%DYNAMIC_METADATA%"),
+        ("%DYNAMIC_METADATA(a::b)%", "%DYNAMIC_METADATA%"),
+        ("%CLUSTER_METADATA(a:b):3%", "%CLUSTER_METADATA%"),
+        ("%METADATA(NOBODY:a:b)%", "NOBODY"),
+        ("%FILTER_STATE(a:BOTH)%", "%FILTER_STATE%"),
+        ("%DOWNSTREAM_WIRE_BYTES_SENT%", "%DOWNSTREAM_WIRE_BYTES_SENT%"),
+        ("%UPSTREAM_PEER_CERT(x)%", "%UPSTREAM_PEER_CERT%"),
+        ("%CEL(request.path)%", "%CEL%"),
         ("%DURATION(ms)%", "%DURATION%"),
         ("%DURATION:3%", "%DURATION%"),
         ("%REQ%", "%REQ%"),
@@ -187,7 +193,7 @@ fn refusals_name_the_operator() {
         ("100%", "%%"),
         ("%lower%", "%%"),
         ("%START_TIME(%Q)%", "%Q"),
-        ("%COMMON_DURATION(DS_RX_BEG:US_CX_BEG:ms)%", "US_CX_BEG"),
+        ("%COMMON_DURATION(DS_RX_BEG:US_NO_BEG:ms)%", "US_NO_BEG"),
         ("%GRPC_STATUS(X)%", "%GRPC_STATUS%"),
         ("%PATH(XX)%", "%PATH%"),
     ] {

@@ -1,11 +1,15 @@
-//! Wall-clock timestamps in UTC: Envoy's default ISO 8601 form and strftime patterns.
+//! Wall-clock timestamps: Envoy's default ISO 8601 form and strftime patterns.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+mod zone;
 
 use super::{FormatError, Out};
+use zone::Kind;
+pub(super) use zone::Zone;
 
 /// A compiled time pattern.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TimeFormat {
     /// Empty for the default: `2026-11-21T02:47:52.193Z`.
     parts: Box<[TimePart]>,
@@ -28,6 +32,10 @@ enum TimePart {
         long: bool,
     },
     AmPm,
+    /// `UTC`
+    ZoneName,
+    /// `+0000`
+    ZoneOffset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +56,12 @@ enum Unit {
     Weekday,
 }
 
-/// A moment taken apart, in UTC.
+/// A moment taken apart, as clocks show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {
     epoch: i64,
+    /// Days since the epoch.
+    days: i64,
     nanos: u32,
     year: i64,
     month: u32,
@@ -78,16 +88,17 @@ const MONTHS: [&str; 12] = [
 ];
 
 impl Civil {
-    /// Takes `time` apart.
+    /// Takes `time` apart, in UTC.
     pub fn of(time: SystemTime) -> Self {
         let (epoch, nanos) = match time.duration_since(UNIX_EPOCH) {
             Ok(since) => (since.as_secs() as i64, since.subsec_nanos()),
             Err(before) => (-(before.duration().as_secs() as i64) - 1, 0),
         };
-        let (year, month, day) = date(epoch.div_euclid(86_400));
+        let of_epoch = epoch.div_euclid(86_400);
+        let (year, month, day) = date(of_epoch);
         let of_day = epoch.rem_euclid(86_400) as u32;
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        Self { epoch, nanos, year, month, day, hour, minute, second }
+        Self { epoch, days: of_epoch, nanos, year, month, day, hour, minute, second }
     }
 
     /// `2026-11-21T02:47:52.193Z`.
@@ -108,12 +119,12 @@ impl Civil {
     }
 
     fn day_of_year(&self) -> i64 {
-        self.epoch.div_euclid(86_400) - days(self.year, 1, 1) + 1
+        self.days - days(self.year, 1, 1) + 1
     }
 
     /// Sunday is 0.
     fn weekday(&self) -> i64 {
-        (self.epoch.div_euclid(86_400) + 4).rem_euclid(7)
+        (self.days + 4).rem_euclid(7)
     }
 
     fn unit(&self, unit: Unit) -> i64 {
@@ -188,14 +199,29 @@ impl TimeFormat {
         Ok(Self { parts: parts.into() })
     }
 
-    /// Appends `time`.
+    /// Appends `time` as clocks of the zone show it.
     #[inline]
-    pub(super) fn write(&self, time: SystemTime, out: &mut Out<'_>) {
-        let civil = Civil::of(time);
-        if self.parts.is_empty() {
-            return out.plain(&civil.iso_millis());
+    pub(super) fn write(&self, time: SystemTime, zone: &Zone, out: &mut Out<'_>) {
+        let utc = Civil::of(time);
+        let Some(kind) = zone.at(utc.epoch) else { return self.write_civil(&utc, None, out) };
+        let shifted = match u64::try_from(kind.offset) {
+            Ok(east) => time.checked_add(Duration::from_secs(east)),
+            Err(_) => time.checked_sub(Duration::from_secs(kind.offset.unsigned_abs().into())),
+        };
+        let local = shifted.map_or(utc, |shifted| Civil { epoch: utc.epoch, ..Civil::of(shifted) });
+        self.write_civil(&local, Some(kind), out);
+    }
+
+    fn write_civil(&self, civil: &Civil, kind: Option<&Kind>, out: &mut Out<'_>) {
+        match (&*self.parts, kind) {
+            ([], None) => out.plain(&civil.iso_millis()),
+            ([], Some(_)) => {
+                let [text @ .., _] = &civil.iso_millis();
+                out.plain(text);
+                TimePart::ZoneOffset.write(civil, kind, out);
+            }
+            (parts, _) => parts.iter().for_each(|part| part.write(civil, kind, out)),
         }
-        self.parts.iter().for_each(|part| part.write(&civil, out));
     }
 }
 
@@ -237,8 +263,8 @@ fn conversion(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
         'b' | 'h' => TimePart::Month { long: false },
         'B' => TimePart::Month { long: true },
         'p' => TimePart::AmPm,
-        'Z' => TimePart::Literal(b"UTC"[..].into()),
-        'z' => TimePart::Literal(b"+0000"[..].into()),
+        'Z' => TimePart::ZoneName,
+        'z' => TimePart::ZoneOffset,
         't' => TimePart::Literal(b"\t"[..].into()),
         '%' => TimePart::Literal(b"%"[..].into()),
         composite => return expand(composite, parts),
@@ -263,7 +289,7 @@ fn expand(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
 }
 
 impl TimePart {
-    fn write(&self, civil: &Civil, out: &mut Out<'_>) {
+    fn write(&self, civil: &Civil, kind: Option<&Kind>, out: &mut Out<'_>) {
         match self {
             TimePart::Literal(text) => out.text(text),
             TimePart::Number(unit, width) => number(civil.unit(*unit), *width, b'0', out),
@@ -275,12 +301,21 @@ impl TimePart {
             TimePart::Weekday { long } => name(WEEKDAYS[civil.weekday() as usize], *long, out),
             TimePart::Month { long } => name(MONTHS[civil.month as usize - 1], *long, out),
             TimePart::AmPm => out.plain(if civil.hour < 12 { b"AM" } else { b"PM" }),
+            TimePart::ZoneName => out.text(kind.map_or("UTC", |kind| &kind.name).as_bytes()),
+            TimePart::ZoneOffset => offset(kind.map_or(0, |kind| kind.offset), out),
         }
     }
 }
 
 fn name(name: &str, long: bool, out: &mut Out<'_>) {
     out.plain(if long { name } else { &name[..3] }.as_bytes());
+}
+
+/// `-0500`
+fn offset(seconds: i32, out: &mut Out<'_>) {
+    out.plain(if seconds < 0 { b"-" } else { b"+" });
+    let minutes = i64::from(seconds.unsigned_abs() / 60);
+    number(minutes / 60 * 100 + minutes % 60, 4, b'0', out);
 }
 
 fn number(value: i64, width: usize, pad: u8, out: &mut Out<'_>) {

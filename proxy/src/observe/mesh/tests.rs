@@ -39,6 +39,7 @@ fn with_routes(registry: &Registry, stat_prefix: &str, port: u16, routes: RouteT
         transport_socket_timeout: std::time::Duration::ZERO,
         guards: Vec::new(),
         filter: NetworkFilter::Http(Arc::new(http)),
+        metadata: None,
     };
     Listener {
         address,
@@ -67,6 +68,8 @@ fn host(name: &str, cluster: u32) -> VirtualHost {
         })),
         headers: HeaderEdits::default(),
         filters: Default::default(),
+        metadata: None,
+        tracing: None,
     };
     VirtualHost { name: name.into(), routes: vec![route], ..VirtualHost::default() }
 }

@@ -85,8 +85,8 @@ pub fn tell(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_
     if finished.outcome().fault {
         teller.bytes("error", b"true");
     }
-    for tag in finished.tags {
-        teller.written(&tag.name, |out| tag.write(finished, out));
+    for tag in finished.all_tags() {
+        teller.written(&tag.name, |out| tag.write(finished.record, out));
     }
 }
 

@@ -6,9 +6,10 @@ use super::attempt::AttemptSpan;
 use super::header::{Incoming, Outgoing};
 use super::id::{SpanId, TraceId};
 use super::tag::CustomTag;
+use super::tracer::RouteTracing;
 use crate::config::listener::Direction;
 use crate::http::head::RequestHead;
-use crate::observe::format;
+use crate::observe::format::{self, Format};
 use crate::observe::record::Record;
 
 /// A span in the making. Holds no memory of its own unless it is recorded.
@@ -78,6 +79,10 @@ pub struct Finished<'a> {
     pub direction: Direction,
     /// What the connection manager adds.
     pub tags: &'a [CustomTag],
+    /// What the route adds and says instead.
+    pub route: Option<&'a RouteTracing>,
+    /// What the connection manager calls it.
+    pub operation: Option<&'a Format>,
     /// Bytes of the path that are told (`max_path_tag_length`).
     pub max_path: usize,
 }
@@ -119,7 +124,22 @@ impl Outcome {
     }
 }
 
-impl Finished<'_> {
+impl<'a> Finished<'a> {
+    /// Tags of the connection manager and of the route; of two with the same name the route's.
+    pub fn all_tags(&self) -> impl Iterator<Item = &'a CustomTag> {
+        let of_route = self.route.map_or(&[][..], |route| &route.tags);
+        let replaced = move |tag: &&CustomTag| !of_route.iter().any(|own| own.name == tag.name);
+        self.tags.iter().filter(replaced).chain(of_route)
+    }
+
+    /// What it is called, where the configuration says so.
+    pub fn operation(&self) -> Option<String> {
+        let format = self.route.and_then(|route| route.operation.as_ref()).or(self.operation)?;
+        let mut text = Vec::new();
+        format.render(self.record, b"", &mut text);
+        Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty())
+    }
+
     /// How it went: by the gRPC status where there is one, else by the HTTP status.
     pub fn outcome(&self) -> Outcome {
         match self.grpc_status() {

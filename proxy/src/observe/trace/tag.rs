@@ -1,10 +1,10 @@
 //! Tags that a connection manager adds to its spans. Source: `envoy.type.tracing.v3.CustomTag`.
 
-use super::span::Finished;
 use crate::observe::format::{Format, Out};
+use crate::observe::record::Record;
 
 /// One tag.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CustomTag {
     /// Name as configured.
     pub name: Box<str>,
@@ -15,14 +15,14 @@ pub struct CustomTag {
 }
 
 /// Where a tag's value comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TagValue {
     /// Always the same: a literal, or an environment variable at the start.
     Literal(Box<str>),
     /// A request header (lower case), and what to say without it.
     Header(Box<str>, Box<str>),
-    /// Text with operators.
-    Format(Format),
+    /// Text with operators, and what to say where it comes to nothing.
+    Format(Format, Box<str>),
 }
 
 /// `name` with everything but letters, digits and `_` replaced by `_`.
@@ -38,16 +38,18 @@ impl CustomTag {
     }
 
     /// Appends the value; false when there is none.
-    pub fn write(&self, finished: &Finished<'_>, out: &mut Out<'_>) -> bool {
+    pub fn write(&self, record: &Record<'_>, out: &mut Out<'_>) -> bool {
         let text = match &self.value {
             TagValue::Literal(text) => text.as_bytes(),
             TagValue::Header(name, default) => {
-                finished.head.block.get_by_name(name.as_bytes()).unwrap_or(default.as_bytes())
+                let block = record.request.map(|head| &head.block);
+                block.and_then(|block| block.get_by_name(name.as_bytes())).unwrap_or(default.as_bytes())
             }
-            TagValue::Format(format) => {
+            TagValue::Format(format, default) => {
                 let mut text = Vec::new();
-                format.render(finished.record, b"", &mut text);
-                out.text(&text);
+                format.render(record, b"", &mut text);
+                let text = if text.is_empty() { default.as_bytes() } else { &text };
+                out.text(text);
                 return !text.is_empty();
             }
         };

@@ -18,9 +18,10 @@ use crate::config::cluster::Host;
 use crate::config::listener::Direction;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::header_id::HeaderId;
+use crate::observe::format::Format;
 use crate::observe::platform::Place;
 use crate::observe::queue::{Lane, Queue};
-use crate::observe::record::Record;
+use crate::observe::record::{Record, Trace};
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TracingStats;
 
@@ -167,6 +168,17 @@ pub struct Shares {
     pub overall: u32,
 }
 
+/// What a route says of tracing instead of its connection manager. Source: `envoy.config.route.v3.Tracing`, `Decorator`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteTracing {
+    /// Shares; `None`: those of the connection manager.
+    pub shares: Option<Shares>,
+    /// Further tags.
+    pub tags: Vec<CustomTag>,
+    /// What spans are called.
+    pub operation: Option<Format>,
+}
+
 /// What a connection manager traces. Source: `HttpConnectionManager.Tracing`.
 #[derive(Debug)]
 pub struct HttpTracing {
@@ -178,6 +190,8 @@ pub struct HttpTracing {
     pub shares: Shares,
     /// Tags to add.
     pub tags: Vec<CustomTag>,
+    /// What spans are called.
+    pub operation: Option<Format>,
     /// Bytes of the path that are told.
     pub max_path: usize,
     /// Each try is a span of its own.
@@ -193,6 +207,7 @@ impl HttpTracing {
     pub fn begin(
         &self,
         head: &RequestHead,
+        route: Option<&RouteTracing>,
         now: Instant,
         internal: bool,
         worker: &mut WorkerSpans,
@@ -200,7 +215,8 @@ impl HttpTracing {
     ) -> Span {
         let WorkerSpans { worker, ids, random, tracers } = worker;
         let incoming = self.tracer.propagation.extract(&head.block);
-        let reason = self.reason(head, internal, random);
+        let shares = route.and_then(|route| route.shares).unwrap_or(self.shares);
+        let reason = self.reason(head, shares, internal, random);
         shard.inc(reason);
         let sampled = incoming.and_then(|incoming| incoming.sampled).unwrap_or_else(|| {
             let memory = &mut part(tracers, &self.tracer, *worker).memory;
@@ -212,20 +228,25 @@ impl HttpTracing {
     }
 
     /// Envoy's reason for or against a trace, as its statistic.
-    fn reason(&self, head: &RequestHead, internal: bool, random: &mut Rng) -> Counter {
+    fn reason(&self, head: &RequestHead, shares: Shares, internal: bool, random: &mut Rng) -> Counter {
         let mut chosen = |share: u32| share >= 1_000_000 || random.u32(..1_000_000) < share;
         let stats = &self.stats;
         let has = |name: &[u8]| head.block.get_by_name(name).is_some();
-        let reason = if has(b"x-client-trace-id") && chosen(self.shares.client) {
+        let reason = if has(b"x-client-trace-id") && chosen(shares.client) {
             stats.client_enabled
         } else if internal && has(b"x-envoy-force-trace") {
             stats.service_forced
-        } else if chosen(self.shares.random) {
+        } else if chosen(shares.random) {
             stats.random_sampling
         } else {
             return stats.not_traceable;
         };
-        if chosen(self.shares.overall) { reason } else { stats.not_traceable }
+        if chosen(shares.overall) { reason } else { stats.not_traceable }
+    }
+
+    /// What loggers are told of a span.
+    pub fn told<'s>(&self, span: &'s Span) -> Trace<'s> {
+        Trace { span, xray: matches!(self.tracer.encoder, Encoder::XRay(..)) }
     }
 
     /// Tells the next hop.
@@ -264,7 +285,14 @@ impl HttpTracing {
     }
 
     /// The exchange is over: queues what there is to tell.
-    pub fn end(&self, span: &Span, record: &Record<'_>, head: &RequestHead, worker: &mut WorkerSpans) {
+    pub fn end(
+        &self,
+        span: &Span,
+        route: Option<&RouteTracing>,
+        record: &Record<'_>,
+        head: &RequestHead,
+        worker: &mut WorkerSpans,
+    ) {
         let part = part(&mut worker.tracers, &self.tracer, worker.worker);
         if span.ours {
             self.tracer.ended(head, record.status, span, &part.memory);
@@ -282,6 +310,8 @@ impl HttpTracing {
             end,
             direction: self.direction,
             tags: &self.tags,
+            route,
+            operation: self.operation.as_ref(),
             max_path: self.max_path,
         };
         part.lane.write(|out| self.tracer.encode(&finished, out));

@@ -99,6 +99,7 @@ impl Drop for Connection {
 pub struct Client {
     target: Target,
     authority: String,
+    scheme: &'static str,
     dial: Arc<dyn Dial>,
     over_http2: bool,
     open: Option<Connection>,
@@ -107,7 +108,7 @@ pub struct Client {
 impl Client {
     /// Speaks HTTP/1.1.
     pub fn http1(target: Target, dial: Arc<dyn Dial>) -> Self {
-        Self { authority: target.authority(), target, dial, over_http2: false, open: None }
+        Self { authority: target.authority(), scheme: "http", target, dial, over_http2: false, open: None }
     }
 
     /// Speaks HTTP/2.
@@ -115,8 +116,9 @@ impl Client {
         Self { over_http2: true, ..Self::http1(target, dial) }
     }
 
-    /// With this `Host`, unless it is empty.
-    pub fn called(mut self, authority: &str) -> Self {
+    /// With this `Host`, unless it is empty, and `https` as its scheme where that is said.
+    pub fn called(mut self, authority: &str, secure: bool) -> Self {
+        self.scheme = if secure { "https" } else { "http" };
         if !authority.is_empty() {
             authority.clone_into(&mut self.authority);
         }
@@ -151,7 +153,7 @@ impl Client {
 
     fn head(&self, request: &Request<'_>) -> Result<http::request::Builder, String> {
         let uri = match self.over_http2 {
-            true => format!("http://{}{}", self.authority, request.path),
+            true => format!("{}://{}{}", self.scheme, self.authority, request.path),
             false => request.path.to_owned(),
         };
         let mut head = http::Request::post(uri).header("content-type", request.content_type);

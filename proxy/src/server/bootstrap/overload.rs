@@ -10,14 +10,19 @@ use outrigger_xds_protos::v3::downstream_connections::DownstreamConnectionsConfi
 use outrigger_xds_protos::v3::fixed_heap::FixedHeapConfig;
 use outrigger_xds_protos::v3::injected_resource::InjectedResourceConfig;
 use outrigger_xds_protos::v3::overload::resource_monitor::ConfigType;
+use outrigger_xds_protos::v3::overload::scale_timers_overload_action_config::scale_timer::OverloadAdjust;
+use outrigger_xds_protos::v3::overload::scale_timers_overload_action_config::{ScaleTimer, TimerType};
 use outrigger_xds_protos::v3::overload::trigger::TriggerOneof;
 use outrigger_xds_protos::v3::overload::{
-    OverloadAction, OverloadManager, ResourceMonitor, ScaledTrigger, ThresholdTrigger,
-    Trigger as TriggerMessage,
+    LoadShedPoint, OverloadAction, OverloadManager, ResourceMonitor, ScaleTimersOverloadActionConfig,
+    ScaledTrigger, ThresholdTrigger, Trigger as TriggerMessage,
 };
+use outrigger_xds_protos::v3::types::Percent;
 
 use super::reduce::Notes;
-use crate::config::overload::{Action, ActionKind, Monitor, OverloadSettings, Resource, Trigger};
+use crate::config::overload::{
+    Action, ActionKind, Floor, Monitor, OverloadSettings, Resource, ScaledTimer, ShedPoint, Shedding, Trigger,
+};
 use crate::xds::translate::fields::{self, refuse};
 use crate::xds::translate::{Path, Rejection};
 
@@ -38,7 +43,6 @@ pub(super) fn compile(
         loadshed_points,
         buffer_factory_config,
     } = message;
-    refuse!(path; loadshed_points);
     if buffer_factory_config.is_some() {
         notes.warn(&path.field("buffer_factory_config"), "is not in effect: streams are not reset by memory");
     }
@@ -51,11 +55,19 @@ pub(super) fn compile(
     }
     let list = path.field("actions");
     for (i, message) in actions.iter().enumerate() {
-        let action = action(message, &settings, &list.index(i))?;
+        let action = action(message, &mut settings, &list.index(i))?;
         if settings.actions.iter().any(|known| known.kind == action.kind) {
             return Err(list.index(i).field("name").reject("occurs twice"));
         }
         settings.actions.push(action);
+    }
+    let list = path.field("loadshed_points");
+    for (i, message) in loadshed_points.iter().enumerate() {
+        let shedding = shedding(message, &settings, &list.index(i))?;
+        if settings.sheds.iter().any(|known| known.point == shedding.point) {
+            return Err(list.index(i).field("name").reject("occurs twice"));
+        }
+        settings.sheds.push(shedding);
     }
     Ok(Some(settings))
 }
@@ -113,7 +125,7 @@ fn unpack<M: Typed>(config: &Any, path: &Path<'_>) -> Result<M, Rejection> {
 
 fn action(
     message: &OverloadAction,
-    settings: &OverloadSettings,
+    settings: &mut OverloadSettings,
     path: &Path<'_>,
 ) -> Result<Action, Rejection> {
     let OverloadAction { name, triggers, typed_config } = message;
@@ -121,13 +133,80 @@ fn action(
     let Some((_, kind)) = known else {
         return Err(path.field("name").reject(format_args!("{name:?} is not supported")));
     };
-    refuse!(path; typed_config);
-    let list = path.field("triggers");
-    if triggers.is_empty() {
+    let config_path = path.field("typed_config");
+    match (kind, typed_config) {
+        (ActionKind::ReduceTimeouts, Some(config)) => settings.timers = timers(config, &config_path)?,
+        (ActionKind::ReduceTimeouts, None) => return Err(config_path.missing()),
+        _ => refuse!(path; typed_config),
+    }
+    Ok(Action { kind: *kind, triggers: all_triggers(triggers, settings, &path.field("triggers"))? })
+}
+
+fn shedding(
+    message: &LoadShedPoint,
+    settings: &OverloadSettings,
+    path: &Path<'_>,
+) -> Result<Shedding, Rejection> {
+    let LoadShedPoint { name, triggers } = message;
+    let known = ShedPoint::ALL.iter().find(|(known, _)| known == name);
+    let Some((_, point)) = known else {
+        return Err(path.field("name").reject(format_args!("{name:?} is not supported")));
+    };
+    Ok(Shedding { point: *point, triggers: all_triggers(triggers, settings, &path.field("triggers"))? })
+}
+
+fn all_triggers(
+    messages: &[TriggerMessage],
+    settings: &OverloadSettings,
+    list: &Path<'_>,
+) -> Result<Vec<Trigger>, Rejection> {
+    if messages.is_empty() {
         return Err(list.missing());
     }
     let one = |(i, message)| trigger(message, settings, &list.index(i));
-    Ok(Action { kind: *kind, triggers: triggers.iter().enumerate().map(one).collect::<Result<_, _>>()? })
+    messages.iter().enumerate().map(one).collect()
+}
+
+/// The timers that shrink. There is one for flushing streams in Envoy, which no setting switches on here.
+fn timers(config: &Any, path: &Path<'_>) -> Result<Vec<(ScaledTimer, Floor)>, Rejection> {
+    let ScaleTimersOverloadActionConfig { timer_scale_factors } = unpack(config, path)?;
+    let list = path.field("timer_scale_factors");
+    if timer_scale_factors.is_empty() {
+        return Err(list.missing());
+    }
+    let mut timers: Vec<(ScaledTimer, Floor)> = Vec::new();
+    for (i, ScaleTimer { timer, overload_adjust }) in timer_scale_factors.iter().enumerate() {
+        let path = list.index(i);
+        let timer_path = path.field("timer");
+        let timer = match TimerType::try_from(*timer) {
+            Ok(TimerType::HttpDownstreamConnectionIdle) => ScaledTimer::ConnectionIdle,
+            Ok(TimerType::HttpDownstreamStreamIdle) => ScaledTimer::StreamIdle,
+            Ok(TimerType::TransportSocketConnect) => ScaledTimer::TransportConnect,
+            Ok(TimerType::HttpDownstreamConnectionMax) => ScaledTimer::ConnectionMax,
+            Ok(other) => {
+                return Err(timer_path.reject(format_args!("{} is not supported", other.as_str_name())));
+            }
+            Err(_) => return Err(timer_path.reject(fields::unknown_enum(*timer))),
+        };
+        if timers.iter().any(|(known, _)| *known == timer) {
+            return Err(timer_path.reject("occurs twice"));
+        }
+        let floor = match overload_adjust {
+            Some(OverloadAdjust::MinTimeout(least)) => {
+                let least = fields::duration_or_off(&Some(*least), &path.field("min_timeout"))?;
+                Floor::Absolute(least)
+            }
+            Some(OverloadAdjust::MinScale(Percent { value })) if (0.0..=100.0).contains(value) => {
+                Floor::Share(value / 100.0)
+            }
+            Some(OverloadAdjust::MinScale(_)) => {
+                return Err(path.field("min_scale").reject("must be a percentage from 0 to 100"));
+            }
+            None => return Err(path.reject("needs one of min_timeout, min_scale")),
+        };
+        timers.push((timer, floor));
+    }
+    Ok(timers)
 }
 
 fn trigger(

@@ -214,6 +214,8 @@ fn overload_refused(fields: &str) -> String {
     path.split_once(": ").map_or(path, |(path, _)| path).to_owned()
 }
 
+use crate::config::overload::{Floor, ScaledTimer, ShedPoint};
+
 const HEAP: &str = r#"{name: heap, typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 1000}}"#;
 
 #[test]
@@ -227,7 +229,7 @@ fn overload_is_decided_on_field_by_field() {
             &*format!(
                 "resource_monitors: [{HEAP}], loadshed_points: [{{name: a, triggers: [{{name: b, threshold: {{value: 1}}}}]}}]"
             ),
-            "loadshed_points",
+            "loadshed_points[0].name",
         ),
         ("resource_monitors: [{name: x}]", monitor),
         (
@@ -249,6 +251,36 @@ fn overload_is_decided_on_field_by_field() {
     ] {
         assert_eq!(action(&fields), format!("actions[0].{path}"), "{fields}");
     }
+    let timers = |factors: &str| {
+        let kind = "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig";
+        format!(
+            r#"name: envoy.overload_actions.reduce_timeouts, triggers: [{{name: heap, threshold: {{value: 1}}}}], typed_config: {{"@type": {kind}, timer_scale_factors: [{factors}]}}"#
+        )
+    };
+    let idle = "timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 2s";
+    for (factors, path) in [
+        ("{timer: HTTP_DOWNSTREAM_STREAM_FLUSH, min_timeout: 1s}".to_owned(), "timer_scale_factors[0].timer"),
+        (format!("{{{idle}}}, {{{idle}}}"), "timer_scale_factors[1].timer"),
+        (
+            "{timer: TRANSPORT_SOCKET_CONNECT, min_scale: {value: 101}}".to_owned(),
+            "timer_scale_factors[0].min_scale.value",
+        ),
+    ] {
+        assert_eq!(action(&timers(&factors)), format!("actions[0].typed_config.{path}"), "{factors}");
+    }
+    let bare =
+        "name: envoy.overload_actions.reduce_timeouts, triggers: [{name: heap, threshold: {value: 1}}]";
+    assert_eq!(action(bare), "actions[0].typed_config");
+    let scaled = format!("{{{idle}}}, {{timer: HTTP_DOWNSTREAM_STREAM_IDLE, min_scale: {{value: 25}}}}");
+    let settings = loaded(&format!(
+        "overload_manager: {{resource_monitors: [{HEAP}], actions: [{{{}}}], loadshed_points: [{{name: envoy.load_shed_points.tcp_listener_accept, triggers: [{{name: heap, threshold: {{value: 0.9}}}}]}}]}}",
+        timers(&scaled)
+    ));
+    let overload = settings.overload.unwrap();
+    let least = Floor::Absolute(std::time::Duration::from_secs(2));
+    let wanted = [(ScaledTimer::ConnectionIdle, least), (ScaledTimer::StreamIdle, Floor::Share(0.25))];
+    assert_eq!(overload.timers, wanted);
+    assert_eq!(overload.sheds[0].point, ShedPoint::Accept);
     let settings = loaded(&format!(
         "overload_manager: {{refresh_interval: 0.5s, resource_monitors: [{HEAP}], actions: [{{{known}, triggers: [{{name: heap, threshold: {{value: 0.9}}}}]}}]}}"
     ));

@@ -96,7 +96,7 @@ pub(super) fn aws_identity(variables: &dyn Variables) -> Result<Option<Caller>, 
 }
 
 /// Options of a cluster that speaks HTTP/2.
-fn over_http2() -> Value {
+pub(super) fn over_http2() -> Value {
     json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": { "http2_protocol_options": {} },

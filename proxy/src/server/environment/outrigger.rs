@@ -9,6 +9,7 @@ use crate::observe::emf;
 const KNOWN: &[&str] = &[
     "OUTRIGGER_ADMIN_ADDRESS",
     "OUTRIGGER_CLUSTER_NAME",
+    "OUTRIGGER_CORE_DUMPS",
     "OUTRIGGER_EMF",
     "OUTRIGGER_EMF_DIMENSIONS",
     "OUTRIGGER_EMF_INTERVAL_S",
@@ -19,6 +20,7 @@ const KNOWN: &[&str] = &[
     "OUTRIGGER_EMF_PREFIX",
     "OUTRIGGER_EMF_RESOLUTION",
     "OUTRIGGER_OTLP_ENDPOINT",
+    "OUTRIGGER_OTLP_ROOTS",
     "OUTRIGGER_STRICT_TLS",
     "OUTRIGGER_TRACE_PROPAGATION",
     "OUTRIGGER_WORKERS",
@@ -39,6 +41,7 @@ pub(super) struct Own {
     pub(super) emf: Option<emf::Settings>,
     pub(super) cluster_name: Option<String>,
     pub(super) strict_tls: bool,
+    pub(super) core_dumps: bool,
 }
 
 pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Result<Own, VariableError> {
@@ -47,6 +50,7 @@ pub(super) fn read(variables: &dyn Variables, warnings: &mut Vec<String>) -> Res
     Ok(Own {
         admin_address: admin_address(variables)?,
         strict_tls: boolean(variables, "OUTRIGGER_STRICT_TLS")?.unwrap_or(false),
+        core_dumps: boolean(variables, "OUTRIGGER_CORE_DUMPS")?.unwrap_or(false),
         workers: workers.and_then(|count| u32::try_from(count).ok()),
         emf: super::emf::read(variables, warnings)?,
         cluster_name: variables.get("OUTRIGGER_CLUSTER_NAME"),

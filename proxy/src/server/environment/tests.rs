@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-struct Table(BTreeMap<&'static str, String>);
+pub(super) struct Table(BTreeMap<&'static str, String>);
 
 impl Variables for Table {
     fn get(&self, name: &str) -> Option<String> {
@@ -21,7 +21,7 @@ impl Variables for Table {
     }
 }
 
-fn table(pairs: &[(&'static str, &str)]) -> Table {
+pub(super) fn table(pairs: &[(&'static str, &str)]) -> Table {
     Table(pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect())
 }
 
@@ -507,7 +507,7 @@ fn opentelemetry_takes_xrays_rules() {
         [endpoint, ("OUTRIGGER_TRACE_PROPAGATION", "xray,other")],
         [endpoint, ("OUTRIGGER_XRAY_SAMPLING", "everything")],
         [endpoint, ("XRAY_SAMPLING_RULE_MANIFEST", "/does/not/exist")],
-        [("OUTRIGGER_OTLP_ENDPOINT", "https://x"), ("A", "b")],
+        [("OUTRIGGER_OTLP_ENDPOINT", "ftp://x"), ("A", "b")],
     ] {
         assert!(of(&bad).is_err(), "{bad:?}");
     }

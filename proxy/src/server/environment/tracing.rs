@@ -7,13 +7,10 @@ use serde_json::{Value, json};
 
 use super::identity::Identity;
 use super::{VariableError, Variables, boolean, integer};
-use crate::observe::mesh;
-use crate::observe::trace::collector::{self, Form, Sampling};
 use crate::observe::trace::header::{Format, Propagation};
 use crate::observe::trace::sampling::manifest::{Manifest, Rate};
-use crate::observe::trace::tracers::Provider;
 use crate::observe::trace::transport::Target;
-use crate::xds::translate::{TRACE_EXPORT, TracingOptions};
+use crate::xds::translate::TracingOptions;
 
 const ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 const RATE: &str = "XRAY_SAMPLING_RATE";
@@ -160,77 +157,8 @@ fn propagation(variables: &dyn Variables) -> Result<Option<Propagation>, Variabl
     }
 }
 
-/// `OUTRIGGER_OTLP_ENDPOINT`: spans go to an OpenTelemetry collector, each try one of its own, recorded by the same
-/// rules as X-Ray's.
-pub fn otlp(variables: &dyn Variables, options: &TracingOptions) -> Result<Option<Provider>, VariableError> {
-    const NAME: &str = "OUTRIGGER_OTLP_ENDPOINT";
-    let Some(text) = variables.get(NAME) else { return Ok(None) };
-    for name in super::known::TRACERS {
-        if boolean(variables, name)? == Some(true) {
-            let message = format!("only one tracer may be enabled, and {name} is on; switch one off");
-            return Err(VariableError::new(NAME, message));
-        }
-    }
-    let (form, Endpoint { host, port }, path) = otlp_endpoint(&text).ok_or_else(|| {
-        let message = "is none of grpc://host:port, http://host:port/path, host:port; a collector with TLS needs one \
-                       without beside the proxy";
-        VariableError::new(NAME, format!("{text:?} {message}"))
-    })?;
-    let service = match (variables.get("XRAY_SEGMENT_NAME"), mesh::Identity::parse(&options.node)) {
-        (Some(name), _) => name,
-        (None, Some(own)) => format!("{}/{}", own.mesh, own.name),
-        (None, None) => options.cluster.to_string(),
-    };
-    let sampling = match &options.central {
-        Some(service) => Sampling::Central(service.clone()),
-        None => Sampling::Local(local_rules(variables)?),
-    };
-    Ok(Some(Provider::Collector(collector::Settings {
-        target: Target::Address(host.into(), port),
-        authority: Box::default(),
-        path: path.into(),
-        service: service.into(),
-        node_id: options.node.clone(),
-        form,
-        attempts: true,
-        sampling,
-        propagation: options
-            .propagation
-            .clone()
-            .unwrap_or_else(|| Propagation::of(&[Format::XRay, Format::W3c])),
-    })))
-}
-
-/// gRPC or HTTP by scheme, else by port: 4318 and 4316 are those of HTTP.
-fn otlp_endpoint(text: &str) -> Option<(Form, Endpoint, String)> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let grpc_port = |port| !matches!(port, 4318 | 4316);
-    let (form, endpoint) = match scheme {
-        "grpc" => (Form::OtlpGrpc, endpoint(authority, 4317)?),
-        "http" => {
-            let endpoint = endpoint(authority, 4318)?;
-            let grpc = path.is_empty() && matches!(endpoint.port, 4317 | 4315);
-            (if grpc { Form::OtlpGrpc } else { Form::OtlpHttp }, endpoint)
-        }
-        "" => {
-            let endpoint = endpoint(authority, 4317)?;
-            (if grpc_port(endpoint.port) { Form::OtlpGrpc } else { Form::OtlpHttp }, endpoint)
-        }
-        _ => return None,
-    };
-    let plain = path.bytes().all(|byte| byte.is_ascii_graphic());
-    let path = match (form, path) {
-        (Form::OtlpGrpc, "" | "/") => TRACE_EXPORT.to_owned(),
-        (Form::OtlpGrpc, _) => return None,
-        (_, "" | "/") => "/v1/traces".to_owned(),
-        (_, path) => path.to_owned(),
-    };
-    plain.then_some((form, endpoint, path))
-}
-
 /// X-Ray's rules for other collectors.
-fn local_rules(variables: &dyn Variables) -> Result<Manifest, VariableError> {
+pub(super) fn local_rules(variables: &dyn Variables) -> Result<Manifest, VariableError> {
     const FILE: &str = "XRAY_SAMPLING_RULE_MANIFEST";
     if let Some(path) = variables.get(FILE) {
         let fail = |error: String| VariableError::new(FILE, format!("{path}: {error}"));
@@ -318,7 +246,7 @@ fn parse(text: &str, port: u16) -> Option<DaemonAddress> {
 }
 
 /// `host`, `host:port`, an IPv6 address as it is, or in brackets with a port.
-fn endpoint(text: &str, port: u16) -> Option<Endpoint> {
+pub(super) fn endpoint(text: &str, port: u16) -> Option<Endpoint> {
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Some(Endpoint { host: ip.to_string(), port });
     }
@@ -342,28 +270,6 @@ mod tests {
     fn both(udp: (&str, u16), tcp: (&str, u16)) -> Option<DaemonAddress> {
         let endpoint = |(host, port): (&str, u16)| Endpoint { host: host.to_owned(), port };
         Some(DaemonAddress { udp: endpoint(udp), tcp: endpoint(tcp) })
-    }
-
-    #[test]
-    fn endpoints_of_opentelemetry() {
-        for (text, expected) in [
-            ("http://127.0.0.1:4318", Some((Form::OtlpHttp, 4318, "/v1/traces"))),
-            ("http://agent:4318/custom", Some((Form::OtlpHttp, 4318, "/custom"))),
-            ("http://agent", Some((Form::OtlpHttp, 4318, "/v1/traces"))),
-            ("http://agent:4317", Some((Form::OtlpGrpc, 4317, TRACE_EXPORT))),
-            ("grpc://agent:9", Some((Form::OtlpGrpc, 9, TRACE_EXPORT))),
-            ("agent:4315", Some((Form::OtlpGrpc, 4315, TRACE_EXPORT))),
-            ("agent:4316", Some((Form::OtlpHttp, 4316, "/v1/traces"))),
-            ("[::1]", Some((Form::OtlpGrpc, 4317, TRACE_EXPORT))),
-            ("https://agent:4318", None),
-            ("grpc://agent/x", None),
-            ("http://", None),
-            ("http://agent:4318/a b", None),
-        ] {
-            let found = otlp_endpoint(text);
-            let found = found.as_ref().map(|(form, endpoint, path)| (*form, endpoint.port, path.as_str()));
-            assert_eq!(found, expected, "{text}");
-        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ bundle! {
             downstream_rq_max_duration_reached: Counter,
             downstream_rq_too_large: Counter,
             downstream_rq_overload_close: Counter,
+            rq_overload_local_reply: Counter,
             downstream_rq_too_many_premature_resets: Counter,
             downstream_rq_non_relative_path: Counter,
             downstream_rq_ws_on_non_ws_route: Counter,

@@ -10,6 +10,7 @@ bundle! {
             enforced: Counter,
             rate_limited: Counter,
             ok: Counter,
+            shadow_mode: Counter,
         }
     }
 }
@@ -42,6 +43,23 @@ impl FaultStats {
 }
 
 bundle! {
+    /// `http.<stat_prefix>.fault.<downstream cluster>.*`
+    FaultCallerStats(prefix) {
+        faults: workers(prefix) {
+            aborts_injected: Counter,
+            delays_injected: Counter,
+        }
+    }
+}
+
+impl FaultCallerStats {
+    /// Of the callers with this name, in the connection manager with this `stat_prefix`.
+    pub fn for_caller(registry: &Registry, stat_prefix: &str, caller: &str) -> Self {
+        Self::new(registry, &format!("http.{}.fault.{}.", sanitize(stat_prefix), sanitize(caller)))
+    }
+}
+
+bundle! {
     /// `http.<stat_prefix>.cors.*`
     CorsStats(prefix) {
         origins: workers(prefix) {
@@ -65,6 +83,8 @@ bundle! {
             allowed: Counter,
             cors_preflight_bypassed: Counter,
             denied: Counter,
+            jwks_fetch_failed: Counter,
+            jwks_fetch_success: Counter,
         }
     }
 }
@@ -75,6 +95,54 @@ impl JwtStats {
         let dot = if below.is_empty() || below.ends_with('.') { "" } else { "." };
         let (manager, below) = (sanitize(stat_prefix), sanitize(below));
         Self::new(registry, &format!("http.{manager}.jwt_authn.{below}{dot}"))
+    }
+}
+
+bundle! {
+    /// `http.<stat_prefix>.ext_authz.*`. Those that never move are there because dashboards name them.
+    AuthzStats(prefix) {
+        requests: workers(prefix) {
+            denied: Counter,
+            disabled: Counter,
+            error: Counter,
+            failure_mode_allowed: Counter,
+            filter_state_name_collision: Counter,
+            ignored_dynamic_metadata: Counter,
+            invalid: Counter,
+            ok: Counter,
+            omitted_response_headers: Counter,
+            request_header_limits_reached: Counter,
+            response_header_limits_reached: Counter,
+            shadow_denied: Counter,
+            shadow_error: Counter,
+        }
+    }
+}
+
+impl AuthzStats {
+    /// Of the filter in the connection manager with this `stat_prefix`; `below` is `ext_authz.` with what the filter adds.
+    pub fn for_manager(registry: &Registry, stat_prefix: &str, below: &str) -> Self {
+        Self::new(registry, &format!("http.{}.{}", sanitize(stat_prefix), sanitize(below)))
+    }
+}
+
+bundle! {
+    /// `cluster.<name>.ext_authz.*`: requests for the cluster.
+    ClusterAuthzStats(prefix) {
+        requests: on_demand(prefix) {
+            denied: Counter,
+            error: Counter,
+            failure_mode_allowed: Counter,
+            invalid: Counter,
+            ok: Counter,
+        }
+    }
+}
+
+impl ClusterAuthzStats {
+    /// Of a cluster; `below` as for the filter.
+    pub fn for_cluster(registry: &Registry, cluster: &str, below: &str) -> Self {
+        Self::new(registry, &format!("cluster.{}.{}", sanitize(cluster), sanitize(below)))
     }
 }
 
@@ -159,6 +227,18 @@ bundle! {
             pressure: Gauge,
             failed_updates: Counter,
             skipped_updates: Counter,
+        }
+    }
+}
+
+bundle! {
+    /// `overload.<load shed point>.*`
+    LoadShedStats(prefix) {
+        state: main(prefix) {
+            scale_percent: Gauge,
+        }
+        sheds: workers(prefix) {
+            shed_load_count: Counter,
         }
     }
 }

@@ -96,6 +96,7 @@ fn settings(names: &[&str]) -> DnsSettings {
         priority: 0,
         locality: Locality::default(),
         metadata: None,
+        labels: None,
         check: None,
     };
     DnsSettings {

@@ -113,6 +113,7 @@ fn hosts_of(count: u64) -> HostSet {
             locality: 0,
             health: DiscoveryHealth::Healthy,
             metadata: None,
+            labels: None,
             check: None,
             live: Arc::new(HostLive::new(&epoch)),
         })

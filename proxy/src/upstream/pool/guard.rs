@@ -1,17 +1,21 @@
 //! Counting guards: what was counted up is counted down on every way out.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use rustls_pki_types::CertificateDer;
+
 use super::HostPool;
+use crate::base::error::ConnectFailure;
 use crate::config::live::{Breakers, Priority};
 use crate::config::{Cluster, Host};
 use crate::net::stream::Stream;
-use crate::upstream::connect::millis;
+use crate::observe::connection::UpstreamConnection;
+use crate::tls::{self, Agreed, PeerIdentity, UpstreamTls};
+use crate::upstream::connect::{self, Dialled, millis};
 use crate::upstream::local::Local;
 use crate::upstream::view::ClusterState;
 
@@ -24,10 +28,29 @@ pub struct ConnectionGuard {
     priority: Priority,
     /// Connections of the pool, this one included.
     open: Rc<Cell<usize>>,
+    peer: Rc<KnownPeer>,
     opened: Instant,
-    local_address: Cell<Option<SocketAddr>>,
-    /// How it ends, and whether a request ends with it; `None` for one that never stood.
+    /// What logs tell of it, once it stands.
+    connection: OnceCell<Rc<UpstreamConnection>>,
+    /// It is one request by itself.
+    carries: Cell<bool>,
+    /// How it ends, and whether a request ends with it; `None` for one that nobody waited for.
     ending: Cell<Option<(Ending, bool)>>,
+}
+
+/// The certificate that a host has shown last. A host's connections show the same one as a rule: it is read and kept
+/// once.
+#[derive(Debug, Default)]
+pub struct KnownPeer(RefCell<Option<Arc<PeerIdentity>>>);
+
+impl KnownPeer {
+    fn identify(&self, chain: &[CertificateDer<'static>]) -> Option<Arc<PeerIdentity>> {
+        let mut known = self.0.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.has_shown(chain)) {
+            *known = PeerIdentity::of_chain(chain).map(Arc::new);
+        }
+        known.clone()
+    }
 }
 
 /// Who closes a connection.
@@ -71,16 +94,55 @@ impl ConnectionGuard {
             host: pool.host.clone(),
             priority: pool.priority,
             open: pool.open.clone(),
+            peer: pool.peer.clone(),
             opened: Instant::now(),
-            local_address: Cell::new(None),
+            connection: OnceCell::new(),
+            carries: Cell::new(false),
             ending: Cell::new(None),
         }
     }
 
-    /// The connection stands: remembers our end of it for logs. Unless told otherwise it is we who close it.
-    pub fn connected(&self, io: &Stream) {
-        self.local_address.set(io.local_addr());
+    /// Connects. Who refuses a connection has closed it; one that takes too long is closed by us.
+    pub async fn dial(&self) -> Result<Stream, ConnectFailure> {
+        match connect::dial(&self.local, &self.cluster, &self.host).await {
+            Ok(dialled) => Ok(self.connected(dialled)),
+            Err(failure) => {
+                let local = !matches!(failure, ConnectFailure::Remote(_));
+                self.ends(if local { Ending::Local } else { Ending::Remote }, false);
+                Err(failure)
+            }
+        }
+    }
+
+    /// The connection carries one request from its beginning to its end, as Envoy counts those of TCP proxies.
+    pub fn carry(&self) {
+        let stats = &self.cluster.stats;
+        self.local.stats.inc(stats.upstream_rq_total);
+        self.local.stats.gauge_add(stats.upstream_rq_active, 1);
+        self.carries.set(true);
+    }
+
+    /// The connection stands: remembers it for logs, and gives its stream. Unless told otherwise it is we who close it.
+    fn connected(&self, dialled: Dialled) -> Stream {
         self.ends(Ending::Local, false);
+        let Dialled { io, begun, connected, ready } = dialled;
+        let tls = self.cluster.tls.as_ref().zip(Agreed::of(&io)).map(|(settings, agreed)| UpstreamTls {
+            agreed,
+            peer: self.peer.identify(tls::peer_chain(&io)),
+            settings: settings.clone(),
+        });
+        let connection = UpstreamConnection {
+            id: self.local.connection_id(),
+            host: self.host.clone(),
+            local_address: io.local_addr(),
+            begun,
+            connected,
+            secured: tls.as_ref().map(|_| ready),
+            tls,
+        };
+        // A guard is of one connection.
+        let _ = self.connection.set(Rc::new(connection));
+        io
     }
 
     /// Who closes it, and whether that cuts a request short. The first who does is told.
@@ -108,9 +170,9 @@ impl ConnectionGuard {
         }
     }
 
-    /// Our address, once connected over TCP.
-    pub fn local_address(&self) -> Option<SocketAddr> {
-        self.local_address.get()
+    /// What is known of it, once it stands.
+    pub fn connection(&self) -> Option<Rc<UpstreamConnection>> {
+        self.connection.get().cloned()
     }
 
     /// When the connection was opened.
@@ -131,6 +193,9 @@ impl Drop for ConnectionGuard {
         self.open.set(self.open.get().saturating_sub(1));
         self.cluster.breakers(self.priority).connections.release(self.local.index, &self.host.live);
         self.local.stats.gauge_add(stats.upstream_cx_active, -1);
+        if self.carries.get() {
+            self.local.stats.gauge_add(stats.upstream_rq_active, -1);
+        }
         self.local.stats.inc(stats.upstream_cx_destroy);
         self.count_ending();
         self.local.stats.record(stats.upstream_cx_length_ms, millis(self.opened.elapsed()));

@@ -10,7 +10,6 @@ use crate::base::error::ProxyError;
 use crate::config::Cluster;
 use crate::http::codec::{Upstream, h1};
 use crate::net::stream::Stream;
-use crate::upstream::connect;
 use crate::upstream::local::Local;
 use crate::upstream::view::ClusterState;
 
@@ -52,7 +51,7 @@ fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Box<Meta>) -> Lea
     Lease {
         stream: Upstream::H1(conn),
         reused: meta.requests > 0,
-        local_address: meta.guard.local_address(),
+        connection: meta.guard.connection(),
         h1: Some(meta),
         raw: None,
         pool: pool.clone(),
@@ -71,11 +70,13 @@ pub async fn open(
     pool: &Rc<HostPool>,
     guard: ConnectionGuard,
 ) -> Result<Lease, ProxyError> {
-    let io = connect::dial(local, cluster.config(), &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+    // Counted as in Envoy, whether it comes about or not.
+    local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
+    let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
     Ok(adopt(local, cluster, pool, io, guard))
 }
 
-/// Wraps a connected stream.
+/// Wraps a connection that was just made.
 pub fn adopt(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
@@ -83,8 +84,6 @@ pub fn adopt(
     io: Stream,
     guard: ConnectionGuard,
 ) -> Lease {
-    local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
-    guard.connected(&io);
     let conn = h1::ClientConn::new(io, cluster.h1_options.clone(), local.heads.clone());
     let meta = Box::new(Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) });
     lease(pool, Box::new(conn), meta)

@@ -2,17 +2,17 @@
 //! attempt together, instead of each opening its own.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::guard::ConnectionGuard;
+use super::guard::{ConnectionGuard, Ending};
 use super::{HostPool, Lease, Wanted, h1};
 use crate::base::error::{ConnectFailure, ProxyError};
 use crate::config::Cluster;
 use crate::http::codec::{StreamError, Upstream, h2};
-use crate::upstream::connect::dial;
 use crate::upstream::local::Local;
 use crate::upstream::view::ClusterState;
 
@@ -38,13 +38,13 @@ pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
     let found = shared.iter().find_map(|shared| {
         let stream = shared.conn.open_stream()?;
         let reused = shared.streams.replace(shared.streams.get() + 1) > 0;
-        Some((stream, reused, shared.guard.local_address()))
+        Some((stream, reused, shared.guard.connection()))
     });
-    let (stream, reused, local_address) = found?;
+    let (stream, reused, connection) = found?;
     Some(Lease {
         stream: Upstream::H2(Box::new(stream)),
         reused,
-        local_address,
+        connection,
         h1: None,
         raw: None,
         pool: pool.clone(),
@@ -107,24 +107,31 @@ async fn establish(
     guard: ConnectionGuard,
 ) -> Result<(), ProxyError> {
     let settings = cluster.config();
-    let io = dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
+    if wanted == Wanted::H2 {
+        // Counted as in Envoy, whether it comes about or not.
+        local.stats.inc(settings.stats.upstream_cx_http2_total);
+    }
+    let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
     if wanted == Wanted::Alpn && io.alpn() != Some(b"h2") {
+        local.stats.inc(settings.stats.upstream_cx_http1_total);
         h1::adopt(local, cluster, pool, io, guard).finish(local, settings);
         return Ok(());
     }
-    guard.connected(&io);
     let options = h2::Options {
         settings: settings.http2.clone(),
         max_head_bytes: settings.max_head_bytes,
         max_fields: settings.max_fields,
         tls: io.is_tls(),
+        send_buffer: settings.buffer_limit,
     };
     let (conn, driver) =
         tokio::time::timeout(settings.connect_timeout, h2::ClientConn::handshake(io, options))
             .await
             .map_err(|_| ProxyError::ConnectFailure(ConnectFailure::Timeout))?
             .map_err(|error| ProxyError::ConnectFailure(ConnectFailure::Remote(format!("{error:?}"))))?;
-    local.stats.inc(settings.stats.upstream_cx_http2_total);
+    if wanted == Wanted::Alpn {
+        local.stats.inc(settings.stats.upstream_cx_http2_total);
+    }
     let now = Instant::now();
     let guard = Rc::new(guard);
     let shared = Shared {
@@ -146,7 +153,10 @@ fn spawn_driver(
     driver: impl Future<Output = StreamError> + 'static,
 ) {
     tokio::task::spawn_local(async move {
-        let _ended = driver.await;
+        let ended = driver.await;
+        let by_us = conn.was_drained()
+            || matches!(ended, StreamError::Protocol(_) | StreamError::Io(ErrorKind::TimedOut));
+        guard.ends(if by_us { Ending::Local } else { Ending::Remote }, conn.active_streams() > 0);
         guard.count_bytes(conn.take_wire_bytes());
         pool.shared.borrow_mut().retain(|shared| !shared.conn.is_draining());
     });

@@ -7,23 +7,24 @@ mod h2;
 mod queue;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connect;
 use super::local::Local;
 use super::view::ClusterState;
 use crate::base::error::ProxyError;
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::live::Priority;
+use crate::config::overload::ShedPoint;
 use crate::config::{Cluster, Host};
 use crate::http::codec::Upstream;
 use crate::http::codec::raw::RawConn;
 use crate::http::head::Version;
+use crate::observe::connection::UpstreamConnection;
 
-pub use guard::{ConnectionGuard, Ending, PoolPlace};
+use guard::KnownPeer;
+pub use guard::{ConnectionGuard, Ending, Pending, PoolPlace};
 use queue::{Queue, Turn};
 
 /// Connections to one host for requests of one priority.
@@ -38,6 +39,7 @@ pub struct HostPool {
     priority: Priority,
     /// Connections this worker has to the host in this pool, being opened or open.
     open: Rc<Cell<usize>>,
+    peer: Rc<KnownPeer>,
     draining: Cell<bool>,
     _place: PoolPlace,
 }
@@ -49,8 +51,8 @@ pub struct Lease {
     pub stream: Upstream,
     /// The connection had carried a request before: a close without an answer may be the keep-alive race.
     pub reused: bool,
-    /// Our address of the connection.
-    pub local_address: Option<SocketAddr>,
+    /// What is known of the connection.
+    pub connection: Option<Rc<UpstreamConnection>>,
     /// Boxed as `stream` is: leases move from step to step of an exchange.
     h1: Option<Box<h1::Meta>>,
     raw: Option<Box<ConnectionGuard>>,
@@ -89,6 +91,9 @@ pub async fn connect(
         if let Some(attempt) = h2::under_way(pool) {
             attempt.wait().await?;
         } else {
+            if local.sheds(ShedPoint::NewUpstream) {
+                return Err(ProxyError::Overflow);
+            }
             let guard = match ConnectionGuard::begin(local, settings, pool) {
                 Some(guard) => guard,
                 None => match wait(local, cluster, pool).await {
@@ -133,18 +138,10 @@ pub async fn connect_raw(
     let _pending = guard::Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
     let settings = cluster.config();
     let guard = ConnectionGuard::begin(local, settings, pool).ok_or(ProxyError::Overflow)?;
-    let io = connect::dial(local, settings, &pool.host).await.map_err(ProxyError::ConnectFailure)?;
-    guard.connected(&io);
-    let local_address = guard.local_address();
+    let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
+    let connection = guard.connection();
     let stream = Upstream::Raw(Box::new(RawConn::new(io, local.bufs.clone())));
-    Ok(Lease {
-        stream,
-        reused: false,
-        local_address,
-        h1: None,
-        raw: Some(Box::new(guard)),
-        pool: pool.clone(),
-    })
+    Ok(Lease { stream, reused: false, connection, h1: None, raw: Some(Box::new(guard)), pool: pool.clone() })
 }
 
 impl HostPool {
@@ -155,6 +152,7 @@ impl HostPool {
             queue: Queue::default(),
             priority,
             open: Rc::default(),
+            peer: Rc::default(),
             _place: place,
             idle: RefCell::default(),
             shared: RefCell::default(),

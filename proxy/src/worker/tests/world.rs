@@ -25,7 +25,7 @@ use crate::config::{Snapshot, publish};
 use crate::http::test_heads::{forward, settings};
 use crate::net::listener::ReusePort;
 use crate::stats::registry::Registry;
-use crate::stats::scope::{ClusterStats, ListenerStats};
+use crate::stats::scope::{ClusterStats, HttpStats, ListenerStats};
 use crate::worker::{Drains, Workers};
 
 /// Running workers with one listener.
@@ -40,8 +40,20 @@ pub struct World {
 impl World {
     /// Two workers that send everything but host `none` to `upstream`.
     pub fn start(upstream: &str) -> Self {
-        let registry = Registry::new();
-        let listener = listener(&registry);
+        let limit = || Limit::new(u32::MAX);
+        let unlimited = Breakers {
+            connections: Arc::new(Connections::new(limit(), None)),
+            pools: limit(),
+            pending: limit(),
+            requests: limit(),
+            retries: RetryLimit::Fixed(limit()),
+        };
+        Self::limited(upstream, Arc::new(unlimited), &Registry::new(), forward())
+    }
+
+    /// The same within these limits, as `forward` says otherwise.
+    pub fn limited(upstream: &str, limits: Arc<Breakers>, registry: &Registry, forward: Forward) -> Self {
+        let listener = listener(registry, forward);
         let ports = ReusePort::new(2);
         let sockets = ports.bind(&listener).unwrap();
         ports.listen(&sockets, 128).unwrap();
@@ -49,15 +61,22 @@ impl World {
         let slot = ListenerSlot { config: Arc::new(listener), sockets: Some(Arc::new(sockets)) };
         let snapshot = Snapshot {
             listeners: vec![Some(Arc::new(slot))],
-            clusters: vec![Some(Arc::new(cluster(&registry, upstream.parse().unwrap())))],
+            clusters: vec![Some(Arc::new(cluster(registry, upstream.parse().unwrap(), limits)))],
             ..Snapshot::default()
         };
         let (publisher, subscriber) = publish::channel();
         publisher.publish(snapshot);
         let drains = Drains::default();
         let workers =
-            Workers::start(2, &subscriber, &registry, &drains, Duration::from_secs(1), None).unwrap();
+            Workers::start(2, &subscriber, registry, &drains, Duration::from_secs(1), None).unwrap();
         Self { address, drains, workers: Some(workers), _publisher: publisher }
+    }
+}
+
+impl World {
+    /// Downstream connections open now.
+    pub fn connections(&self) -> u64 {
+        self.workers.as_ref().map_or(0, |workers| workers.progress().connections())
     }
 }
 
@@ -70,9 +89,11 @@ impl Drop for World {
     }
 }
 
-fn listener(registry: &Registry) -> Listener {
+fn listener(registry: &Registry, forward: Forward) -> Listener {
     let mut http = settings();
-    http.routes = RouteSource::Inline(Arc::new(routes()));
+    http.routes = RouteSource::Inline(Arc::new(routes(forward)));
+    // Cells are those of the registry that the workers write to.
+    http.stats = HttpStats::for_manager(registry, "test", ([127, 0, 0, 1], 80).into());
     Listener {
         name: "test".into(),
         address: ([127, 0, 0, 1], 0).into(),
@@ -94,13 +115,15 @@ fn listener(registry: &Registry) -> Listener {
             transport_socket_timeout: Duration::ZERO,
             guards: Vec::new(),
             filter: NetworkFilter::Http(Arc::new(http)),
+            metadata: None,
         })],
         default_chain: None,
+        metadata: None,
         stats: ListenerStats::for_address(registry, ([127, 0, 0, 1], 0).into()),
     }
 }
 
-fn routes() -> RouteTable {
+fn routes(forward: Forward) -> RouteTable {
     let route = Route {
         name: "all".into(),
         matches: RouteMatch {
@@ -115,10 +138,12 @@ fn routes() -> RouteTable {
         },
         action: RouteAction::Forward(Box::new(Forward {
             clusters: ClusterChoice::One(ClusterId(0)),
-            ..forward()
+            ..forward
         })),
         headers: HeaderEdits::default(),
         filters: Default::default(),
+        metadata: None,
+        tracing: None,
     };
     let hosts = vec![
         VirtualHost { name: "all".into(), routes: vec![route], ..VirtualHost::default() },
@@ -132,16 +157,7 @@ fn routes() -> RouteTable {
     }
 }
 
-fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
-    let unlimited = || {
-        Arc::new(Breakers {
-            connections: Arc::new(Connections::new(Limit::new(u32::MAX), None)),
-            pools: Limit::new(u32::MAX),
-            pending: Limit::new(u32::MAX),
-            requests: Limit::new(u32::MAX),
-            retries: RetryLimit::Fixed(Limit::new(u32::MAX)),
-        })
-    };
+fn cluster(registry: &Registry, upstream: SocketAddr, limits: Arc<Breakers>) -> ClusterSlot {
     let config = Cluster {
         name: "up".into(),
         discovery: Discovery::Static,
@@ -158,14 +174,17 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         remaining: [None, None],
         max_requests_per_connection: 0,
         max_head_bytes: 60 << 10,
+        buffer_limit: usize::MAX,
         max_fields: 100,
         tls: None,
         keepalive: None,
         health_check: None,
+        metadata: None,
+        alias: None,
         ignore_new_hosts_until_first_hc: false,
         outlier: None,
         close_connections_on_host_set_change: false,
-        breakers: [unlimited(), unlimited()],
+        breakers: [limits.clone(), limits],
         stats: ClusterStats::for_cluster(registry, "up"),
     };
     let host = Host {
@@ -178,6 +197,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr) -> ClusterSlot {
         locality: 0,
         health: DiscoveryHealth::Healthy,
         metadata: None,
+        labels: None,
         check: None,
         live: Arc::default(),
     };

@@ -38,8 +38,16 @@ impl Intake<'_> {
             }
         }
         let mut places = self.places_beside(&candidates);
+        let mut changing: HashSet<&str> = candidates.iter().map(|one| &*one.incoming.name).collect();
         for candidate in candidates {
             let incoming = candidate.incoming;
+            changing.remove(&*incoming.name);
+            let refs = &candidate.translated.secret_refs;
+            let sources = self.check_sources(refs, ResourceType::Listener, &incoming.name, &changing);
+            if let Err(reason) = sources {
+                faults.push(self.refuse(ResourceType::Listener, incoming, reason));
+                continue;
+            }
             if let Err(reason) = self.place(candidate, &mut places, tally) {
                 faults.push(self.refuse(ResourceType::Listener, incoming, reason));
             }

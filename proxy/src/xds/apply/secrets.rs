@@ -18,8 +18,10 @@ use crate::xds::translate::{self, ResourceRef, Secret};
 impl Intake<'_> {
     pub(super) fn secret(&mut self, incoming: &Incoming, tally: &mut Tally) -> Result<(), String> {
         if let Some(known) = fresh(&mut self.store.secrets, incoming, self.origin) {
-            let message: v3::tls::Secret = self.decode(incoming)?;
-            let secret = translate::secret(&message, self.context).map_err(text)?.secret;
+            let mut message: v3::tls::Secret = self.decode(incoming)?;
+            let secret = translate::secret(&message, self.context).map_err(text);
+            translate::wipe_secret(&mut message);
+            let secret = secret?.secret;
             let held = self.held(incoming, secret.clone());
             self.store.put_secret(&incoming.name, self.origin, held);
             if !matches!(*secret, Secret::Requested(_)) {
@@ -80,7 +82,12 @@ impl Intake<'_> {
             return;
         };
         let message = v3::tls::Secret::from_wire(&held.body.0).map_err(text);
-        match message.and_then(|message| translate::secret(&message, self.context).map_err(text)) {
+        let renewed = message.and_then(|mut message| {
+            let renewed = translate::secret(&message, self.context).map_err(text);
+            translate::wipe_secret(&mut message);
+            renewed
+        });
+        match renewed {
             Ok(renewed) => {
                 held.value = renewed.secret.clone();
                 self.context.secrets.insert(name.to_string(), renewed.secret);

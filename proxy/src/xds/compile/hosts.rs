@@ -101,6 +101,7 @@ impl Identities {
             locality: spec.locality,
             health: spec.health,
             metadata: spec.metadata.clone(),
+            labels: spec.labels.clone(),
             check: spec.check.clone(),
             live,
         })
@@ -129,7 +130,8 @@ fn key<'a>(address: &'a HostAddress, hostname: &'a str, logical: bool) -> Key<'a
 fn is_as_told(host: &Host, spec: &HostSpec) -> bool {
     let told = (spec.weight, spec.priority, spec.locality, spec.health);
     let as_told = (host.weight, host.priority, host.locality, host.health) == told;
-    as_told && host.address == spec.address && host.check == spec.check && host.metadata == spec.metadata
+    let marked = host.metadata == spec.metadata && host.labels == spec.labels;
+    as_told && marked && host.address == spec.address && host.check == spec.check
 }
 
 fn kept(known: &HashMap<Key<'_>, &Arc<Host>>, hosts: &[Arc<Host>], logical: bool) -> bool {

@@ -47,6 +47,7 @@ impl Driver {
             priority: 0,
             locality: Locality::default(),
             metadata: None,
+            labels: None,
             check: None,
         };
         let settings = DnsSettings {

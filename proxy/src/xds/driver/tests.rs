@@ -118,11 +118,14 @@ fn world() -> World {
 /// Serves the model's answers over a session until it is told to stop by dropping its handle.
 struct Serving {
     edits: mpsc::Sender<(ResourceType, String, Any)>,
+    /// How many answers were refused so far.
+    refused: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<(Server, Vec<Request>)>,
 }
 
 fn serve(mut session: Session, mut server: Server, variant: Variant) -> Serving {
     let (edits, mut edited) = mpsc::channel::<(ResourceType, String, Any)>(16);
+    let (refusing, refused) = watch::channel(0);
     let task = tokio::spawn(async move {
         let mut seen = Vec::new();
         loop {
@@ -130,7 +133,9 @@ fn serve(mut session: Session, mut server: Server, variant: Variant) -> Serving 
                 request = session.request() => {
                     let Some(request) = request else { return (server, seen) };
                     seen.push(request.clone());
-                    server.request(request)
+                    let answer = server.request(request);
+                    refusing.send_replace(server.nacks.len());
+                    answer
                 }
                 edit = edited.recv() => {
                     let Some((kind, name, resource)) = edit else { return (server, seen) };
@@ -143,12 +148,17 @@ fn serve(mut session: Session, mut server: Server, variant: Variant) -> Serving 
             }
         }
     });
-    Serving { edits, task }
+    Serving { edits, refused, task }
 }
 
 impl Serving {
     async fn set(&self, kind: ResourceType, name: &str, resource: Any) {
         self.edits.send((kind, name.to_owned(), resource)).await.unwrap();
+    }
+
+    /// Waits for a refusal: what the proxy serves may be seen before the server hears of it.
+    async fn refusal(&mut self) {
+        self.refused.wait_for(|refused| *refused > 0).await.unwrap();
     }
 
     /// Ends the stream; what the server knows and what it was asked.
@@ -192,11 +202,12 @@ async fn a_bad_resource_is_nacked_over_the_wire() {
     for variant in VARIANTS {
         let mut harness = AdsHarness::start().await;
         let mut rig = rig(settings(variant, at(&harness)), &StaticResources::default());
-        let serving = serve(harness.session().await, Server::new(world()), variant);
+        let mut serving = serve(harness.session().await, Server::new(world()), variant);
         rig.until("routes table", Some("a")).await;
         serving.set(Cds, "bad", bad_cluster("bad")).await;
         serving.set(Cds, "good", static_cluster("good", 9)).await;
         rig.until("cluster good", Some("5s 127.0.0.1:9*1")).await;
+        serving.refusal().await;
         let (server, _) = serving.stop().await;
         assert!(server.nacks[0].starts_with("Cluster \"bad\": "), "{:?}", server.nacks);
     }

@@ -9,6 +9,7 @@ use outrigger_xds_protos::v3::wkt::Any;
 
 mod checks;
 mod history;
+mod sources;
 
 const CDS: ResourceType = ResourceType::Cluster;
 const EDS: ResourceType = ResourceType::Endpoints;

@@ -111,7 +111,7 @@ fn refer<'a>(wanted: &mut Wanting, refs: impl IntoIterator<Item = &'a ResourceRe
     }
 }
 
-/// A name is one secret: the first source that is named for it serves all.
+/// A name is one secret of one source: see `apply/sources`.
 fn refer_to_streams(streams: &mut Streams, refs: &[ResourceRef]) {
     for reference in refs {
         if let Some(stream) = &reference.stream {

@@ -136,6 +136,7 @@ fn host(name: &DnsName, ip: IpAddr, locality: u32) -> HostSpec {
         locality,
         health: DiscoveryHealth::Healthy,
         metadata: name.metadata.clone(),
+        labels: name.labels.clone(),
         check: name.check.clone(),
     }
 }

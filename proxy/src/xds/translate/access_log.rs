@@ -11,13 +11,14 @@ use outrigger_xds_protos::v3::accesslog::access_log_filter::FilterSpecifier;
 use outrigger_xds_protos::v3::accesslog::comparison_filter::Op;
 use outrigger_xds_protos::v3::accesslog::{
     AccessLog as LogMessage, AccessLogFilter, ComparisonFilter, GrpcStatusFilter, LogTypeFilter,
-    ResponseFlagFilter, RuntimeFilter, grpc_status_filter,
+    MetadataFilter, ResponseFlagFilter, RuntimeFilter, grpc_status_filter,
 };
 use outrigger_xds_protos::v3::accesslog_data::AccessLogType;
-use outrigger_xds_protos::v3::core::SubstitutionFormatString;
 use outrigger_xds_protos::v3::core::substitution_format_string::Format as FormatField;
+use outrigger_xds_protos::v3::core::{SubstitutionFormatString, TypedExtensionConfig};
 use outrigger_xds_protos::v3::file_log::{FileAccessLog, file_access_log};
 use outrigger_xds_protos::v3::grpc_log::{HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig};
+use outrigger_xds_protos::v3::matcher::MetadataMatcher;
 use outrigger_xds_protos::v3::stream_log::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
@@ -25,7 +26,7 @@ use outrigger_xds_protos::v3::wkt::{self, value::Kind};
 use serde_json::{Map, Value};
 
 use super::fields;
-use super::fields::refuse;
+
 use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{data_source, matchers};
@@ -145,7 +146,7 @@ pub(super) fn substitution(
         json_format_options: _, // Asks for sorted keys at most; they always are.
         format,
     } = message;
-    refuse!(path; formatters);
+    check_formatters(formatters, &path.field("formatters"))?;
     match format {
         None => Err(path.reject("needs one of text_format_source, json_format")),
         Some(FormatField::TextFormat(text)) => {
@@ -161,6 +162,23 @@ pub(super) fn substitution(
             json_format(json, *omit_empty_values, &path.field("json_format"))
         }
     }
+}
+
+/// Extensions that bring operators: those whose operators are always there here.
+fn check_formatters(messages: &[TypedExtensionConfig], path: &Path<'_>) -> Result<(), Rejection> {
+    const KNOWN: &[&str] = &[
+        "envoy.extensions.formatter.metadata.v3.Metadata",
+        "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+    ];
+    for (i, TypedExtensionConfig { name, typed_config }) in messages.iter().enumerate() {
+        let path = path.index(i);
+        let path = path.field("typed_config");
+        let config = fields::message(typed_config, &path)?;
+        if !any::type_name(&config.type_url).is_some_and(|kind| KNOWN.contains(&kind)) {
+            return Err(path.reject(format_args!("{name:?} ({}) is not supported", config.type_url)));
+        }
+    }
+    Ok(())
 }
 
 fn text_format(text: &str, omit_empty: bool, path: &Path<'_>) -> Result<LogFormat, Rejection> {
@@ -197,7 +215,6 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
         return Err(path.reject("needs one kind of filter"));
     };
     let Some(depth) = depth.checked_sub(1) else { return Err(path.reject("filters are nested too deeply")) };
-    let unsupported = |name| Err(path.field(name).unsupported());
     match specifier {
         FilterSpecifier::StatusCodeFilter(filter) => {
             let path = path.field("status_code_filter");
@@ -223,8 +240,19 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
         FilterSpecifier::ResponseFlagFilter(filter) => flags(filter, &path.field("response_flag_filter")),
         FilterSpecifier::TraceableFilter(_) => Ok(LogFilter::Traceable),
         FilterSpecifier::GrpcStatusFilter(filter) => grpc_status(filter, &path.field("grpc_status_filter")),
-        FilterSpecifier::ExtensionFilter(_) => unsupported("extension_filter"),
-        FilterSpecifier::MetadataFilter(_) => unsupported("metadata_filter"),
+        FilterSpecifier::ExtensionFilter(_) => Err(path.field("extension_filter").unsupported()),
+        FilterSpecifier::MetadataFilter(MetadataFilter { matcher, match_if_key_not_found }) => {
+            let path = path.field("metadata_filter");
+            if let Some(MetadataMatcher { filter, path: keys, value, invert: _ }) = matcher {
+                let path = path.field("matcher");
+                fields::required(filter, &path.field("filter"))?;
+                if keys.is_empty() {
+                    return Err(path.field("path").missing());
+                }
+                fields::message(value, &path.field("value"))?;
+            }
+            Ok(LogFilter::Constant(fields::flag(match_if_key_not_found, true)))
+        }
         FilterSpecifier::LogTypeFilter(filter) => log_type(filter, &path.field("log_type_filter")),
     }
 }

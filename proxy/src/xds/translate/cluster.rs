@@ -1,7 +1,7 @@
 //! Clusters. Source: `envoy.config.cluster.v3.Cluster`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_xds_protos::v3::cluster::circuit_breakers::{Thresholds, thresholds};
 use outrigger_xds_protos::v3::cluster::cluster::CommonLbConfig;
@@ -17,7 +17,7 @@ use super::health::Checked;
 use super::path::{Path, Rejection};
 use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
-use super::{TranslatedCluster, health, lb, outlier, route_action, tls};
+use super::{TranslatedCluster, health, lb, metadata, outlier, route_action, tls};
 use crate::config::balance::LbPolicy;
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Connections, Limit, Priority, RetryBudget, RetryLimit};
@@ -70,7 +70,7 @@ pub(super) fn compile(
         lb_subset_config: _, // `lb`
         common_lb_config,
         transport_socket,
-        metadata: _, // Only filters and access-log operators that we refuse read it.
+        metadata,
         protocol_selection,
         upstream_connection_options,
         close_connections_on_host_health_failure,
@@ -93,7 +93,7 @@ pub(super) fn compile(
         connection_pool_per_downstream_connection, queuing_policies);
     warn_set!(scope, path, "is not in effect: requests that are under way finish";
         close_connections_on_host_health_failure);
-    warn_set!(scope, path, "is not in effect: load reports are not sent"; lrs_server, lrs_report_endpoint_metrics);
+    warn_set!(scope, path, "has no effect: load reports go where cluster_manager.load_stats_config says"; lrs_server, lrs_report_endpoint_metrics);
     warn_set!(scope, path, "is not in effect: these statistics do not exist";
         track_timeout_budgets, track_cluster_stats, stats_matcher);
     warn_set!(scope, path, "is not in effect: connections are opened when needed"; preconnect_policy);
@@ -118,9 +118,8 @@ pub(super) fn compile(
     let outlier_path = path.field("outlier_detection");
     let outlier = outlier::compile(outlier_detection, stat_name, &discovery, &outlier_path, &mut scope)?;
     let connect_path = path.field("connect_timeout");
-    if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
-        scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
-    }
+    let buffer_path = path.field("per_connection_buffer_limit_bytes");
+    let buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
     let checked = Checked { name, stat_name, tls: &tls };
     let breaking = breakers(circuit_breakers, &path.field("circuit_breakers"))?;
     let health_check = health::check(health_checks, &checked, &path.field("health_checks"), &mut scope)?;
@@ -148,6 +147,7 @@ pub(super) fn compile(
         max_requests_per_connection: protocol.max_requests_per_connection,
         max_head_bytes: protocol.max_head_bytes,
         max_fields: protocol.max_fields,
+        buffer_limit,
         tls,
         keepalive: keepalive(
             upstream_connection_options,
@@ -160,6 +160,8 @@ pub(super) fn compile(
         remaining: breaking.remaining(&scope.context.stats, stat_name),
         breakers: breaking.breakers,
         outlier,
+        alias: (!alt_stat_name.is_empty()).then(|| alt_stat_name.as_str().into()),
+        metadata: metadata::all(metadata),
         stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
     };
     Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })
@@ -333,13 +335,12 @@ fn budget(
     else {
         return Ok(None);
     };
-    if fields::duration_or_off(budget_interval, &path.field("budget_interval"))? > Duration::ZERO {
-        return Err(path.field("budget_interval").unsupported());
-    }
     let percent = budget_percent.map_or(20.0, |percent| percent.value);
     if !(0.0..=100.0).contains(&percent) {
         let path = path.field("budget_percent");
         return Err(path.reject(format_args!("{percent} is not a percentage from 0 to 100")));
     }
-    Ok(Some(RetryBudget::new(percent, fields::count(min_retry_concurrency).unwrap_or(3))))
+    let budget = RetryBudget::new(percent, fields::count(min_retry_concurrency).unwrap_or(3));
+    let interval = fields::duration_or_off(budget_interval, &path.field("budget_interval"))?;
+    Ok(Some(if interval.is_zero() { budget } else { budget.over(interval, Instant::now()) }))
 }

@@ -58,7 +58,9 @@ pub(super) fn place(source: &DataSource) -> &str {
 fn read_file(name: &str, path: &Path<'_>) -> Result<Vec<u8>, Rejection> {
     let fail = |error: std::io::Error| path.reject(format_args!("cannot read {name:?}: {error}"));
     let file = std::fs::File::open(fields::required(name, path)?).map_err(fail)?;
-    let mut content = Vec::new();
+    // As large as it will be: what grows leaves copies behind, and this may be a key.
+    let length = file.metadata().map_err(fail)?.len().min(MAX_FILE);
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(fail)?;
     if content.len() as u64 > MAX_FILE {
         return Err(path.reject(format_args!("{name:?} is larger than {MAX_FILE} bytes")));

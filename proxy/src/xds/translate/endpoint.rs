@@ -18,6 +18,7 @@ use crate::config::cluster::{
     AssignmentPolicy, DiscoveryHealth, DnsName, HostAddress, Locality, LocalityWeight,
 };
 use crate::config::health::HostCheck;
+use crate::config::metadata::Namespaces;
 use crate::config::subset::Metadata;
 
 /// Highest `priority` that Envoy accepts.
@@ -31,6 +32,7 @@ struct Entry<'m> {
     locality: &'m Option<LocalityMessage>,
     health: DiscoveryHealth,
     metadata: Option<Arc<Metadata>>,
+    labels: Option<Arc<Namespaces>>,
     check: Option<Arc<HostCheck>>,
 }
 
@@ -68,6 +70,7 @@ pub(super) fn hosts(
             locality,
             health: entry.health,
             metadata: entry.metadata,
+            labels: entry.labels,
             check: entry.check,
         });
         Ok(())
@@ -136,6 +139,7 @@ pub(super) fn names(
             priority: entry.priority,
             locality: locality(entry.locality),
             metadata: entry.metadata,
+            labels: entry.labels,
             check: entry.check,
         });
         localities.index(entry.locality);
@@ -233,8 +237,9 @@ fn entry<'m>(
     let weight = fields::count_in(load_balancing_weight, 1..=u32::MAX, &weight_path)?.unwrap_or(1);
     let health = health(*health_status, &path.field("health_status"))?;
     let check = checks::host(health_check_config, &path.field("endpoint").field("health_check_config"))?;
+    let labels = metadata::beside_balancing(metadata);
     let metadata = metadata::of_balancing(metadata);
-    Ok(Entry { endpoint, weight, priority, locality, health, metadata, check })
+    Ok(Entry { endpoint, weight, priority, locality, health, metadata, labels, check })
 }
 
 fn health(number: i32, path: &Path<'_>) -> Result<DiscoveryHealth, Rejection> {

@@ -12,7 +12,8 @@ use outrigger_xds_protos::v3::types::{FractionalPercent, Percent, fractional_per
 use outrigger_xds_protos::v3::wkt;
 
 use super::path::{Path, Rejection};
-use crate::base::LARGEST_BUFFER;
+use super::scope::Scope;
+use crate::base::USUAL_BUFFER;
 
 /// Longest duration accepted: Envoy refuses what does not fit its timers; a century is beyond any timeout.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -100,13 +101,23 @@ macro_rules! warn_set {
 
 pub(crate) use {refuse, refuse_true, warn_set};
 
-/// Why a buffer limit has no effect.
-pub(crate) const SMALL_BUFFER: &str =
-    "is not in effect: a connection holds 16 KiB as a rule, and up to 512 KiB of a long body";
+/// Envoy's default `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT: usize = 1 << 20;
 
-/// Whether a buffer limit asks for less than a connection may hold here.
-pub(crate) fn is_small_buffer(limit: &Option<wkt::UInt32Value>) -> bool {
-    count(limit).is_some_and(|limit| (limit as usize) < LARGEST_BUFFER)
+/// Most bytes that wait in a connection; 0 is no limit of its own, as in Envoy.
+pub(super) fn buffer_limit(
+    limit: &Option<wkt::UInt32Value>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> usize {
+    match count(limit).map_or(BUFFER_LIMIT, |limit| limit as usize) {
+        0 => BUFFER_LIMIT,
+        limit if limit < USUAL_BUFFER => {
+            scope.warn(path, format_args!("is in effect for bodies that are sent again; a connection holds {USUAL_BUFFER} bytes all the same"));
+            limit
+        }
+        limit => limit,
+    }
 }
 
 /// A duration, when set.

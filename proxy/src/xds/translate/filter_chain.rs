@@ -17,7 +17,7 @@ use super::fields;
 use super::fields::{refuse, refuse_true};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{guard, hcm, tcp_proxy, tls};
+use super::{guard, hcm, metadata, tcp_proxy, tls};
 use crate::config::guard::Guard;
 use crate::config::listener::{ChainMatch, FilterChain, NetworkFilter, SourceType, TransportProtocol};
 
@@ -32,7 +32,7 @@ pub(super) fn compile(
         filter_chain_match,
         filters,
         use_proxy_proto,
-        metadata: _, // Only filters and access-log operators that we refuse read it.
+        metadata,
         transport_socket,
         transport_socket_connect_timeout,
         name,
@@ -48,6 +48,7 @@ pub(super) fn compile(
         transport_socket_timeout: fields::duration_or_off(transport_socket_connect_timeout, &timeout_path)?,
         guards,
         filter,
+        metadata: metadata::all(metadata),
     })
 }
 

@@ -175,6 +175,7 @@ fn tls(
         sni: cluster.sni.clone(),
         generation: cluster.generation,
         shown: cluster.shown.clone(),
+        own: cluster.own.clone(),
     }))
 }
 

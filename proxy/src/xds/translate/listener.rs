@@ -17,7 +17,7 @@ use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{TranslatedListener, filter_chain};
+use super::{TranslatedListener, filter_chain, metadata};
 use crate::config::listener::{Direction, FilterChain, Inspect, Listener, TransportProtocol};
 use crate::stats::scope::{ListenerStats, sanitize};
 
@@ -46,7 +46,7 @@ pub(super) fn compile(
         default_filter_chain,
         per_connection_buffer_limit_bytes,
         per_connection_buffer_high_watermark_timeout,
-        metadata: _, // Only filters and access-log operators that we refuse read it.
+        metadata,
         deprecated_v1,
         drain_type,
         listener_filters,
@@ -98,14 +98,13 @@ pub(super) fn compile(
     let address = fields::ip_port(socket, &address_path.field("socket_address"))?;
     scope.listener_stats = stats_prefix(stat_prefix, address);
     scope.bypasses_overload = *bypass_overload_manager;
+    let buffer_path = path.field("per_connection_buffer_limit_bytes");
+    scope.buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
     scope.direction = direction(*traffic_direction, &path.field("traffic_direction"))?;
     let (chains, default_chain) = chains(filter_chains, default_filter_chain, path, &mut scope)?;
     warn_unmatchable(&chains, filters.inspect, &path.field("filter_chains"), &mut scope);
     let bound = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| *bind_to_port);
     let timeout_path = path.field("listener_filters_timeout");
-    if fields::is_small_buffer(per_connection_buffer_limit_bytes) {
-        scope.warn(&path.field("per_connection_buffer_limit_bytes"), fields::SMALL_BUFFER);
-    }
     let config = Listener {
         name: fields::required(name, &path.field("name"))?.into(),
         address,
@@ -123,6 +122,7 @@ pub(super) fn compile(
         bypasses_overload: *bypass_overload_manager,
         chains,
         default_chain,
+        metadata: metadata::all(metadata),
         stats: ListenerStats::new(&scope.context.stats, &scope.listener_stats),
     };
     Ok(TranslatedListener {

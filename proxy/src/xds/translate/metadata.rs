@@ -1,4 +1,4 @@
-//! The part of metadata that load balancing reads: `filter_metadata["envoy.lb"]`.
+//! Metadata: what load balancing reads of it (`filter_metadata["envoy.lb"]`), and all of it for logs.
 //! Source: `envoy.config.core.v3.Metadata`, `google.protobuf.Struct`.
 
 use std::sync::Arc;
@@ -6,14 +6,28 @@ use std::sync::Arc;
 use outrigger_xds_protos::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use outrigger_xds_protos::v3::core::Metadata as Message;
 
+use crate::config::metadata::{BALANCING, Namespaces};
 use crate::config::subset::{Criterion, Metadata, MetadataValue};
-
-const NAMESPACE: &str = "envoy.lb";
 
 /// What balancing reads of a message; `None` when there is nothing.
 pub(super) fn of_balancing(message: &Option<Message>) -> Option<Arc<Metadata>> {
-    let fields = message.as_ref()?.filter_metadata.get(NAMESPACE)?;
+    let fields = message.as_ref()?.filter_metadata.get(BALANCING)?;
     (!fields.fields.is_empty()).then(|| Arc::new(of_struct(fields)))
+}
+
+/// Everything in a message; `None` when there is nothing.
+pub(super) fn all(message: &Option<Message>) -> Option<Arc<Namespaces>> {
+    of_spaces(message, |_| true)
+}
+
+/// All but what balancing reads, of which hosts have it anyway.
+pub(super) fn beside_balancing(message: &Option<Message>) -> Option<Arc<Namespaces>> {
+    of_spaces(message, |name| name != BALANCING)
+}
+
+fn of_spaces(message: &Option<Message>, keeps: fn(&str) -> bool) -> Option<Arc<Namespaces>> {
+    let kept = message.as_ref()?.filter_metadata.iter().filter(|(name, _)| keeps(name));
+    Namespaces::new(kept.map(|(name, fields)| (name.as_str().into(), Arc::new(of_struct(fields)))))
 }
 
 /// The fields of a struct.

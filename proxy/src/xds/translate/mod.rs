@@ -7,6 +7,7 @@
 //! Source: the Envoy v3 API.
 
 mod access_log;
+mod call;
 mod cluster;
 mod cluster_choice;
 mod data_source;
@@ -32,6 +33,7 @@ mod mirror;
 mod outlier;
 mod path;
 mod protocol;
+mod rate_limits;
 mod rbac;
 mod retry;
 mod rewrite;
@@ -60,6 +62,7 @@ use crate::config::cluster::{
 };
 use crate::config::health::HostCheck;
 use crate::config::listener::Listener;
+use crate::config::metadata::Namespaces;
 use crate::config::route::RouteTable;
 use crate::config::subset::Metadata;
 use crate::observe::access_log::grpc::GrpcLogs;
@@ -72,7 +75,7 @@ pub(in crate::xds) use fields::positive_duration;
 pub use path::{Path, Rejection};
 use scope::Scope;
 pub use scope::ads_fetch_timeout;
-pub use secret::Secret;
+pub use secret::{Secret, wipe as wipe_secret};
 pub use tracing::{TRACE_EXPORT, TracingContext, TracingOptions, of_bootstrap as tracing_of_bootstrap};
 pub use warnings::{Warning, Warnings};
 
@@ -232,6 +235,8 @@ pub struct HostSpec {
     pub health: DiscoveryHealth,
     /// `envoy.lb` metadata, when there is any.
     pub metadata: Option<Arc<Metadata>>,
+    /// Other metadata, likewise.
+    pub labels: Option<Arc<Namespaces>>,
     /// How it is checked, when discovery says so.
     pub check: Option<Arc<HostCheck>>,
 }

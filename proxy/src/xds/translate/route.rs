@@ -15,7 +15,10 @@ use super::fields::{refuse, warn_set};
 use super::headers::{self, Lists};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{RequiredCluster, filter, matchers, mirror, retry, route_action, route_match};
+use super::{
+    RequiredCluster, filter, matchers, metadata, mirror, rate_limits, retry, route_action, route_match,
+    tracing,
+};
 use crate::config::mirror::Mirror;
 use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
 
@@ -59,7 +62,7 @@ pub(super) fn table(
         vhost_header,
         ignore_path_parameters_in_path_matching,
         typed_per_filter_config,
-        metadata: _, // Only filters and access-log operators that we refuse read it.
+        metadata: _, // No operator reads a table's.
         route_specifiers,
     } = message;
     refuse!(path; vhds, cluster_specifier_plugins, route_specifiers);
@@ -192,12 +195,11 @@ fn virtual_host(
         per_request_buffer_limit_bytes,
         request_body_buffer_limit,
         request_mirror_policies,
-        metadata: _, // Only filters and access-log operators that we refuse read it.
+        metadata,
         route_specifiers,
     } = message;
     refuse!(path; matcher, retry_policy_typed_config, route_specifiers);
     warn_set!(scope, path, "has no effect: per-virtual-cluster statistics do not exist"; virtual_clusters);
-    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     let mut filters = filter::overrides(typed_per_filter_config, path, scope)?;
     filters.cors = filter::cors_of_route(cors, &path.field("cors"))?;
     let lists = Lists {
@@ -221,7 +223,8 @@ fn virtual_host(
         ..*inherited
     };
     let routes_path = path.field("routes");
-    let compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
+    let mut compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
+    let routes = routes.iter().enumerate().map(&mut compile).collect::<Result<_, _>>()?;
     Ok(VirtualHost {
         name: fields::required(name, &path.field("name"))?.into(),
         headers: headers::edits(lists, path)?,
@@ -230,7 +233,9 @@ fn virtual_host(
         include_is_timeout_retry: *include_is_timeout_retry_header,
         require_tls: tls_requirement(*require_tls, &path.field("require_tls"))?,
         filters,
-        routes: routes.iter().enumerate().map(compile).collect::<Result<_, _>>()?,
+        rate_limits: rate_limits::of_host(rate_limits, &path.field("rate_limits"), scope)?,
+        metadata: metadata::all(metadata),
+        routes,
     })
 }
 
@@ -253,14 +258,14 @@ fn route(
     let RouteMessage {
         name,
         r#match,
-        metadata: _,  // Only filters and access-log operators that we refuse read it.
-        decorator: _, // Names spans; without a tracer it means nothing.
+        metadata,
+        decorator,
         typed_per_filter_config,
         request_headers_to_add,
         request_headers_to_remove,
         response_headers_to_add,
         response_headers_to_remove,
-        tracing: _, // Overrides sampling; without a tracer it means nothing.
+        tracing,
         per_request_buffer_limit_bytes,
         stat_prefix,
         request_body_buffer_limit,
@@ -293,6 +298,8 @@ fn route(
         action: route_action::compile(action, template.as_ref(), &inherited, path, scope)?,
         headers: headers::edits(lists, path)?,
         filters,
+        metadata: metadata::all(metadata),
+        tracing: tracing::of_route(tracing, decorator, path, scope)?.map(Box::new),
     })
 }
 

@@ -18,7 +18,8 @@ use super::route::Inherited;
 use super::scope::Scope;
 use super::uri_template::{self, UriTemplate};
 use super::{
-    access_log, cluster_choice, data_source, hash_policy, internal_redirect, metadata, mirror, retry, rewrite,
+    access_log, cluster_choice, data_source, hash_policy, internal_redirect, metadata, mirror, rate_limits,
+    retry, rewrite,
 };
 use crate::config::live::Priority;
 use crate::config::route::{BodyFormat, DirectResponse, Forward, MaxStreamDuration, RouteAction};
@@ -74,7 +75,7 @@ fn forward(
         request_mirror_policies,
         priority,
         rate_limits,
-        include_vh_rate_limits: _, // Says where rate_limits come from; warned about there.
+        include_vh_rate_limits,
         hash_policy,
         cors: _, // Read with the route.
         max_grpc_timeout,
@@ -89,7 +90,6 @@ fn forward(
         host_rewrite_specifier,
     } = message;
     refuse!(path; flush_timeout, retry_policy_typed_config, internal_redirect_action);
-    warn_set!(scope, path, "has no effect without a filter that reads it"; rate_limits);
     warn_set!(scope, path, "has no effect: TLS early data is never accepted"; early_data_policy);
     let retry_path = path.field("retry_policy");
     let retry = match (retry_policy, &inherited.retry_policy) {
@@ -145,6 +145,12 @@ fn forward(
         connect_terminate,
         hash_policy,
         metadata_match: metadata::of_balancing(metadata_match),
+        rate_limits: rate_limits::of_route(
+            rate_limits,
+            include_vh_rate_limits,
+            &path.field("rate_limits"),
+            scope,
+        )?,
     })
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Scope<'c> {
     pub(super) listener_stats: String,
     /// The listener's `bypass_overload_manager`.
     pub(super) bypasses_overload: bool,
+    /// The listener's `per_connection_buffer_limit_bytes`.
+    pub(super) buffer_limit: usize,
     /// `traffic_direction`, while a listener is translated.
     pub(super) direction: Direction,
     /// Clusters that must exist.
@@ -42,6 +44,7 @@ impl<'c> Scope<'c> {
             secret_refs: Vec::new(),
             listener_stats: String::new(),
             bypasses_overload: false,
+            buffer_limit: usize::MAX,
             direction: Direction::Unspecified,
             required_clusters: Vec::new(),
         }
@@ -68,9 +71,10 @@ impl<'c> Scope<'c> {
     }
 }
 
-/// The first mention decides the timeout, as the first subscription does in Envoy.
+/// The first mention decides the timeout, as the first subscription does in Envoy. One with another source stays beside
+/// it, to be refused.
 fn add_once(refs: &mut Vec<ResourceRef>, reference: ResourceRef) {
-    if refs.iter().all(|known| known.name != reference.name) {
+    if refs.iter().all(|known| known.name != reference.name || known.stream != reference.stream) {
         refs.push(reference);
     }
 }

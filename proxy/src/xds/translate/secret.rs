@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use outrigger_xds_protos::identity;
+use outrigger_xds_protos::v3::core::DataSource;
+use outrigger_xds_protos::v3::core::data_source::Specifier;
 use outrigger_xds_protos::v3::tls::secret::Type;
 use outrigger_xds_protos::v3::tls::{
     CertificateValidationContext, GenericSecret, Secret as SecretMessage, TlsCertificate,
 };
+use rustls::InconsistentKeys;
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::TranslatedSecret;
 use super::fields;
@@ -19,8 +22,8 @@ use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{data_source, tls};
-use crate::config::secret::ShownCertificate;
 use crate::config::secret::tickets::TicketKey;
+use crate::config::secret::{ShownCertificate, key};
 
 /// Validated secret material, for [`super::TranslateContext::secrets`].
 pub enum Secret {
@@ -75,6 +78,22 @@ pub(super) fn compile(
     Ok(TranslatedSecret { name, secret: Arc::new(secret) })
 }
 
+/// Wipes the keys of a message that was read and is not needed any more.
+pub fn wipe(message: &mut SecretMessage) {
+    let mut wipe_source = |source: &mut DataSource| match &mut source.specifier {
+        Some(Specifier::InlineString(text)) => text.zeroize(),
+        Some(Specifier::InlineBytes(bytes)) => bytes.zeroize(),
+        _ => {}
+    };
+    match &mut message.r#type {
+        Some(Type::TlsCertificate(certificate)) => {
+            certificate.private_key.iter_mut().for_each(&mut wipe_source);
+        }
+        Some(Type::SessionTicketKeys(tickets)) => tickets.keys.iter_mut().for_each(wipe_source),
+        _ => {}
+    }
+}
+
 /// Who signs certificates that are asked for.
 fn signer(message: &GenericSecret, path: &Path<'_>) -> Result<Arc<str>, Rejection> {
     let GenericSecret { secret, secrets } = message;
@@ -116,9 +135,15 @@ pub(super) fn certificate(
     let key_path = path.field("private_key");
     let pem =
         Zeroizing::new(data_source::watched(fields::message(private_key, &key_path)?, &key_path, scope)?);
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| key_path.reject("holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)"))?;
-    let certified = CertifiedKey::from_der(chain, key, &scope.context.crypto)
-        .map_err(|error| path.reject(format_args!("certificate and key do not work together: {error}")))?;
+    let key = key::signing_key(&pem)
+        .ok_or_else(|| key_path.reject("holds no unencrypted PEM private key (PKCS#8, PKCS#1 or SEC1)"))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        // A key that does not tell its public half is found out by the first handshake.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(error) => {
+            return Err(path.reject(format_args!("certificate and key do not work together: {error}")));
+        }
+    }
     Ok((Arc::new(certified), shown))
 }

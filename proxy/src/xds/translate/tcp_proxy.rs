@@ -67,6 +67,7 @@ pub(super) fn compile(
     let stat_prefix = fields::required(stat_prefix, &path.field("stat_prefix"))?;
     let attempts_path = path.field("max_connect_attempts");
     Ok(TcpSettings {
+        buffer_limit: scope.buffer_limit,
         stat_prefix: stat_prefix.into(),
         clusters: cluster_choice::for_tcp(cluster_specifier, metadata_match, path, scope)?,
         idle_timeout: fields::duration(idle_timeout, &path.field("idle_timeout"))?.unwrap_or(IDLE_TIMEOUT),

@@ -56,8 +56,8 @@ pub(super) fn downstream(
     let (config, shown, clients) = server(&context, &path, scope)?;
     let config = Arc::new(config);
     let stats = TlsStats::for_listener(&scope.context.stats, &scope.listener_stats);
-    let own_uris = shown.own.first().map(ShownCertificate::uris).unwrap_or_default();
-    Ok(Some(Arc::new(ServerTls { config, shown, clients, own_uris, stats })))
+    let own = Arc::new(shown.own.first().map(ShownCertificate::described).unwrap_or_default());
+    Ok(Some(Arc::new(ServerTls { config, shown, clients, own, stats })))
 }
 
 /// The TLS settings of a cluster that counts as `stat_name`; `path` is the cluster. `None` is plaintext.
@@ -80,9 +80,10 @@ pub(super) fn upstream(
     };
     let sni = server_name(&context.sni, &path.field("sni"))?;
     let (config, shown) = client(&context, protocol, &path, scope)?;
+    let own = shown.own.first().map(ShownCertificate::described).unwrap_or_default();
     let generation = scope.context.next_tls_generation();
     let stats = TlsStats::for_cluster(&scope.context.stats, stat_name);
-    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), shown, stats, sni, generation })))
+    Ok(Some(Arc::new(ClientTls { config: Arc::new(config), shown, own, stats, sni, generation })))
 }
 
 /// The TLS context of a transport socket; `None` for plaintext.

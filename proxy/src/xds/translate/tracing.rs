@@ -2,6 +2,7 @@
 //! Source: `HttpConnectionManager.Tracing`, `envoy.config.trace.v3`, `envoy.type.tracing.v3.CustomTag`.
 
 mod collector;
+mod tags;
 
 use std::sync::Arc;
 
@@ -9,17 +10,17 @@ use outrigger_xds_protos::any;
 use outrigger_xds_protos::v3::core::SocketAddress;
 use outrigger_xds_protos::v3::core::socket_address::{PortSpecifier, Protocol};
 use outrigger_xds_protos::v3::hcm::http_connection_manager::Tracing;
+use outrigger_xds_protos::v3::route::{Decorator, Tracing as RouteMessage};
 use outrigger_xds_protos::v3::trace::tracing::Http;
 use outrigger_xds_protos::v3::trace::tracing::http::ConfigType;
 use outrigger_xds_protos::v3::trace::x_ray_config::SegmentFields;
 use outrigger_xds_protos::v3::trace::{
     DatadogConfig, OpenTelemetryConfig, Tracing as Bootstrap, XRayConfig, ZipkinConfig,
 };
-use outrigger_xds_protos::v3::tracing::CustomTag as TagMessage;
-use outrigger_xds_protos::v3::tracing::custom_tag::{Environment, Header, Literal, Type};
-use outrigger_xds_protos::v3::types::Percent;
+use outrigger_xds_protos::v3::types::{FractionalPercent, Percent};
 
 pub use collector::EXPORT as TRACE_EXPORT;
+pub(super) use tags::compile as tags;
 
 use super::fields;
 use super::fields::{refuse, warn_set};
@@ -30,8 +31,7 @@ use crate::config::listener::Direction;
 use crate::observe::format::Format;
 use crate::observe::trace::header::{Format as HeaderFormat, Propagation};
 use crate::observe::trace::sampling::manifest::Manifest;
-use crate::observe::trace::tag::{CustomTag, TagValue};
-use crate::observe::trace::tracer::{HttpTracing, Shares};
+use crate::observe::trace::tracer::{HttpTracing, RouteTracing, Shares};
 use crate::observe::trace::tracers::{Provider, Tracers};
 use crate::observe::trace::transport::Target;
 use crate::observe::trace::xray::{self, Daemon, segment_name};
@@ -39,9 +39,6 @@ use crate::stats::scope::{TracingStats, sanitize};
 
 /// Envoy's default `max_path_tag_length`.
 const MAX_PATH: u32 = 256;
-/// More tags than this say nothing more.
-const MAX_TAGS: usize = 64;
-
 /// What tracing needs beside a connection manager's own settings.
 #[derive(Clone, Debug, Default)]
 pub struct TracingContext {
@@ -91,13 +88,13 @@ pub(super) fn compile(
         no_context_propagation,
     } = message;
     warn_set!(scope, path, "is not in effect: spans have no events"; verbose);
-    warn_set!(scope, path, "is not in effect: spans are named after the service"; operation, upstream_operation);
+    warn_set!(scope, path, "is not in effect: tries are called \"try\""; upstream_operation);
     let shares = Shares {
         client: millionths(client_sampling),
         random: millionths(random_sampling),
         overall: millionths(overall_sampling),
     };
-    let tags = tags(custom_tags, &path.field("custom_tags"), scope)?;
+    let tags = tags(custom_tags, &path.field("custom_tags"))?;
     let provider = match own {
         Some(own) => {
             let options = scope.context.tracing.options.clone();
@@ -114,11 +111,67 @@ pub(super) fn compile(
         direction: scope.direction,
         shares,
         tags,
+        operation: self::operation(operation, &path.field("operation"))?,
         max_path: fields::count(max_path_tag_length).unwrap_or(MAX_PATH) as usize,
         attempts,
         silent: *no_context_propagation,
         stats: TracingStats::new(&scope.context.stats, &format!("http.{}.tracing.", sanitize(stat_prefix))),
     }))
+}
+
+/// What a route says instead. As in Envoy its shares take the place of all of the connection manager's.
+pub(super) fn of_route(
+    message: &Option<RouteMessage>,
+    decorator: &Option<Decorator>,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<RouteTracing>, Rejection> {
+    let decorated = match decorator {
+        None => None,
+        Some(Decorator { operation, propagate: _ }) => {
+            let path = path.field("decorator");
+            let operation = fields::required(operation, &path.field("operation"))?;
+            Some(Format::literal(operation))
+        }
+    };
+    let Some(message) = message else {
+        return Ok(decorated.map(|operation| RouteTracing {
+            shares: None,
+            tags: Vec::new(),
+            operation: Some(operation),
+        }));
+    };
+    let RouteMessage {
+        client_sampling,
+        random_sampling,
+        overall_sampling,
+        custom_tags,
+        operation,
+        upstream_operation,
+    } = message;
+    let path = path.field("tracing");
+    let parent = &path;
+    warn_set!(scope, parent, "is not in effect: tries are called \"try\""; upstream_operation);
+    let share = |fraction: &Option<FractionalPercent>, name| match fraction {
+        None => Ok(1_000_000),
+        Some(fraction) => fields::parts_per_million(fraction, &parent.field(name)),
+    };
+    Ok(Some(RouteTracing {
+        shares: Some(Shares {
+            client: share(client_sampling, "client_sampling")?,
+            random: share(random_sampling, "random_sampling")?,
+            overall: share(overall_sampling, "overall_sampling")?,
+        }),
+        tags: tags(custom_tags, &path.field("custom_tags"))?,
+        operation: self::operation(operation, &path.field("operation"))?.or(decorated),
+    }))
+}
+
+fn operation(text: &str, path: &Path<'_>) -> Result<Option<Format>, Rejection> {
+    match text {
+        "" => Ok(None),
+        text => Format::parse(text).map(Some).map_err(|error| path.reject(error)),
+    }
 }
 
 /// Absent means all of them.
@@ -233,38 +286,4 @@ fn daemon(message: &SocketAddress, path: &Path<'_>) -> Result<Daemon, Rejection>
         Some(PortSpecifier::NamedPort(_)) => Err(path.field("named_port").unsupported()),
         None => Err(path.field("port_value").missing()),
     }
-}
-
-fn tags(
-    messages: &[TagMessage],
-    path: &Path<'_>,
-    scope: &mut Scope<'_>,
-) -> Result<Vec<CustomTag>, Rejection> {
-    if messages.len() > MAX_TAGS {
-        return Err(path.reject(format_args!("{} tags are more than {MAX_TAGS}", messages.len())));
-    }
-    let mut tags = Vec::with_capacity(messages.len());
-    for (i, TagMessage { tag, r#type }) in messages.iter().enumerate() {
-        let path = path.index(i);
-        let name = fields::required(tag, &path.field("tag"))?;
-        let value = match r#type {
-            None => return Err(path.reject("needs one of literal, environment, request_header, value")),
-            Some(Type::Literal(Literal { value })) => TagValue::Literal(value.as_str().into()),
-            Some(Type::Environment(Environment { name, default_value })) => {
-                TagValue::Literal(std::env::var(name).unwrap_or_else(|_| default_value.clone()).into())
-            }
-            Some(Type::RequestHeader(Header { name, default_value })) => {
-                TagValue::Header(name.to_ascii_lowercase().into(), default_value.as_str().into())
-            }
-            Some(Type::Value(text)) => {
-                TagValue::Format(Format::parse(text).map_err(|error| path.field("value").reject(error))?)
-            }
-            Some(Type::Metadata(_)) => {
-                scope.warn(&path.field("metadata"), "is not in effect: there is no such metadata here");
-                continue;
-            }
-        };
-        tags.push(CustomTag::new(name, value));
-    }
-    Ok(tags)
 }

@@ -65,7 +65,7 @@ impl ClientConn {
     pub fn new(io: Stream, options: Rc<ClientOptions>, pool: Rc<HeadPool>) -> Self {
         let limits = Limits { bytes: options.max_head_bytes, fields: options.max_fields };
         Self {
-            wire: Wire::new(io, Buf::default(), pool),
+            wire: Wire::new(io, Buf::default(), pool, options.large_reads),
             incoming: Incoming::default(),
             source: Source::new(limits, options.trailers),
             sink: Sink::new(options.header_case),

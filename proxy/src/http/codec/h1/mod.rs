@@ -46,6 +46,8 @@ pub struct ServerOptions {
     pub trailers: bool,
     /// Name case on the wire.
     pub header_case: HeaderCase,
+    /// Long bodies may be read in large pieces.
+    pub large_reads: bool,
 }
 
 /// Limits and habits of the client half, from the cluster.
@@ -59,4 +61,6 @@ pub struct ClientOptions {
     pub trailers: bool,
     /// Name case on the wire.
     pub header_case: HeaderCase,
+    /// Long bodies may be read in large pieces.
+    pub large_reads: bool,
 }

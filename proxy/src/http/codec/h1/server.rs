@@ -81,7 +81,7 @@ impl ServerConn {
     pub fn new(io: Stream, preread: Buf, options: Rc<ServerOptions>, pool: Rc<HeadPool>) -> Self {
         let limits = Limits { bytes: options.max_head_bytes, fields: options.max_fields };
         Self {
-            wire: Wire::new(io, preread, pool),
+            wire: Wire::new(io, preread, pool, options.large_reads),
             incoming: Incoming::default(),
             empty_lines: 0,
             source: Source::new(limits, options.trailers),

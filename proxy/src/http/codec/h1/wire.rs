@@ -18,6 +18,8 @@ use crate::net::stream::Stream;
 pub(super) struct Wire {
     io: Stream,
     pub(super) buffers: Buffers,
+    /// Bodies may be read into large buffers.
+    large_reads: bool,
     /// The last read filled all the room it had: more is waiting, a larger read pays.
     backlog: bool,
     /// The last read was a large one: the next message may be as large, and be read with its head at once.
@@ -29,10 +31,19 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(io: Stream, preread: Buf, pool: Rc<HeadPool>) -> Self {
+    pub(super) fn new(io: Stream, preread: Buf, pool: Rc<HeadPool>, large_reads: bool) -> Self {
         let received_total = preread.len() as u64;
         let buffers = Buffers::new(preread, pool);
-        Self { io, buffers, backlog: false, bulky: false, unflushed: false, received_total, sent_total: 0 }
+        Self {
+            io,
+            buffers,
+            large_reads,
+            backlog: false,
+            bulky: false,
+            unflushed: false,
+            received_total,
+            sent_total: 0,
+        }
     }
 
     /// True when TLS is spoken.
@@ -43,7 +54,7 @@ impl Wire {
     /// Reads once, behind what is unread: the number of bytes, 0 at the end of the stream.
     /// `expected`: how much may be coming, which is what a large buffer is taken for.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
-        let large = (self.backlog || self.bulky) && expected > BUF_SIZE as u64;
+        let large = self.large_reads && (self.backlog || self.bulky) && expected > BUF_SIZE as u64;
         // Small buffers are at hand; a large one is taken only for bytes that are there.
         if large && self.buffers.unread_len() == 0 && self.io.poll_read_ready(cx).is_pending() {
             self.buffers.release_input();

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -29,6 +30,8 @@ struct Shared {
     /// `None` once the connection drains: dropping the handle lets it end with its last stream.
     sender: RefCell<Option<SendRequest<Bytes>>>,
     active: Cell<u32>,
+    /// We have ended it.
+    drained: Cell<bool>,
     limit: u32,
     max_fields: usize,
     bytes: Rc<WireBytes>,
@@ -67,6 +70,7 @@ impl ClientConn {
         let shared = Rc::new(Shared {
             sender: RefCell::new(Some(sender)),
             active: Cell::new(0),
+            drained: Cell::new(false),
             limit: settings.max_concurrent_streams,
             max_fields: options.max_fields,
             bytes,
@@ -74,7 +78,11 @@ impl ClientConn {
         let handle = shared.clone();
         let driver = poll_fn(move |cx| {
             let dead = keepalive.as_mut().is_some_and(|keepalive| keepalive.poll_dead(cx).is_ready());
-            let ended = if dead { StreamError::Closed } else { ready!(poll_connection(&mut conn, cx)) };
+            let ended = if dead {
+                StreamError::Io(ErrorKind::TimedOut)
+            } else {
+                ready!(poll_connection(&mut conn, cx))
+            };
             handle.sender.borrow_mut().take();
             Poll::Ready(ended)
         });
@@ -125,7 +133,13 @@ impl ClientConn {
 
     /// Takes no new streams and ends when the last stream ends.
     pub fn drain(&self) {
+        self.shared.drained.set(true);
         self.shared.sender.borrow_mut().take();
+    }
+
+    /// Whether we have told it to end.
+    pub fn was_drained(&self) -> bool {
+        self.shared.drained.get()
     }
 
     /// Wire bytes received and sent since the last call.

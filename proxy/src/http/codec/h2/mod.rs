@@ -27,6 +27,8 @@ pub struct Options {
     pub max_fields: usize,
     /// The connection is TLS: what `:scheme` is expected to say.
     pub tls: bool,
+    /// Bytes that may wait per stream while the peer's window is closed.
+    pub send_buffer: usize,
 }
 
 /// Streams the peer may reset before we accept them (CVE-2023-44487).
@@ -35,7 +37,7 @@ const MAX_PENDING_ACCEPT_RESETS: usize = 20;
 const MAX_LOCAL_ERROR_RESETS: usize = 1024;
 /// Reset streams remembered at once.
 const MAX_CONCURRENT_RESETS: usize = 50;
-/// Bytes buffered per stream while the peer's window is closed.
+/// Most bytes buffered per stream while the peer's window is closed.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
 /// Smallest connection window: below it one slow stream of tiny frames ends the whole connection.
 const MIN_CONNECTION_WINDOW: u32 = 1 << 20;
@@ -55,7 +57,7 @@ macro_rules! configure {
             .max_concurrent_reset_streams(MAX_CONCURRENT_RESETS)
             .max_local_error_reset_streams(Some(MAX_LOCAL_ERROR_RESETS))
             .max_pending_accept_reset_streams(MAX_PENDING_ACCEPT_RESETS)
-            .max_send_buffer_size(MAX_SEND_BUFFER)
+            .max_send_buffer_size($options.send_buffer.min(MAX_SEND_BUFFER))
             .data_frame_budget(DATA_FRAME_BUDGET)
     }};
 }

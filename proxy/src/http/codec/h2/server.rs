@@ -89,6 +89,11 @@ impl ServerConn {
         self.conn.graceful_shutdown();
     }
 
+    /// GOAWAY, and the connection ends at once.
+    pub fn abrupt_shutdown(&mut self) {
+        self.conn.abrupt_shutdown(::h2::Reason::NO_ERROR);
+    }
+
     /// Wire bytes received and sent since the last call.
     pub fn take_wire_bytes(&mut self) -> (u64, u64) {
         self.bytes.take()

@@ -1,17 +1,19 @@
 //! Entries as Envoy's access-log service takes them, written straight into a buffer.
 //! Source: `envoy.data.accesslog.v3`. Facts that are not known here (bytes on the wire) are left out.
 
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::Entries;
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::HostAddress;
+use crate::config::secret::described::Described;
 use crate::http::head::{HeaderBlock, RequestHead, Version};
 use crate::http::header_id::HeaderId;
-use crate::observe::format::{request_bytes, response_bytes};
+use crate::observe::format::{Escape, Out, request_bytes, response_bytes};
 use crate::observe::protobuf::Message;
+use crate::observe::protobuf::common::{self, address, time};
 use crate::observe::record::Record;
+use crate::observe::trace::tag::CustomTag;
 use crate::tls::Agreed;
 
 /// Longest text, in bytes.
@@ -20,9 +22,12 @@ const MAX_TEXT: usize = 8192;
 const LOG_ENTRY: u32 = 1;
 
 /// Appends one entry, as the field that lists of entries have it in.
-pub(super) fn encode(entries: &Entries, record: &Record<'_>, out: &mut Vec<u8>) {
+pub(super) fn encode(entries: &Entries, tags: &[CustomTag], record: &Record<'_>, out: &mut Vec<u8>) {
     Message(out).message(LOG_ENTRY, |entry| {
-        entry.message(1, |common| self::common(record, common));
+        entry.message(1, |out| {
+            properties(record, out);
+            self::tags(record, tags, out);
+        });
         match entries {
             Entries::Tcp => entry.message(2, |connection| {
                 connection.number(1, record.bytes_received);
@@ -46,7 +51,7 @@ fn protocol(version: Version) -> u64 {
 }
 
 /// `AccessLogCommon`.
-fn common(record: &Record<'_>, out: &mut Message<'_>) {
+fn properties(record: &Record<'_>, out: &mut Message<'_>) {
     let timing = &record.timing;
     address(2, record.downstream_remote, out);
     address(3, record.downstream_local, out);
@@ -62,8 +67,11 @@ fn common(record: &Record<'_>, out: &mut Message<'_>) {
         }
     };
     since(6, timing.request_complete);
+    since(7, timing.upstream_begun);
     since(8, timing.upstream_sent);
     since(9, timing.upstream_first_byte);
+    since(10, timing.upstream_complete);
+    since(11, timing.response_begun);
     since(12, timing.finished.filter(|_| record.response.is_some()));
     since(23, timing.finished);
     match record.upstream_host.map(|host| &host.address) {
@@ -75,7 +83,7 @@ fn common(record: &Record<'_>, out: &mut Message<'_>) {
         }
         None => {}
     }
-    if let Some(local) = record.upstream_local_address {
+    if let Some(local) = record.upstream.and_then(|upstream| upstream.local_address) {
         address(14, local, out);
     }
     text(15, record.cluster.as_bytes(), out);
@@ -91,6 +99,19 @@ fn common(record: &Record<'_>, out: &mut Message<'_>) {
     out.number(33, if record.protocol.is_some() { DOWNSTREAM_END } else { TCP_CONNECTION_END });
 }
 
+/// `custom_tags`: those that have a value.
+fn tags(record: &Record<'_>, tags: &[CustomTag], out: &mut Message<'_>) {
+    for tag in tags {
+        let mut value = Vec::new();
+        if tag.write(record, &mut Out::new(&mut value, Escape::Body, MAX_TEXT)) {
+            out.message(22, |entry| {
+                text(1, tag.name.as_bytes(), entry);
+                text(2, &value, entry);
+            });
+        }
+    }
+}
+
 /// `TLSProperties`.
 fn tls(record: &Record<'_>, out: &mut Message<'_>) {
     let version = record.tls.map_or("", Agreed::version);
@@ -101,45 +122,34 @@ fn tls(record: &Record<'_>, out: &mut Message<'_>) {
             _ => 4,
         },
     );
+    if let Some(agreed) = record.tls {
+        out.message(2, |suite| suite.number(1, agreed.suite().into()));
+    }
     text(3, record.server_name.as_bytes(), out);
+    if let Some(own) = record.downstream.and_then(|downstream| downstream.own.as_deref()) {
+        out.message(4, |certificate| names(own, certificate));
+    }
     let Some(peer) = record.peer else { return };
     out.message(5, |certificate| {
-        peer.uris.iter().for_each(|uri| certificate.message(1, |name| text(1, uri.as_bytes(), name)));
-        peer.dns_names.iter().for_each(|dns| certificate.message(1, |name| text(2, dns.as_bytes(), name)));
-        text(2, peer.subject.as_bytes(), certificate);
+        names(&peer.names, certificate);
         text(3, peer.issuer.as_bytes(), certificate);
     });
+}
+
+/// `CertificateProperties`, as far as they are names.
+fn names(names: &Described, out: &mut Message<'_>) {
+    names.uris.iter().for_each(|uri| out.message(1, |name| text(1, uri.as_bytes(), name)));
+    names.dns_names.iter().for_each(|dns| out.message(1, |name| text(2, dns.as_bytes(), name)));
+    text(2, names.subject.as_bytes(), out);
 }
 
 /// `AccessLogType`.
 const TCP_CONNECTION_END: u64 = 3;
 const DOWNSTREAM_END: u64 = 6;
 
-/// Text of a peer: Envoy, too, has `!` in the place of what is no UTF-8.
+/// Text of a peer, cut.
 fn text(field: u32, value: &[u8], out: &mut Message<'_>) {
-    let value = &value[..value.len().min(MAX_TEXT)];
-    match std::str::from_utf8(value) {
-        Ok(_) => out.bytes(field, value),
-        Err(_) => out.bytes(field, String::from_utf8_lossy(value).replace('\u{fffd}', "!").as_bytes()),
-    }
-}
-
-/// `Timestamp` and `Duration` have the same fields.
-fn time(field: u32, seconds: u64, nanos: u32, out: &mut Message<'_>) {
-    out.message(field, |time| {
-        time.number(1, seconds);
-        time.number(2, nanos.into());
-    });
-}
-
-/// `Address` with a `SocketAddress`.
-fn address(field: u32, address: SocketAddr, out: &mut Message<'_>) {
-    out.message(field, |out| {
-        out.message(1, |socket| {
-            socket.bytes(2, address.ip().to_string().as_bytes());
-            socket.number(3, address.port().into());
-        });
-    });
+    common::text(field, &value[..value.len().min(MAX_TEXT)], out);
 }
 
 /// `ResponseFlags`: one field per flag, all of them `true`.
@@ -169,6 +179,10 @@ fn flags(flags: ResponseFlags, out: &mut Message<'_>) {
         ("DF", 27),
         ("DR", 28),
     ];
+    // `Unauthorized.reason`: EXTERNAL_SERVICE.
+    if flags.contains(ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE) {
+        out.message(13, |unauthorized| unauthorized.number(1, 1));
+    }
     for (short, _) in flags.names() {
         if let Some((_, field)) = NUMBERS.iter().find(|(name, _)| *name == short) {
             out.number(*field, 1);

@@ -5,7 +5,11 @@ use std::time::Duration;
 fn render(pattern: &str, micros: u64) -> String {
     let mut out = Vec::new();
     let time = UNIX_EPOCH + Duration::from_micros(micros);
-    TimeFormat::parse(pattern).unwrap().write(time, &mut Out::new(&mut out, Escape::Text, usize::MAX));
+    TimeFormat::parse(pattern).unwrap().write(
+        time,
+        &Zone::utc(),
+        &mut Out::new(&mut out, Escape::Text, usize::MAX),
+    );
     String::from_utf8(out).unwrap()
 }
 

@@ -50,8 +50,8 @@ pub(super) fn trace(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
     out.extend_from_slice(&[0x91, 0x8c]);
     pair(out, "service", &settings.service);
     pair(out, "name", OPERATION);
-    let resource = facts::operation(finished.direction);
-    pair(out, "resource", resource);
+    let resource = finished.operation();
+    pair(out, "resource", resource.as_deref().unwrap_or(facts::operation(finished.direction)));
     pair(out, "type", "web");
     number(out, "trace_id", span.trace_id.0 as u64);
     number(out, "span_id", span.id.0);

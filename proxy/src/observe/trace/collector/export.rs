@@ -20,7 +20,7 @@ pub async fn export(settings: Settings, queue: Arc<Queue>, dial: Arc<dyn Dial>) 
         Form::OtlpGrpc => Client::http2(settings.target.clone(), dial),
         _ => Client::http1(settings.target.clone(), dial),
     };
-    let mut client = client.called(&settings.authority);
+    let mut client = client.called(&settings.authority, settings.secure);
     let mut spare = Documents::default();
     while queue.ready(COMPANY).await {
         for lane in queue.lanes() {

@@ -18,6 +18,8 @@ pub struct Settings {
     pub target: Target,
     /// `Host` for it; empty: the target's own.
     pub authority: Box<str>,
+    /// It is reached over TLS, which is the target's business; requests say so.
+    pub secure: bool,
     /// Path of requests.
     pub path: Box<str>,
     /// What spans call us.

@@ -25,7 +25,9 @@ pub(super) fn spans(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
     let span = finished.span;
     let mut list = Message(out);
     list.message(SPANS, |message| {
-        begin(message, finished, span.id, span.parent, facts::operation(finished.direction));
+        let name = finished.operation();
+        let name = name.as_deref().unwrap_or(facts::operation(finished.direction));
+        begin(message, finished, span.id, span.parent, name);
         // A hop that tells of its tries serves its caller; the tries are the calls. Envoy's single span of an outgoing
         // hop is the call itself.
         let call = finished.direction == Direction::Outbound && !settings.attempts;

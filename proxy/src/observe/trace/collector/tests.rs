@@ -15,6 +15,7 @@ fn settings(form: Form, attempts: bool) -> Settings {
     Settings {
         target: Target::Address("127.0.0.1".into(), 4317),
         authority: "".into(),
+        secure: false,
         path: "/".into(),
         service: "shop/cart".into(),
         node_id: "id".into(),
@@ -44,7 +45,7 @@ fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
     exchange.request = request("GET", "/items?x=1", "price.local", &[("user-agent", "curl/8")]);
     exchange.response.status = 503;
     let started = exchange.timing.started;
-    let host = std::sync::Arc::new(Exchange::example().host);
+    let host = Exchange::example().host;
     let attempt = |id, from, to: Option<u64>, status| AttemptSpan {
         id: SpanId(id),
         begun: started + Duration::from_millis(from),
@@ -56,6 +57,8 @@ fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
     let attempts = if tries { vec![attempt(1, 0, Some(2), 0), attempt(2, 3, None, 503)] } else { Vec::new() };
     let (span, record) = (span(attempts), Record { attempts: 2, ..exchange.record() });
     let finished = Finished {
+        route: None,
+        operation: None,
         span: &span,
         record: &record,
         head: &exchange.request,

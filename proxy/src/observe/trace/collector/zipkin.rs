@@ -1,5 +1,7 @@
 //! Zipkin v2 spans, as JSON and as protobuf. Source: OpenZipkin API, `zipkin.proto3`.
 
+use std::borrow::Cow;
+
 use super::Settings;
 use crate::config::listener::Direction;
 use crate::observe::protobuf::Message;
@@ -10,9 +12,12 @@ use crate::observe::trace::span::Finished;
 /// Longest text, bytes.
 const MAX_TEXT: usize = 1000;
 
-/// Envoy names spans after the host.
-fn name<'a>(finished: &Finished<'a>) -> &'a [u8] {
-    finished.head.authority()
+/// Envoy names spans after the host, unless it is told otherwise.
+fn name<'a>(finished: &Finished<'a>) -> Cow<'a, [u8]> {
+    match finished.operation() {
+        Some(operation) => Cow::Owned(operation.into_bytes()),
+        None => Cow::Borrowed(finished.head.authority()),
+    }
 }
 
 /// Appends one object of the list.
@@ -25,7 +30,7 @@ pub(super) fn json(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<u
     if let Some(parent) = span.parent {
         object.text("parentId", &parent.hex(), MAX_TEXT);
     }
-    object.text("name", name(finished), MAX_TEXT);
+    object.text("name", &name(finished), MAX_TEXT);
     let kind: &[u8] = if finished.direction == Direction::Outbound { b"CLIENT" } else { b"SERVER" };
     object.text("kind", kind, MAX_TEXT);
     object.number("timestamp", finished.start);
@@ -73,7 +78,7 @@ pub(super) fn proto(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
         }
         message.bytes(3, &span.id.0.to_be_bytes());
         message.number(4, if finished.direction == Direction::Outbound { 1 } else { 2 });
-        message.bytes(5, String::from_utf8_lossy(name(finished)).as_bytes());
+        message.bytes(5, String::from_utf8_lossy(&name(finished)).as_bytes());
         message.fixed64(6, finished.start);
         message.number(7, finished.duration().max(1));
         message.message(8, |local| {

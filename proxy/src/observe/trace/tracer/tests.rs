@@ -44,6 +44,7 @@ impl Scene {
             direction: Direction::Outbound,
             shares: Shares { client: 1_000_000, random: 1_000_000, overall: 1_000_000 },
             tags: Vec::new(),
+            operation: None,
             max_path: 256,
             attempts: false,
             silent: false,
@@ -53,11 +54,11 @@ impl Scene {
     }
 
     fn begin(&mut self, head: &RequestHead) -> Span {
-        self.tracing.begin(head, Instant::now(), false, &mut self.worker, &self.shard)
+        self.tracing.begin(head, None, Instant::now(), false, &mut self.worker, &self.shard)
     }
 
     fn end(&mut self, span: &Span, exchange: &Exchange) {
-        self.tracing.end(span, &exchange.record(), &exchange.request, &mut self.worker);
+        self.tracing.end(span, None, &exchange.record(), &exchange.request, &mut self.worker);
     }
 
     fn documents(&self) -> Vec<serde_json::Value> {
@@ -162,7 +163,7 @@ fn reasons_are_counted_as_by_envoy() {
     let mut random = Rng::with_seed(1);
     let mut reason = |headers: &[(&str, &str)], internal, shares| {
         scene.tracing.shares = shares;
-        scene.tracing.reason(&request("GET", "/", "h", headers), internal, &mut random)
+        scene.tracing.reason(&request("GET", "/", "h", headers), shares, internal, &mut random)
     };
     let only_client = Shares { client: 1_000_000, random: 0, overall: 1_000_000 };
     let none = Shares { overall: 0, ..only_client };

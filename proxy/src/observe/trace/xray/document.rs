@@ -27,7 +27,7 @@ pub fn encode(settings: &Settings, place: &Platform, finished: &Finished<'_>, ou
     write(settings, place, finished, false, out);
     if out.len() - start > MAX_DOCUMENT {
         out.truncate(start);
-        write(settings, place, &Finished { tags: &[], ..*finished }, true, out);
+        write(settings, place, &Finished { tags: &[], route: None, ..*finished }, true, out);
     }
     out.len() - start <= MAX_DOCUMENT
 }
@@ -117,8 +117,8 @@ fn annotations(settings: &Settings, finished: &Finished<'_>, segment: &mut Objec
     if record.attempts > 1 {
         list.number("attempts", record.attempts.into());
     }
-    for tag in finished.tags.iter().take(MAX_ANNOTATIONS - OWN_ANNOTATIONS) {
-        list.written(&tag.key, MAX_ANNOTATION, |out| tag.write(finished, out));
+    for tag in finished.all_tags().take(MAX_ANNOTATIONS - OWN_ANNOTATIONS) {
+        list.written(&tag.key, MAX_ANNOTATION, |out| tag.write(finished.record, out));
     }
     list.end();
 }

@@ -27,6 +27,7 @@ fn plain(uid: u64, epoch: &Arc<HealthEpoch>) -> Host {
         locality: 0,
         health: DiscoveryHealth::Healthy,
         metadata: None,
+        labels: None,
         check: None,
         live: Arc::new(HostLive::new(epoch)),
     }

@@ -9,10 +9,11 @@ use outrigger_xds_protos::v3::grpc_log::{
 };
 
 use super::super::fields;
-use super::super::fields::{refuse, warn_set};
+use super::super::fields::warn_set;
 use super::super::grpc_service::envoy_grpc;
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
+use super::super::tracing;
 use crate::observe::access_log::grpc::{Entries, Settings};
 use crate::observe::trace::transport::Target;
 
@@ -71,7 +72,7 @@ fn common(
         grpc_stream_retry_policy,
         custom_tags,
     } = fields::message(message, &path)?;
-    refuse!(path; custom_tags);
+    let tags = tracing::tags(custom_tags, &path.field("custom_tags"))?;
     let parent = &path;
     warn_set!(scope, parent, "is not in effect: there is no such state here"; filter_state_objects_to_log);
     warn_set!(scope, parent, "is not in effect: the stream is opened again after 0.1 to 10 s"; grpc_stream_retry_policy);
@@ -86,14 +87,18 @@ fn common(
     let service = service.field("envoy_grpc");
     let cluster = fields::required(cluster_name, &service.field("cluster_name"))?;
     let interval = path.field("buffer_flush_interval");
-    let size = fields::count(buffer_size_bytes).unwrap_or(BUFFER_SIZE).min(MAX_BUFFER_SIZE);
+    let size = fields::count(buffer_size_bytes).unwrap_or(BUFFER_SIZE);
+    if size > MAX_BUFFER_SIZE {
+        scope.warn(&path.field("buffer_size_bytes"), "is not in effect: messages have 1 MiB at most");
+    }
     Ok(Settings {
         target: Target::Cluster(cluster.into()),
         authority: authority.as_str().into(),
         log_name: fields::required(log_name, &path.field("log_name"))?.into(),
         flush_interval: fields::duration(buffer_flush_interval, &interval)?.unwrap_or(FLUSH_INTERVAL),
-        buffer_size: size as usize,
+        buffer_size: size.min(MAX_BUFFER_SIZE) as usize,
         entries,
+        tags,
     })
 }
 

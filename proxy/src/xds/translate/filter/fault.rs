@@ -9,7 +9,9 @@ use outrigger_xds_protos::v3::fault_common::fault_rate_limit::{FixedLimit, Heade
 use outrigger_xds_protos::v3::fault_common::{FaultDelay, FaultRateLimit};
 use outrigger_xds_protos::v3::types::FractionalPercent;
 
-use crate::config::filter::fault::{Abort, AbortStatus, Delay, Fault, FaultFilter, ResponseRate, Share};
+use crate::config::filter::fault::{
+    Abort, AbortStatus, Delay, Fault, FaultCallers, FaultFilter, ResponseRate, Share,
+};
 use crate::stats::scope::FaultStats;
 use crate::xds::translate::fields::{self, refuse};
 use crate::xds::translate::matchers;
@@ -26,6 +28,7 @@ pub(super) fn filter(
     Ok(FaultFilter {
         stats: FaultStats::for_manager(&scope.context.stats, stat_prefix),
         active: Arc::default(),
+        callers: FaultCallers::new(&scope.context.stats, stat_prefix),
         settings: settings(message, path, scope)?,
     })
 }
@@ -51,7 +54,7 @@ pub(super) fn settings(
         max_active_faults_runtime: _,
         response_rate_limit_percent_runtime: _,
         abort_grpc_status_runtime: _,
-        disable_downstream_cluster_stats: _, // There are no statistics per downstream cluster.
+        disable_downstream_cluster_stats,
         filter_metadata,
     } = message;
     refuse!(path; filter_metadata);
@@ -72,6 +75,7 @@ pub(super) fn settings(
         headers: headers.iter().enumerate().map(header).collect::<Result<_, _>>()?,
         downstream_nodes: downstream_nodes.iter().map(|node| node.as_str().into()).collect(),
         max_active: fields::count(max_active_faults),
+        no_caller_stats: *disable_downstream_cluster_stats,
     })
 }
 

@@ -1,6 +1,8 @@
-//! `envoy.extensions.filters.http.jwt_authn.v3`. Keys are those of the configuration: nothing is fetched.
+//! `envoy.extensions.filters.http.jwt_authn.v3`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger_xds_protos::v3::jwt_authn::jwt_claim_to_header::PathSegment;
 use outrigger_xds_protos::v3::jwt_authn::jwt_provider::JwksSourceSpecifier;
@@ -8,22 +10,28 @@ use outrigger_xds_protos::v3::jwt_authn::jwt_requirement::RequiresType;
 use outrigger_xds_protos::v3::jwt_authn::per_route_config::RequirementSpecifier;
 use outrigger_xds_protos::v3::jwt_authn::requirement_rule::RequirementType;
 use outrigger_xds_protos::v3::jwt_authn::{
-    JwtAuthentication, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement, PerRouteConfig,
-    ProviderWithAudiences, RequirementRule,
+    JwksAsyncFetch, JwtAuthentication, JwtClaimToHeader, JwtHeader, JwtProvider, JwtRequirement,
+    PerRouteConfig, ProviderWithAudiences, RemoteJwks, RequirementRule,
 };
 
 use super::super::fields;
 use super::super::fields::{refuse, warn_set};
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
-use super::super::{data_source, matchers, route_match};
-use crate::config::filter::jwt::{Jwt, JwtRoute, Keys, Provider, Requirement, Rule, Tolerance};
+use super::super::{call, data_source, matchers, route_match};
+use crate::config::filter::jwt::{
+    InMetadata, Jwt, JwtRoute, KeySource, Keys, Provider, RemoteKeys, Requirement, Rule, Tolerance,
+};
 use crate::stats::scope::JwtStats;
 
 /// Requirements within requirements: deeper ones are refused, so that checking them needs little stack.
 const DEEPEST: usize = 16;
 /// Envoy's default `clock_skew_seconds`.
 const SKEW: u32 = 60;
+/// Its default `cache_duration`, and the shortest one that makes sense.
+const CACHE: Duration = Duration::from_secs(600);
+/// Its default `failed_refetch_duration`.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The filter of a connection manager.
 pub(super) fn filter(
@@ -41,7 +49,8 @@ pub(super) fn filter(
         strip_failure_response,
         stat_prefix: below,
     } = message;
-    refuse!(path; filter_state_rules, strip_failure_response);
+    refuse!(path; filter_state_rules);
+    let stats = JwtStats::for_manager(&scope.context.stats, stat_prefix, below);
     // In the order of their names, so that the same configuration does the same everywhere.
     let sorted: BTreeMap<&String, &JwtProvider> = providers.iter().collect();
     let providers_path = path.field("providers");
@@ -49,7 +58,7 @@ pub(super) fn filter(
     let mut compiled = Vec::with_capacity(sorted.len());
     for (name, message) in sorted {
         names.insert(name.as_str(), compiled.len());
-        compiled.push(provider(message, &providers_path.key(name), scope)?);
+        compiled.push(provider(message, &stats, &providers_path.key(name), scope)?);
     }
     let map_path = path.field("requirement_map");
     let named = requirement_map.iter().map(|(name, message)| {
@@ -61,8 +70,14 @@ pub(super) fn filter(
         rule(message, &names, requirement_map, &rules_path.index(i))
     };
     let rules = rules.iter().enumerate().map(one).collect::<Result<_, _>>()?;
-    let stats = JwtStats::for_manager(&scope.context.stats, stat_prefix, below);
-    Ok(Jwt { providers: compiled, rules, named, bypass_preflight: *bypass_cors_preflight, stats })
+    Ok(Jwt {
+        providers: compiled,
+        rules,
+        named,
+        bypass_preflight: *bypass_cors_preflight,
+        silent: *strip_failure_response,
+        stats,
+    })
 }
 
 /// What a route says.
@@ -79,7 +94,12 @@ pub(super) fn of_route(message: &PerRouteConfig, path: &Path<'_>) -> Result<JwtR
     }
 }
 
-fn provider(message: &JwtProvider, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Provider, Rejection> {
+fn provider(
+    message: &JwtProvider,
+    stats: &JwtStats,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<Provider, Rejection> {
     let JwtProvider {
         issuer,
         audiences,
@@ -102,9 +122,6 @@ fn provider(message: &JwtProvider, path: &Path<'_>, scope: &mut Scope<'_>) -> Re
         clear_route_cache,
         jwks_source_specifier,
     } = message;
-    refuse!(path; subjects, max_lifetime, from_cookies, payload_in_metadata, normalize_payload_in_metadata,
-        header_in_metadata, failed_status_in_metadata);
-    refuse!(path; require_expiration, clear_route_cache);
     warn_set!(scope, path, "has no effect: every token is verified"; jwt_cache_config);
     let headers_path = path.field("from_headers");
     let header = |(i, JwtHeader { name, value_prefix }): (usize, &JwtHeader)| {
@@ -113,7 +130,8 @@ fn provider(message: &JwtProvider, path: &Path<'_>, scope: &mut Scope<'_>) -> Re
     };
     let mut headers = from_headers.iter().enumerate().map(header).collect::<Result<Vec<_>, Rejection>>()?;
     let mut parameters: Vec<Box<str>> = from_params.iter().map(|name| name.as_str().into()).collect();
-    if headers.is_empty() && parameters.is_empty() {
+    let cookies: Vec<Box<str>> = from_cookies.iter().map(|name| name.as_str().into()).collect();
+    if headers.is_empty() && parameters.is_empty() && cookies.is_empty() {
         headers.push(("authorization".into(), "Bearer ".into()));
         parameters.push("access_token".into());
     }
@@ -122,18 +140,35 @@ fn provider(message: &JwtProvider, path: &Path<'_>, scope: &mut Scope<'_>) -> Re
         "" => None,
         name => Some((matchers::header_name(name, &payload_path)?, *pad_forward_payload_header)),
     };
+    let subjects_path = path.field("subjects");
+    let subjects = subjects.as_ref().map(|matcher| matchers::string(matcher, &subjects_path)).transpose()?;
+    let lifetime = fields::duration(max_lifetime, &path.field("max_lifetime"))?;
+    let given = |name: &String| (!name.is_empty()).then(|| name.as_str().into());
+    let spaced = normalize_payload_in_metadata.iter().flat_map(|it| &it.space_delimited_claims);
+    let metadata = InMetadata {
+        payload: given(payload_in_metadata),
+        header: given(header_in_metadata),
+        failure: given(failed_status_in_metadata),
+        spaced: spaced.map(|name| name.as_str().into()).collect(),
+    };
     let claims_path = path.field("claim_to_headers");
     let claim = |(i, message)| claim_header(message, &claims_path.index(i));
     Ok(Provider {
         issuer: issuer.as_str().into(),
         audiences: audiences.iter().map(|one| one.as_str().into()).collect(),
-        keys: keys(jwks_source_specifier.as_ref(), path)?,
+        subjects,
+        require_expiration: *require_expiration,
+        max_lifetime: lifetime.map(|lifetime| lifetime.as_secs()),
+        keys: keys(jwks_source_specifier.as_ref(), stats, path, scope)?,
         headers,
         parameters,
+        cookies,
         forward: *forward,
         payload_header,
         claims: claim_to_headers.iter().enumerate().map(claim).collect::<Result<_, Rejection>>()?,
         skew: u64::from(if *clock_skew_seconds == 0 { SKEW } else { *clock_skew_seconds }),
+        metadata,
+        clear_route: *clear_route_cache,
     })
 }
 
@@ -155,18 +190,66 @@ fn claim_header(message: &JwtClaimToHeader, path: &Path<'_>) -> Result<(Box<str>
     Ok((header, claim))
 }
 
-fn keys(source: Option<&JwksSourceSpecifier>, path: &Path<'_>) -> Result<Keys, Rejection> {
+fn keys(
+    source: Option<&JwksSourceSpecifier>,
+    stats: &JwtStats,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<KeySource, Rejection> {
     match source {
         Some(JwksSourceSpecifier::LocalJwks(source)) => {
             let path = path.field("local_jwks");
             if source.watched_directory.is_some() {
                 return Err(path.field("watched_directory").unsupported());
             }
-            Keys::parse(&data_source::read(source, &path)?).map_err(|reason| path.reject(reason))
+            let keys =
+                Keys::parse(&data_source::read(source, &path)?).map_err(|reason| path.reject(reason))?;
+            Ok(KeySource::Local(keys))
         }
-        Some(JwksSourceSpecifier::RemoteJwks(_)) => Err(path.field("remote_jwks").unsupported()),
+        Some(JwksSourceSpecifier::RemoteJwks(message)) => {
+            let remote = remote(message, stats, &path.field("remote_jwks"), scope)?;
+            Ok(KeySource::Remote(Arc::new(remote)))
+        }
         None => Err(path.field("local_jwks").missing()),
     }
+}
+
+fn remote(
+    message: &RemoteJwks,
+    stats: &JwtStats,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Result<RemoteKeys, Rejection> {
+    let RemoteJwks { http_uri, cache_duration, async_fetch, retry_policy } = message;
+    let (callee, uri) = call::http(http_uri, retry_policy, path, "http_uri", scope)?;
+    let uri_path = path.field("http_uri");
+    let place = place(uri).ok_or_else(|| {
+        uri_path.field("uri").reject(format_args!("{uri:?} is no http or https URI with a host"))
+    })?;
+    let cache = fields::positive_duration(cache_duration, &path.field("cache_duration"))?.unwrap_or(CACHE);
+    let background = match async_fetch {
+        None => None,
+        // Requests wait for the first set in any case, so a listener can always begin at once.
+        Some(JwksAsyncFetch { fast_listener: _, failed_refetch_duration }) => {
+            let path = path.field("async_fetch");
+            let again = fields::duration(failed_refetch_duration, &path.field("failed_refetch_duration"))?;
+            Some(again.unwrap_or(AGAIN))
+        }
+    };
+    Ok(RemoteKeys::new(callee, place, cache, background, stats.clone()))
+}
+
+/// Whether a URI is https, its host, and its path with the query.
+fn place(uri: &str) -> Option<(bool, Box<str>, Box<str>)> {
+    let (https, rest) = match uri.split_once("://")? {
+        (scheme, rest) if scheme.eq_ignore_ascii_case("https") => (true, rest),
+        (scheme, rest) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+        _ => return None,
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let sound = !host.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()) && !host.contains('@');
+    let path = if path.is_empty() { "/" } else { path };
+    sound.then(|| (https, host.into(), path.into()))
 }
 
 fn rule(

@@ -1,6 +1,7 @@
 //! HTTP filters other than the router, and what routes say about them (`typed_per_filter_config`).
 //! Source: `envoy.extensions.filters.http.*`, `envoy.config.route.v3.FilterConfig`.
 
+mod authz;
 mod concurrency;
 mod cors;
 mod fault;
@@ -19,6 +20,7 @@ use outrigger_xds_protos::v3::buffer::buffer_per_route::Override as BufferOverri
 use outrigger_xds_protos::v3::buffer::{Buffer, BufferPerRoute};
 use outrigger_xds_protos::v3::core::RuntimeFractionalPercent;
 use outrigger_xds_protos::v3::cors::{Cors, CorsPolicy};
+use outrigger_xds_protos::v3::ext_authz::{ExtAuthz, ExtAuthzPerRoute};
 use outrigger_xds_protos::v3::fault::HttpFault;
 use outrigger_xds_protos::v3::header_mutation::{HeaderMutation, HeaderMutationPerRoute};
 use outrigger_xds_protos::v3::health_check::HealthCheck;
@@ -75,6 +77,9 @@ pub(super) fn compile(
         }
         JwtAuthentication::NAME => {
             FilterKind::Jwt(Box::new(jwt::filter(&unpack(config, path)?, stat_prefix, path, scope)?))
+        }
+        ExtAuthz::NAME => {
+            FilterKind::Authz(Box::new(authz::filter(&unpack(config, path)?, stat_prefix, path, scope)?))
         }
         _ => return Ok(None),
     }))
@@ -153,6 +158,9 @@ fn route_filter(
             // Statistics are those of the filter; rules at a route have none of their own.
             let compiled = message.map(|message| rbac::of_route(&message, &path, scope)).transpose()?;
             RouteFilter::Rbac(compiled.map(Box::new))
+        }
+        ExtAuthzPerRoute::NAME => {
+            RouteFilter::Authz(Box::new(authz::of_route(&unpack(config, path)?, path, scope)?))
         }
         JwtPerRoute::NAME => RouteFilter::Jwt(jwt::of_route(&unpack(config, path)?, path)?),
         _ => return Ok(None),

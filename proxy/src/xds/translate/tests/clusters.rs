@@ -1,5 +1,7 @@
 //! Clusters and their hosts.
 
+use std::time::Instant;
+
 use super::*;
 use crate::config::balance::{
     Among, Balancing, HashFunction, LbPolicy, LocalityRouting, PeakEwma, SlowStart, ZoneAware,
@@ -23,7 +25,7 @@ fn absent_fields_take_envoys_defaults() {
     assert_eq!(config.balancing.locality, LocalityRouting::ZoneAware(ZoneAware::default()));
     assert!(config.tls.is_none() && config.keepalive.is_none());
     let limits = &config.breakers[0];
-    let retries = limits.retries.max_and_remaining(&limits.requests).0;
+    let retries = limits.retries.max_and_remaining(&limits.requests, Instant::now()).0;
     let limits =
         [limits.connections.limit().max(), limits.pending.max(), limits.requests.max(), retries as u32];
     assert_eq!(limits, [1024, 1024, 1024, 3]);
@@ -194,9 +196,13 @@ typed_extension_protocol_options:
     let keepalive = config.keepalive.unwrap();
     assert_eq!((keepalive.probes, keepalive.time), (Some(3), Some(Duration::from_secs(10))));
     assert_eq!(config.breakers[0].connections.limit().max(), 1);
-    assert_eq!(config.breakers[0].retries.max_and_remaining(&config.breakers[0].requests).0, 4);
+    let retries = |at: usize| {
+        let breakers = &config.breakers[at];
+        breakers.retries.max_and_remaining(&breakers.requests, Instant::now()).0
+    };
+    assert_eq!(retries(0), 4);
     assert_eq!(config.breakers[1].connections.limit().max(), 5);
-    assert_eq!(config.breakers[1].retries.max_and_remaining(&config.breakers[1].requests).0, 3);
+    assert_eq!(retries(1), 3);
     assert_eq!(config.protocol, UpstreamProtocol::Http1);
     assert_eq!(config.header_case, HeaderCase::Proper);
     assert!(config.http1_trailers);

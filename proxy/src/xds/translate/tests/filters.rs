@@ -57,15 +57,15 @@ fn rate_limits() {
     let with = |fields: &str| refused(kind, &format!("stat_prefix: x, {fields}"));
     let bucket = |fields: &str| with(&format!("token_bucket: {{{fields}}}"));
     assert_eq!(refused(kind, ""), "stat_prefix");
-    assert_eq!(bucket("fill_interval: 1s"), "token_bucket.max_tokens");
     assert_eq!(bucket("max_tokens: 1"), "token_bucket.fill_interval");
     assert_eq!(bucket("max_tokens: 1, fill_interval: 0s"), "token_bucket.fill_interval");
     assert_eq!(bucket("max_tokens: 1, fill_interval: 0.049s"), "token_bucket.fill_interval");
     let none = "max_tokens: 1, fill_interval: 1s, tokens_per_fill: 0";
     assert_eq!(bucket(none), "token_bucket.tokens_per_fill");
     assert_eq!(with("filter_enabled: {}"), "filter_enabled.default_value");
-    assert_eq!(with("descriptors: [{}]"), "descriptors");
-    assert_eq!(with("rate_limits: [{}]"), "rate_limits");
+    assert_eq!(with("stage: 11"), "stage");
+    assert_eq!(with("vh_rate_limits: 7"), "vh_rate_limits");
+    assert_eq!(with("max_dynamic_descriptors: 0"), "max_dynamic_descriptors");
     assert_eq!(with("local_cluster_rate_limit: {}"), "local_cluster_rate_limit");
     assert_eq!(
         with("response_headers_to_add: [{header: {key: ':status', value: x}}]"),
@@ -260,25 +260,39 @@ fn json_web_tokens() {
     let with = |fields: &str| refused(kind, &format!("providers: {{p: {{{keys}, {fields}}}}}"));
     let provider = |field: &str| format!("providers[\"p\"].{field}");
     for (fields, field) in [
-        ("subjects: {prefix: a}", "subjects"),
-        ("require_expiration: true", "require_expiration"),
-        ("max_lifetime: 1s", "max_lifetime"),
-        ("from_cookies: [a]", "from_cookies"),
-        ("payload_in_metadata: a", "payload_in_metadata"),
-        ("header_in_metadata: a", "header_in_metadata"),
-        ("failed_status_in_metadata: a", "failed_status_in_metadata"),
-        ("clear_route_cache: true", "clear_route_cache"),
+        ("subjects: {prefix: ''}", "subjects.prefix"),
+        ("max_lifetime: -1s", "max_lifetime"),
         ("claim_to_headers: [{header_name: a}]", "claim_to_headers[0].claim_name"),
     ] {
         assert_eq!(with(fields), provider(field), "{fields}");
     }
     let source = |source: &str| refused(kind, &format!("providers: {{p: {{{source}}}}}"));
-    let uri = "remote_jwks: {http_uri: {uri: 'http://a/', cluster: c, timeout: 1s}}";
-    assert_eq!(source(uri), provider("remote_jwks"));
+    let remote = |fields: &str| source(&format!("remote_jwks: {{{fields}}}"));
+    let whole_uri = "http_uri: {uri: 'http://a/', cluster: c, timeout: 1s}";
+    for (fields, field) in [
+        ("", "http_uri"),
+        ("http_uri: {cluster: c, timeout: 1s}", "http_uri.uri"),
+        ("http_uri: {uri: 'http://a/', timeout: 1s}", "http_uri.cluster"),
+        ("http_uri: {uri: 'http://a/', cluster: c}", "http_uri.timeout"),
+        ("http_uri: {uri: 'ftp://a/', cluster: c, timeout: 1s}", "http_uri.uri"),
+        ("http_uri: {uri: 'http:///a', cluster: c, timeout: 1s}", "http_uri.uri"),
+        (&format!("{whole_uri}, cache_duration: 0s"), "cache_duration"),
+        (
+            &format!("{whole_uri}, retry_policy: {{retry_priority: {{name: a}}}}"),
+            "retry_policy.retry_priority",
+        ),
+        (
+            &format!("{whole_uri}, retry_policy: {{retry_back_off: {{}}}}"),
+            "retry_policy.retry_back_off.base_interval",
+        ),
+    ] {
+        assert_eq!(remote(fields), provider(&format!("remote_jwks.{field}")), "{fields}");
+    }
+    let fetched = format!("providers: {{p: {{remote_jwks: {{{whole_uri}, async_fetch: {{}}}}}}}}");
+    assert!(listener_of(&with_filters(&filter(kind, &fetched))).is_ok());
     assert_eq!(source("local_jwks: {inline_string: 'no keys'}"), provider("local_jwks"));
     let whole = |fields: &str| refused(kind, &format!("providers: {{p: {{{keys}}}}}, {fields}"));
     assert_eq!(whole("filter_state_rules: {name: a}"), "filter_state_rules");
-    assert_eq!(whole("strip_failure_response: true"), "strip_failure_response");
     let rule = |requires: &str| whole(&format!("rules: [{{match: {{prefix: /}}, {requires}}}]"));
     assert_eq!(rule("requires: {provider_name: q}"), "rules[0].requires.provider_name");
     assert_eq!(rule("requirement_name: q"), "rules[0].requirement_name");
@@ -286,4 +300,66 @@ fn json_web_tokens() {
         rule("requires: {extract_only_without_validation: {}}"),
         "rules[0].requires.extract_only_without_validation"
     );
+}
+
+#[test]
+fn external_authorization() {
+    let kind = "ext_authz.v3.ExtAuthz";
+    let service = "grpc_service: {envoy_grpc: {cluster_name: c}}";
+    let uri = "server_uri: {uri: 'http://a', cluster: c, timeout: 1s}";
+    assert_eq!(refused(kind, ""), "");
+    for (fields, path) in [
+        ("typed_metadata_context_namespaces: [a]", "typed_metadata_context_namespaces"),
+        ("route_metadata_context_namespaces: [a]", "route_metadata_context_namespaces"),
+        ("route_typed_metadata_context_namespaces: [a]", "route_typed_metadata_context_namespaces"),
+        ("filter_enabled_metadata: {}", "filter_enabled_metadata"),
+        ("bootstrap_metadata_labels_key: a", "bootstrap_metadata_labels_key"),
+        ("filter_metadata: {a: 1}", "filter_metadata"),
+        ("emit_filter_state_stats: true", "emit_filter_state_stats"),
+        ("enforce_response_header_limits: true", "enforce_response_header_limits"),
+        ("shadow_mode: true", "shadow_mode"),
+        ("with_request_body: {}", "with_request_body.max_request_bytes"),
+        ("status_on_error: {code: Continue}", "status_on_error.code"),
+        ("allowed_headers: {patterns: [{}]}", "allowed_headers.patterns[0]"),
+        ("filter_enabled: {}", "filter_enabled.default_value"),
+        (
+            "decoder_header_mutation_rules: {allow_expression: {regex: '('}}",
+            "decoder_header_mutation_rules.allow_expression.regex",
+        ),
+    ] {
+        assert_eq!(refused(kind, &format!("{service}, {fields}")), path, "{fields}");
+    }
+    for (fields, path) in [
+        ("google_grpc: {}", "google_grpc"),
+        ("envoy_grpc: {}", "envoy_grpc.cluster_name"),
+        ("timeout: 1s", "envoy_grpc"),
+        ("envoy_grpc: {cluster_name: c}, initial_metadata: [{key: ':path'}]", "initial_metadata[0].key"),
+    ] {
+        assert_eq!(
+            refused(kind, &format!("grpc_service: {{{fields}}}")),
+            format!("grpc_service.{path}"),
+            "{fields}"
+        );
+    }
+    for (fields, path) in [
+        ("", "server_uri"),
+        (&format!("{uri}, path_prefix: a"), "path_prefix"),
+        (&format!("{uri}, path_prefix: /a, path_override: /b"), "path_override"),
+        (
+            &format!("{uri}, authorization_request: {{headers_to_add: [{{key: 'a b'}}]}}"),
+            "authorization_request.headers_to_add[0].key",
+        ),
+        (
+            &format!("{uri}, authorization_response: {{allowed_client_headers: {{patterns: [{{}}]}}}}"),
+            "authorization_response.allowed_client_headers.patterns[0]",
+        ),
+    ] {
+        assert_eq!(
+            refused(kind, &format!("http_service: {{{fields}}}")),
+            format!("http_service.{path}"),
+            "{fields}"
+        );
+    }
+    let listener = listener_of(&with_filters(&filter(kind, service))).unwrap().config;
+    assert!(matches!(http(&listener, 0).filters[0].kind, FilterKind::Authz(_)));
 }

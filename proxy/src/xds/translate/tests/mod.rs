@@ -4,6 +4,7 @@ mod clusters;
 mod filters;
 mod health;
 mod listeners;
+mod rate_limits;
 mod refusals;
 mod routes;
 mod tls;

@@ -105,7 +105,10 @@ fn connection_manager_fields() {
             r#"access_log: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: {json_format: {a: "%NONE%"}}}}]"#,
             "access_log[0].typed_config.log_format.json_format",
         ),
-        ("access_log: [{name: x, filter: {metadata_filter: {}}}]", "access_log[0].filter.metadata_filter"),
+        (
+            "access_log: [{name: x, filter: {metadata_filter: {matcher: {filter: f}}}}]",
+            "access_log[0].filter.metadata_filter.matcher.path",
+        ),
         (
             "access_log: [{name: x, filter: {and_filter: {filters: [{not_health_check_filter: {}}]}}}]",
             "access_log[0].filter.and_filter.filters",
@@ -487,7 +490,7 @@ fn cluster_fields() {
         ("round_robin_lb_config: {slow_start_config: {aggression: {default_value: 0}}}".to_owned(), "round_robin_lb_config.slow_start_config.aggression".to_owned()),
         ("common_lb_config: {healthy_panic_threshold: {value: 101}}".to_owned(), "common_lb_config.healthy_panic_threshold".to_owned()),
         ("upstream_connection_options: {set_local_interface_name_on_upstream_connections: true}".to_owned(), "upstream_connection_options.set_local_interface_name_on_upstream_connections".to_owned()),
-        ("circuit_breakers: {thresholds: [{retry_budget: {budget_interval: 1s}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget.budget_interval".to_owned()),
+        ("circuit_breakers: {thresholds: [{retry_budget: {budget_interval: -1s}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget.budget_interval".to_owned()),
         ("circuit_breakers: {thresholds: [{retry_budget: {budget_percent: {value: 101}}}]}".to_owned(), "circuit_breakers.thresholds[0].retry_budget.budget_percent".to_owned()),
         ("circuit_breakers: {per_host_thresholds: [{max_requests: 1}]}".to_owned(), "circuit_breakers.per_host_thresholds[0].max_requests".to_owned()),
         ("lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 5, maximum_ring_size: 4}".to_owned(), "ring_hash_lb_config.minimum_ring_size".to_owned()),

@@ -44,7 +44,19 @@ fn route_settings_without_effect() {
         [format!("{action}.retry_policy.retry_on")]
     );
     assert_eq!(warnings("", &policy("made-up")), [format!("{action}.retry_policy.retry_on")]);
-    assert_eq!(warnings("rate_limits: [{}],", ""), ["virtual_hosts[0].rate_limits"]);
+    let rule = |more: &str| format!("rate_limits: [{{actions: [{{remote_address: {{}}}}], {more}}}],");
+    for (field, value) in [
+        ("disable_key", "x"),
+        ("limit", "{rate_limit: {unit: HOUR}}"),
+        ("hits_addend", "{number: 2}"),
+        ("apply_on_stream_done", "true"),
+    ] {
+        let found = warnings(&rule(&format!("{field}: {value}")), "");
+        assert_eq!(found, [format!("virtual_hosts[0].rate_limits[0].{field}")]);
+    }
+    let text = "rate_limits: [{actions: [{generic_key: {descriptor_value: v, default_value: w}}]}]";
+    let place = format!("{action}.rate_limits[0].actions[0].generic_key.default_value");
+    assert_eq!(warnings("", text), [place]);
     let optional = r#"typed_per_filter_config: {f: {"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true, config: {"@type": type.googleapis.com/google.protobuf.Struct, value: {}}}},"#;
     let place = "virtual_hosts[0].typed_per_filter_config[\"f\"].config";
     assert_eq!(warnings(optional, ""), [place]);
@@ -57,7 +69,7 @@ name: l
 address: {socket_address: {address: 0.0.0.0, port_value: 80}}
 enable_reuse_port: false
 drain_type: MODIFY_ONLY
-per_connection_buffer_limit_bytes: 32768
+per_connection_buffer_limit_bytes: 8192
 filter_chains:
 - filter_chain_match: {server_names: [a.example]}
   filters:
@@ -87,13 +99,13 @@ filter_chains:
     let expected = [
         "enable_reuse_port: ".to_owned(),
         "drain_type: ".to_owned(),
+        "per_connection_buffer_limit_bytes: ".to_owned(),
         format!("{manager}.drain_timeout: "),
         format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),
         format!("{manager}.http_filters[1]: \"mine\""),
         format!("{manager}.tracing.verbose: "),
         format!("{manager}.tracing.provider: "),
         "filter_chains[0]: never matches".to_owned(),
-        "per_connection_buffer_limit_bytes: ".to_owned(),
     ];
     for (text, expected) in texts.iter().zip(&expected) {
         assert!(text.starts_with(&format!("listener \"l\": {expected}")), "{text} / {expected}");

@@ -9,6 +9,7 @@ use outrigger_xds_protos::v3::wkt;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
+use zeroize::Zeroizing;
 
 use super::super::data_source;
 use super::super::fields;
@@ -70,7 +71,7 @@ pub(in super::super) fn read(
     let mut keys = Vec::new();
     for (i, source) in message.keys.iter().enumerate() {
         let path = path.index(i);
-        let bytes = data_source::watched(source, &path, scope)?;
+        let bytes = Zeroizing::new(data_source::watched(source, &path, scope)?);
         keys.push(TicketKey::new(&bytes).ok_or_else(|| path.reject("must be 80 bytes"))?);
     }
     Ok(Arc::new(keys))

@@ -30,6 +30,7 @@ fn settings(
     Settings {
         target: Target::Cluster(cluster.into()),
         authority: Box::default(),
+        secure: false,
         path: Box::default(),
         service: if service.is_empty() { options.cluster.clone() } else { service.into() },
         node_id: options.node.clone(),

@@ -1,8 +1,10 @@
 //! Filters before the router: what they answer, what they change, and what the log says of it.
 
 mod answers;
+mod authz;
 mod bodies;
 mod cors;
+mod descriptors;
 mod edits;
 mod health;
 
@@ -22,6 +24,8 @@ pub fn groups(_: &World) -> Vec<Group> {
         cors::policies(),
         cors::older_fields(),
     ];
+    groups.extend(descriptors::groups());
+    groups.extend(authz::groups());
     groups.extend(edits::groups());
     groups.extend(health::groups());
     groups

@@ -25,6 +25,7 @@ pub(super) fn server_options() -> ServerOptions {
         allow_absolute_url: true,
         trailers: true,
         header_case: HeaderCase::Lower,
+        large_reads: true,
     }
 }
 
@@ -34,6 +35,7 @@ pub(super) fn client_options() -> ClientOptions {
         max_fields: 100,
         trailers: true,
         header_case: HeaderCase::Lower,
+        large_reads: true,
     }
 }
 

@@ -74,6 +74,8 @@ fn finished<'a>(
     tags: &'a [CustomTag],
 ) -> Finished<'a> {
     Finished {
+        route: None,
+        operation: None,
         span,
         record,
         head: record.request.unwrap(),
@@ -157,7 +159,7 @@ fn text(random: &mut fastrand::Rng, longest: usize) -> String {
 }
 
 fn attempts(random: &mut fastrand::Rng, started: Instant) -> Vec<AttemptSpan> {
-    let host = std::sync::Arc::new(Exchange::example().host);
+    let host = Exchange::example().host;
     let at = |micros| started + Duration::from_micros(micros);
     let attempt = |random: &mut fastrand::Rng| AttemptSpan {
         id: SpanId(random.u64(1..)),
@@ -176,7 +178,7 @@ fn a_rich_segment_tells_each_try() {
     exchange.request = request("GET", "/items?secret=1", "price.local:8080", &[]);
     exchange.response.status = 503;
     let started = exchange.timing.started;
-    let host = std::sync::Arc::new(Exchange::example().host);
+    let host = Exchange::example().host;
     let at = |millis| started + Duration::from_millis(millis);
     let try_of = |id, begun, ended, status, failure: Option<&str>| AttemptSpan {
         id: SpanId(id),

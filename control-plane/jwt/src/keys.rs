@@ -9,7 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::{Fault, Token};
+use crate::{Fault, Token};
+
+/// Most keys of one set. A token without `kid` is tried with each: that is what a stranger can make us do.
+const MOST_KEYS: usize = 256;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -74,6 +77,9 @@ impl Keys {
             // The message itself may quote what it did not expect.
             format!("is no JSON web key set: line {}, column {}", error.line(), error.column())
         })?;
+        if set.keys.len() > MOST_KEYS {
+            return Err(format!("has {} keys, more than {MOST_KEYS}", set.keys.len()));
+        }
         let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::of).collect();
         if keys.is_empty() { Err("has no key that can be used".to_owned()) } else { Ok(Self(keys)) }
     }

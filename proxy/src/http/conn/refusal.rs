@@ -1,0 +1,90 @@
+//! What a client gets whose bytes are no request: an answer, a line in the log, and time to read it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use crate::base::error::{DownstreamError, ResponseFlags};
+use crate::http::codec::BodySink;
+use crate::http::codec::h1::ServerConn;
+use crate::http::context::ConnContext;
+use crate::http::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead, Version};
+use crate::http::local_reply::reason;
+use crate::http::response_headers;
+use crate::http::summary::Summary;
+use crate::http::timers::after;
+use crate::net::deadline::Deadline;
+
+/// Answers a head that could not be understood, logs it, closes.
+pub(super) async fn refuse(
+    ctx: &ConnContext,
+    conn: &mut ServerConn,
+    deadline: &mut Deadline,
+    error: DownstreamError,
+) {
+    let stats = &ctx.settings.stats;
+    // 500 is for those who are refused under load.
+    if error.status != 500 {
+        ctx.local.stats.inc(stats.downstream_cx_protocol_error);
+    }
+    let mut summary = Summary::begin(ctx, Version::Http11);
+    summary.status = error.status;
+    summary.details = error.detail.into();
+    // To Envoy's codec a request without Host is a good one; its connection manager refuses it.
+    let parsed = error.detail == "missing_host_header";
+    if error.status != 408 && !parsed {
+        summary.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+    }
+    let body = if parsed { "" } else { reason(error.status) }.as_bytes();
+    let mut response = ResponseHead {
+        block: HeaderBlock::default(),
+        status: error.status,
+        version: Version::Http11,
+        body: BodyLength::Fixed(body.len() as u64),
+        upgrade: None,
+    };
+    if !body.is_empty() {
+        response.block.append(b"content-type", b"text/plain");
+    }
+    let head = RequestHead::unparsed();
+    response_headers::finish(&mut response, &head, &ctx.settings, &ctx.local, Instant::now());
+    if conn.send_head(&response, true).is_ok() {
+        summary.bytes_sent = body.len() as u64;
+        send_text(ctx, conn, body, deadline).await;
+    }
+    summary.response = Some(response);
+    summary.finish(&head);
+    linger(ctx, conn, deadline).await;
+}
+
+/// Writes a short body; a client that does not read it is given up after the delayed-close time.
+async fn send_text(ctx: &ConnContext, conn: &mut ServerConn, mut text: &[u8], deadline: &mut Deadline) {
+    let limit = after(Instant::now(), ctx.settings.delayed_close_timeout);
+    poll_fn(|cx| {
+        while !text.is_empty() {
+            match conn.poll_write(cx, text) {
+                Poll::Ready(Ok(count)) => text = &text[count..],
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll_at(cx, limit),
+            }
+        }
+        match conn.poll_finish(cx, None) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => deadline.poll_at(cx, limit),
+        }
+    })
+    .await;
+}
+
+/// Closes so that the client can still read the last reply: FIN, then a bounded wait for its FIN.
+pub(super) async fn linger(ctx: &ConnContext, conn: &mut ServerConn, deadline: &mut Deadline) {
+    let limit = after(Instant::now(), ctx.settings.delayed_close_timeout);
+    poll_fn(|cx| match conn.poll_close(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending if limit.is_none() => Poll::Ready(()),
+        Poll::Pending => deadline.poll_at(cx, limit).map(|()| {
+            ctx.local.stats.inc(ctx.settings.stats.downstream_cx_delayed_close_timeout);
+        }),
+    })
+    .await;
+}

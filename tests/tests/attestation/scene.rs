@@ -1,0 +1,183 @@
+//! A control plane with rules for every kind of proof, and calls that show one.
+
+use std::time::SystemTime;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Request;
+use outrigger_tests::Result;
+use outrigger_tests::api_server::ApiServer;
+use outrigger_tests::client::grpc::{self, Reply};
+use outrigger_tests::client::h2::Connection;
+use outrigger_tests::control_plane::{ControlPlane, Launch};
+use outrigger_tests::netns::Place;
+use outrigger_tests::tls::{self, Identity};
+use outrigger_xds_protos::type_url;
+use outrigger_xds_protos::v3::core::Node;
+use outrigger_xds_protos::v3::discovery::DeltaDiscoveryRequest;
+use prost::Message;
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+use serde_json::{Value, json};
+
+pub const A: &str = "mesh/shop/virtualNode/a";
+pub const B: &str = "mesh/shop/virtualNode/b";
+pub const JOIN: &str = "a-join-token-of-node-a";
+pub const ENDED: &str = "a-join-token-that-has-ended";
+/// The account that is node `a`.
+pub const ACCOUNT: &str = "shop/a";
+const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+const DEFINITIONS: &str = "
+- {meshName: shop, spec: {}}
+- {meshName: shop, virtualNodeName: a, spec: {}}
+- {meshName: shop, virtualNodeName: b, spec: {}}
+";
+
+pub struct Scene {
+    files: tempfile::TempDir,
+    pub plane: ControlPlane,
+    pub api: ApiServer,
+    pub issuer: TokenIssuer,
+}
+
+/// What a caller shows.
+#[derive(Default)]
+pub struct Shown<'s> {
+    pub token: Option<&'s str>,
+    pub identity: Option<&'s Identity>,
+}
+
+impl<'s> Shown<'s> {
+    pub fn token(token: &'s str) -> Self {
+        Self { token: Some(token), ..Self::default() }
+    }
+
+    pub fn identity(identity: &'s Identity) -> Self {
+        Self { identity: Some(identity), ..Self::default() }
+    }
+}
+
+impl Scene {
+    pub async fn start() -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let api = ApiServer::start(files.path()).await?;
+        let issuer = TokenIssuer::new()?;
+        let path = |name: &str| files.path().join(name).display().to_string();
+        std::fs::write(path("jwks.json"), issuer.keys().to_string())?;
+        let (offline, review) = (Offline::ISSUER, Review::ISSUER);
+        let accounts = format!("[{{account: {ACCOUNT}, nodes: [{A}]}}]");
+        let rules = format!(
+            "certificates: true
+tokens:
+- {{token: {JOIN}, nodes: [{A}]}}
+- {{token: {ENDED}, nodes: [{A}], until: 20260101T000000Z}}
+kubernetes:
+- {{issuer: '{offline}', audience: outrigger, keys: '{}', accounts: {accounts}}}
+- {{issuer: '{review}', audience: outrigger, review: {{server: '{}', roots: '{}', token: '{}'}}, accounts: {accounts}}}
+",
+            path("jwks.json"),
+            api.url(),
+            path("ca.crt"),
+            path("token"),
+        );
+        std::fs::write(path("access.yaml"), rules)?;
+        let (rules, ca) = (path("access.yaml"), path("ca"));
+        let arguments =
+            ["--no-interception", "--mesh-ca", &ca, "--xds-name", "127.0.0.1", "--access", &rules];
+        let plane = Launch::of(DEFINITIONS)?.args(arguments.map(str::to_owned)).start().await?;
+        Ok(Self { files, plane, api, issuer })
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.files.path().join(name).display().to_string()
+    }
+
+    /// A certificate of the mesh's authority, changed before it is signed.
+    pub fn identity(&self, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Result<Identity> {
+        let root = std::fs::read_to_string(self.path("ca/root.pem"))?;
+        let key = KeyPair::from_pem(&std::fs::read_to_string(self.path("ca/root.key"))?)?;
+        let issuer = Issuer::from_ca_cert_pem(&root, key)?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        change(&mut params);
+        let key = KeyPair::generate()?;
+        Ok(Identity { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
+    }
+
+    /// Makes one call with one message; an error is a connection that did not come about.
+    pub async fn call(&self, method: &str, message: &[u8], shown: &Shown<'_>) -> Result<Reply> {
+        let root = std::fs::read_to_string(self.path("ca/root.pem"))?;
+        let config = tls::client_of(&root, &["h2"], shown.identity)?;
+        let stream = tls::connect(&Place::Host, self.plane.xds(), "127.0.0.1", config).await?;
+        let mut connection = Connection::over(stream).await?;
+        let mut request = Request::post(format!("https://control-plane{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(token) = shown.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        grpc::call_with(&mut connection, request, &[message]).await
+    }
+
+    /// Asks for a node's clusters.
+    pub async fn discover(&self, node: &str, shown: &Shown<'_>) -> Result<Reply> {
+        let request = DeltaDiscoveryRequest {
+            node: Some(self::node(node)),
+            type_url: type_url::CLUSTER.to_owned(),
+            ..Default::default()
+        };
+        self.call(DELTA, &request.encode_to_vec(), shown).await
+    }
+
+    /// How often the audit has a text so far.
+    pub fn audited(&mut self, text: &str) -> usize {
+        let said = self.plane.process().stderr();
+        said.lines().filter(|line| line.contains("audit") && line.contains(text)).count()
+    }
+}
+
+pub fn node(id: &str) -> Node {
+    Node { id: id.to_owned(), user_agent_name: "test".to_owned(), ..Default::default() }
+}
+
+/// Who signs service-account tokens.
+pub struct TokenIssuer(EcdsaKeyPair);
+
+/// Whose tokens are checked against keys in a file.
+pub struct Offline;
+/// Whose tokens its API server reviews.
+pub struct Review;
+
+impl Offline {
+    pub const ISSUER: &'static str = "https://offline.example";
+}
+
+impl Review {
+    pub const ISSUER: &'static str = "https://reviewed.example";
+}
+
+impl TokenIssuer {
+    pub fn new() -> Result<Self> {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
+        Ok(Self(key.map_err(|_| "no key")?))
+    }
+
+    fn keys(&self) -> Value {
+        let point = self.0.public_key().as_ref();
+        let number = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+        json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "k", "x": number(1..33), "y": number(33..65)}]})
+    }
+
+    /// A token for an audience, whose end is that many seconds from now.
+    pub fn token(&self, issuer: &str, audience: &str, seconds: i64) -> Result<String> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64;
+        let subject = format!("system:serviceaccount:{}", ACCOUNT.replace('/', ":"));
+        let body = json!({"iss": issuer, "sub": subject, "aud": [audience], "exp": now + seconds});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "ES256", "kid": "k"})), part(&body));
+        let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| "cannot sign")?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
+    }
+}
