@@ -167,8 +167,10 @@ impl ControlPlane {
     pub async fn until_says(&mut self, text: &str) -> Result<String> {
         let process = &self.process;
         let find = || {
-            let line = process.stderr().lines().find(|line| line.contains(text)).map(str::to_owned);
-            std::future::ready(line)
+            let said = process.stderr();
+            // The last line may be half written still.
+            let mut whole = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            std::future::ready(whole.find(|line| line.contains(text)).map(str::to_owned))
         };
         let found = wait::until(&format!("{text:?} on stderr"), LIMIT, find).await;
         found.map_err(|error| self.process.failure(&error.to_string()))

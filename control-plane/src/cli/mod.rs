@@ -104,9 +104,9 @@ impl SourceArgs {
     }
 }
 
-/// Prints errors and warnings to stderr.
+/// Prints errors and warnings to stderr, each in one write: whoever collects lines sees whole ones.
 fn print_findings<'f>(findings: impl IntoIterator<Item = &'f Diagnostic>) {
-    let mut stderr = std::io::stderr().lock();
+    let mut stderr = std::io::LineWriter::new(std::io::stderr().lock());
     for finding in findings {
         if finding.severity != Severity::Info {
             // Nobody is left to be told.
