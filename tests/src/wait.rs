@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// Polls `check` until it returns `Some`, at most for `limit`; the error names `what` was awaited.
+/// What a limit is multiplied by: limits are chosen for a machine that does nothing else.
+const BUSY: u32 = 2;
+
+/// Polls `check` until it returns `Some`, at most for twice `limit`; the error names `what` was awaited.
 pub async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
     mut check: impl FnMut() -> F,
 ) -> Result<T> {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit * BUSY);
     loop {
         if let Some(value) = check().await {
             return Ok(value);

@@ -48,6 +48,8 @@ pub fn socket(
 
 #[cfg(test)]
 mod tests {
+    use outrigger_xds_protos::v3::cluster::Cluster;
+
     use crate::graph::Graph;
     use crate::source::files::SourceFile;
     use crate::source::{LoadOptions, load};
@@ -74,8 +76,20 @@ mod tests {
     }
 
     fn application(resources: Resources) -> String {
-        let socket = |one: &outrigger_xds_protos::v3::cluster::Cluster| one.transport_socket.clone();
+        let socket = |one: &Cluster| one.transport_socket.clone();
         resources.clusters.values().find_map(socket).map(|socket| format!("{socket:?}")).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_handshake_has_more_time_than_a_connection() {
+        for (tags, milliseconds) in
+            [("[]", 250), ("[{key: 'outrigger:application-tls', value: unverified}]", 1000)]
+        {
+            let clusters = node(tags).0.unwrap().clusters;
+            let application = clusters.values().find(|one| one.name.starts_with("cds_ingress")).unwrap();
+            let timeout = application.connect_timeout.unwrap();
+            assert_eq!(timeout.seconds * 1000 + i64::from(timeout.nanos) / 1_000_000, milliseconds);
+        }
     }
 
     #[test]

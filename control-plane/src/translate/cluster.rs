@@ -114,10 +114,18 @@ fn lookup_family(preference: Option<IpPreference>) -> DnsLookupFamily {
     }
 }
 
-/// The cluster of the node's own application.
-pub fn application(name: String, listener: &NodeListener, host: String, port: u16) -> Cluster {
+/// The cluster of the node's own application, reached by TLS where there is a socket for it.
+pub fn application(
+    name: String,
+    listener: &NodeListener,
+    tls: Option<TransportSocket>,
+    (host, port): (String, u16),
+) -> Cluster {
     let thresholds = thresholds(listener.connection_pool.as_ref());
-    let mut cluster = base(name, LOCAL_CONNECT, listener.port_mapping.protocol, thresholds);
+    // A handshake takes an application's CPU, which a small task has little of.
+    let connect = if tls.is_some() { REMOTE_CONNECT } else { LOCAL_CONNECT };
+    let mut cluster = base(name, connect, listener.port_mapping.protocol, thresholds);
+    cluster.transport_socket = tls;
     set_hosts(&mut cluster, DiscoveryType::Static, vec![(host, port)]);
     cluster
 }

@@ -95,9 +95,8 @@ impl Inbound<'_> {
             Some(address) => (address.ip(), address.port()),
             None => (message::loopback(self.preference), mapping.port),
         };
-        let mut application = cluster::application(name.clone(), l, host.to_string(), port);
-        application.transport_socket = application_tls::socket(self.node, mapping.protocol, report);
-        resources.add_cluster(application);
+        let tls = application_tls::socket(self.node, mapping.protocol, report);
+        resources.add_cluster(cluster::application(name.clone(), l, tls, (host.to_string(), port)));
         let stats = names::ingress_stats(mapping, several);
         let log = self.node.spec.access_log.as_ref();
         let has_ca = self.options.mesh_ca;
