@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 pub use bucket::{BucketSize, TokenBucket};
 pub use connections::{Connections, Waiting};
-pub use descriptors::{Descriptor, DescriptorBucket, DescriptorBuckets, DescriptorLimit};
+pub use descriptors::{Descriptor, DescriptorBucket, DescriptorBuckets, DescriptorLimit, DescriptorLimits};
 pub use gradient::Gradient;
 pub use health::{Health, HealthEpoch};
 pub use latency::Latency;

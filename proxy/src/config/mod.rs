@@ -24,6 +24,7 @@ pub mod retry;
 pub mod route;
 pub mod secret;
 pub mod subset;
+pub mod value_match;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::base::matcher::{HeaderMatch, StringMatch};
+use crate::config::value_match::MetadataMatch;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::{PolicyStats, RbacStats};
 
@@ -94,6 +95,8 @@ pub enum Rule {
     DirectRemoteIp(IpNet),
     /// The client as trusted (`x-forwarded-for`).
     RemoteIp(IpNet),
+    /// Metadata of the request or its route.
+    Metadata(MetadataMatch),
 }
 
 /// What rules are checked against.
@@ -102,6 +105,9 @@ pub trait Facts {
     fn header(&self, matcher: &HeaderMatch) -> bool;
     /// The path without query, when there is a request.
     fn path(&self) -> Option<&[u8]>;
+    /// Whether metadata satisfies a matcher: what filters left of the request, or the route's where there is a route.
+    /// A connection has neither.
+    fn metadata(&self, matcher: &MetadataMatch) -> bool;
     /// The address the client meant.
     fn destination(&self) -> SocketAddr;
     /// The peer of the connection.
@@ -202,6 +208,7 @@ impl Rule {
             Rule::Authenticated(matcher) => facts.authenticated(matcher.as_ref()),
             Rule::DirectRemoteIp(net) => net.contains(&facts.peer().ip()),
             Rule::RemoteIp(net) => net.contains(&facts.client().ip()),
+            Rule::Metadata(matcher) => facts.metadata(matcher),
         }
     }
 }

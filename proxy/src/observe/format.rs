@@ -69,8 +69,7 @@ impl Format {
     }
 
     /// What `path` leads to in a namespace of metadata; names may hold anything.
-    pub fn of_metadata(of: MetadataOf, namespace: &str, path: &[String]) -> Self {
-        let path = path.iter().map(|key| key.as_str().into()).collect();
+    pub fn of_metadata(of: MetadataOf, namespace: &str, path: Vec<Box<str>>) -> Self {
         let place = MetadataPath { of, namespace: namespace.into(), path };
         let command = Command { operator: Operator::Metadata(place), max: MAX_VALUE };
         Self { parts: [Part::Value(command)].into() }

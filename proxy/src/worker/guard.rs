@@ -7,6 +7,7 @@ use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::guard::{Guard, OpenConnection};
 use crate::config::listener::FilterChain;
 use crate::config::rbac::{Access, Facts};
+use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::net::stream::Stream;
 use crate::stats::registry::Gauge;
 use crate::tls::PeerIdentity;
@@ -92,6 +93,10 @@ impl Facts for Peer<'_> {
 
     fn path(&self) -> Option<&[u8]> {
         None
+    }
+
+    fn metadata(&self, matcher: &MetadataMatch) -> bool {
+        matcher.place.source == MetadataSource::Request && matcher.matches(None)
     }
 
     fn destination(&self) -> SocketAddr {

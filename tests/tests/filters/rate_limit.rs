@@ -23,6 +23,7 @@ on_both_data_planes!(
     callers_are_told_apart,
     responses_tell_of_the_callers_own_bucket,
     shadows_only_count,
+    shadows_hide_no_limit,
     a_connection_tells_callers_apart_by_itself,
 );
 
@@ -230,6 +231,26 @@ async fn shadows_only_count(plane: DataPlane) -> Result<()> {
     let scene = Script::of(&[filter(NAME, KIND, config)]).start(plane).await?;
     assert_eq!(statuses(&scene, &["a", "a", "a"]).await?, [200, 200, 200]);
     for (name, value) in [("ok", 1), ("rate_limited", 2), ("shadow_mode", 2), ("enforced", 0)] {
+        let stat = format!("limit.http_local_rate_limit.{name}");
+        assert_eq!(scene.sidecar.stat(&stat).await?, value, "{name}");
+    }
+    Ok(())
+}
+
+async fn shadows_hide_no_limit(plane: DataPlane) -> Result<()> {
+    let mut config = by_user(1000, &["a", "b"], json!({}));
+    // The shadow of `a` is the slower one: it is asked first.
+    config["descriptors"][0]["shadow_mode"] = json!(true);
+    config["descriptors"][0]["token_bucket"]["fill_interval"] = json!("7200s");
+    config["descriptors"][1]["token_bucket"]["max_tokens"] = json!(2);
+    let by_team = json!({"request_headers": {"header_name": "x-team", "descriptor_key": "user"}});
+    config["rate_limits"].as_array_mut().ok_or("no rules")?.push(json!({"actions": [by_team]}));
+    let scene = Script::of(&[filter(NAME, KIND, config)]).start(plane).await?;
+    for status in [200, 200, 429, 429] {
+        let response = scene.get("/", &[("x-user", "a"), ("x-team", "b")]).await?;
+        assert_eq!(response.status, status);
+    }
+    for (name, value) in [("ok", 1), ("rate_limited", 3), ("shadow_mode", 1), ("enforced", 2)] {
         let stat = format!("limit.http_local_rate_limit.{name}");
         assert_eq!(scene.sidecar.stat(&stat).await?, value, "{name}");
     }

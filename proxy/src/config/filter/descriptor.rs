@@ -4,6 +4,7 @@
 use ipnet::IpNet;
 
 use crate::base::matcher::{HeaderMatch, QueryMatch};
+use crate::config::value_match::MetadataPlace;
 
 /// Largest `stage` there is.
 pub const MAX_STAGE: u32 = 10;
@@ -32,6 +33,17 @@ pub enum DescriptorAction {
     Header(Named),
     /// The first value of a query parameter, decoded.
     Query(Named),
+    /// Text in metadata of the request or its route (`metadata`, `dynamic_metadata`).
+    Metadata {
+        /// Where it is.
+        place: MetadataPlace,
+        /// The key in the descriptor.
+        key: Box<str>,
+        /// What stands for a value that is missing, empty or no text; empty: nothing does.
+        default: Box<str>,
+        /// Without a value the descriptor lacks this part; else there is none.
+        skip_if_absent: bool,
+    },
     /// The client as trusted (`remote_address`).
     ClientAddress,
     /// The network of the client, of these lengths (`masked_remote_address`).

@@ -1,9 +1,10 @@
 //! Local rate limiting. Source: `envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::descriptor::{DescriptorRule, HostRules};
-use crate::config::live::{BucketSize, DescriptorBuckets, DescriptorLimit, TokenBucket};
+use crate::config::live::{BucketSize, DescriptorBuckets, DescriptorLimits, TokenBucket};
 use crate::config::route::HeaderAdd;
 use crate::stats::scope::LocalRateLimitStats;
 
@@ -59,7 +60,7 @@ pub enum Limit {
 impl Limit {
     /// The limit of these sizes, full as of `now`.
     pub fn new(sizes: BucketSizes, per_connection: bool, now: Instant) -> Self {
-        if per_connection { Self::Connection(sizes) } else { Self::Process(sizes.full(now)) }
+        if per_connection { Self::Connection(sizes) } else { Self::Process(sizes.of_process(now)) }
     }
 }
 
@@ -69,15 +70,26 @@ pub struct BucketSizes {
     /// Of the one for requests without a bucket of their own.
     pub default: Option<BucketSize>,
     /// Of those with a descriptor.
-    pub descriptors: Vec<DescriptorLimit>,
-    /// Buckets at a time of each descriptor that stands for many (`max_dynamic_descriptors`).
-    pub most_dynamic: usize,
+    pub descriptors: Arc<DescriptorLimits>,
 }
 
 impl BucketSizes {
-    /// Buckets of these sizes, full as of `now`.
-    pub fn full(&self, now: Instant) -> Buckets {
-        let by_descriptor = || Box::new(DescriptorBuckets::new(&self.descriptors, self.most_dynamic, now));
+    /// Buckets for the process, full as of `now`.
+    fn of_process(&self, now: Instant) -> Buckets {
+        self.buckets(DescriptorBuckets::of_process, now)
+    }
+
+    /// Buckets for a connection, full as of `now`. Those with a descriptor are made when they are needed.
+    pub fn of_connection(&self, now: Instant) -> Buckets {
+        self.buckets(|limits, _| DescriptorBuckets::of_connection(limits), now)
+    }
+
+    fn buckets(
+        &self,
+        by_descriptor: fn(&Arc<DescriptorLimits>, Instant) -> DescriptorBuckets,
+        now: Instant,
+    ) -> Buckets {
+        let by_descriptor = || Box::new(by_descriptor(&self.descriptors, now));
         Buckets {
             default: self.default.map(|size| TokenBucket::new(size, now)),
             by_descriptor: (!self.descriptors.is_empty()).then(by_descriptor),

@@ -1,19 +1,20 @@
 //! Token buckets by descriptor: one for each that is configured, and one for each value met where any value will do.
 
-use std::collections::VecDeque;
+mod met;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use foldhash::HashMap;
 use smallvec::SmallVec;
 
+use met::Met;
+
 use super::{BucketSize, TokenBucket};
 use crate::config::filter::descriptor::DescriptorEntry;
 
 /// Most bytes of a descriptor that a bucket is remembered by: beyond them values count as the same.
 const LONGEST_KEY: usize = 1024;
-/// How much longer than needed the order of meetings may grow before it is gone through.
-const SLACK: usize = 16;
 
 /// Keys and values in their order, as one run of bytes: each with its length before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,32 +71,84 @@ pub struct DescriptorBucket {
     pub shadow: bool,
 }
 
-/// The buckets of one configuration, shared by all workers. Those of configured descriptors need no lock.
+/// Which descriptors have buckets, and of what size.
+#[derive(Debug)]
+pub struct DescriptorLimits {
+    limits: Vec<DescriptorLimit>,
+    /// By the whole descriptor, those that stand for themselves.
+    fixed: HashMap<Box<[u8]>, usize>,
+    /// Those that stand for many, in their order.
+    any: Vec<usize>,
+    /// Buckets at a time of each that stands for many.
+    most: usize,
+}
+
+impl DescriptorLimits {
+    /// These, with at most `most` buckets at a time for each that stands for many.
+    pub fn new(limits: Vec<DescriptorLimit>, most: usize) -> Self {
+        let (mut fixed, mut any) = (HashMap::default(), Vec::new());
+        for (at, limit) in limits.iter().enumerate() {
+            if limit.is_any() {
+                any.push(at);
+            } else {
+                fixed.insert(Descriptor::of(&limit.entries).0.into_boxed_slice(), at);
+            }
+        }
+        Self { limits, fixed, any, most: most.max(1) }
+    }
+
+    /// Nothing has a bucket.
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    /// The number of the limit that is for a descriptor.
+    fn find(&self, descriptor: &Descriptor) -> Option<usize> {
+        let fixed = self.fixed.get(&*descriptor.0).copied();
+        fixed.or_else(|| self.any.iter().copied().find(|at| self.limits[*at].fits(descriptor)))
+    }
+}
+
+/// The buckets of one configuration.
 #[derive(Debug)]
 pub struct DescriptorBuckets {
-    fixed: HashMap<Box<[u8]>, Arc<DescriptorBucket>>,
-    any: Vec<Wildcard>,
+    limits: Arc<DescriptorLimits>,
+    store: Store,
+}
+
+/// Where they are, by the number of their limit.
+#[derive(Debug)]
+enum Store {
+    /// Shared by all workers. Those of descriptors that stand for themselves need no lock.
+    All(Box<[Kept]>),
+    /// Those that were needed so far. Only the worker of the connection comes here.
+    Needed(Mutex<HashMap<usize, Kept>>),
 }
 
 impl DescriptorBuckets {
-    /// Full buckets for these; at most `most` at a time for each that stands for many.
-    pub fn new(limits: &[DescriptorLimit], most: usize, now: Instant) -> Self {
-        let mut buckets = Self { fixed: HashMap::default(), any: Vec::new() };
-        for limit in limits {
-            if limit.entries.iter().any(|entry| entry.value.is_empty()) {
-                buckets.any.push(Wildcard { limit: limit.clone(), most: most.max(1), met: Mutex::default() });
-            } else {
-                let key = Descriptor::of(&limit.entries).0.into_boxed_slice();
-                buckets.fixed.insert(key, Arc::new(limit.bucket(now)));
-            }
-        }
-        buckets
+    /// Full buckets for the process.
+    pub fn of_process(limits: &Arc<DescriptorLimits>, now: Instant) -> Self {
+        let kept = limits.limits.iter().map(|limit| Kept::of(limit, now)).collect();
+        Self { limits: limits.clone(), store: Store::All(kept) }
+    }
+
+    /// Buckets for a connection, each made when it is first needed.
+    pub fn of_connection(limits: &Arc<DescriptorLimits>) -> Self {
+        Self { limits: limits.clone(), store: Store::Needed(Mutex::default()) }
     }
 
     /// The bucket of a descriptor; `None`: no limit is for it.
     pub fn get(&self, descriptor: &Descriptor, now: Instant) -> Option<Arc<DescriptorBucket>> {
-        let fixed = self.fixed.get(&*descriptor.0).cloned();
-        fixed.or_else(|| Some(self.any.iter().find(|any| any.fits(descriptor))?.bucket(descriptor, now)))
+        let at = self.limits.find(descriptor)?;
+        let limit = &self.limits.limits[at];
+        let bucket = |kept: &Kept| kept.bucket(descriptor, limit, self.limits.most, now);
+        Some(match &self.store {
+            Store::All(kept) => bucket(&kept[at]),
+            Store::Needed(kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                bucket(kept.entry(at).or_insert_with(|| Kept::of(limit, now)))
+            }
+        })
     }
 }
 
@@ -103,78 +156,49 @@ impl DescriptorLimit {
     fn bucket(&self, now: Instant) -> DescriptorBucket {
         DescriptorBucket { tokens: TokenBucket::new(self.size, now), shadow: self.shadow }
     }
-}
 
-/// A descriptor that stands for many.
-#[derive(Debug)]
-struct Wildcard {
-    limit: DescriptorLimit,
-    most: usize,
-    met: Mutex<Met>,
-}
+    fn is_any(&self) -> bool {
+        self.entries.iter().any(|entry| entry.value.is_empty())
+    }
 
-/// Buckets of the values met last.
-#[derive(Debug, Default)]
-struct Met {
-    buckets: HashMap<Arc<[u8]>, (Arc<DescriptorBucket>, u64)>,
-    /// Every meeting and its number, oldest first. Those with a later one do not count any more.
-    order: VecDeque<(Arc<[u8]>, u64)>,
-    meetings: u64,
-}
-
-impl Wildcard {
     fn fits(&self, descriptor: &Descriptor) -> bool {
         let mut texts = descriptor.texts();
-        let fits = self.limit.entries.iter().all(|DescriptorEntry { key, value }| {
+        let fits = self.entries.iter().all(|DescriptorEntry { key, value }| {
             texts.next() == Some(key.as_bytes())
                 && texts.next().is_some_and(|met| value.is_empty() || met == value.as_bytes())
         });
         fits && texts.next().is_none()
     }
-
-    fn bucket(&self, descriptor: &Descriptor, now: Instant) -> Arc<DescriptorBucket> {
-        let key = &descriptor.0[..descriptor.0.len().min(LONGEST_KEY)];
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.bucket(key, self.most, || self.limit.bucket(now))
-    }
 }
 
-impl Met {
-    fn bucket(
-        &mut self,
-        key: &[u8],
-        most: usize,
-        new: impl FnOnce() -> DescriptorBucket,
-    ) -> Arc<DescriptorBucket> {
-        if let Some((bucket, last)) = self.buckets.get(key)
-            && *last == self.meetings
-        {
-            return bucket.clone();
-        }
-        self.meetings += 1;
-        let known = self.buckets.get_key_value(key).map(|(key, (bucket, _))| (key.clone(), bucket.clone()));
-        let (key, bucket) = known.unwrap_or_else(|| (key.into(), Arc::new(new())));
-        self.order.push_back((key.clone(), self.meetings));
-        self.buckets.insert(key, (bucket.clone(), self.meetings));
-        self.forget(most);
-        bucket
+/// What there is of one limit.
+#[derive(Debug)]
+enum Kept {
+    /// The bucket of a descriptor that stands for itself.
+    One(Arc<DescriptorBucket>),
+    /// Those of one that stands for many.
+    Many(Mutex<Met>),
+}
+
+impl Kept {
+    fn of(limit: &DescriptorLimit, now: Instant) -> Self {
+        if limit.is_any() { Self::Many(Mutex::default()) } else { Self::One(Arc::new(limit.bucket(now))) }
     }
 
-    /// Leaves at most `most` buckets, and an order that is not much longer than them.
-    fn forget(&mut self, most: usize) {
-        let Self { buckets, order, .. } = self;
-        let is_last = |buckets: &HashMap<Arc<[u8]>, (_, u64)>, key: &Arc<[u8]>, number: u64| {
-            buckets.get(key).is_some_and(|(_, last)| *last == number)
-        };
-        while buckets.len() > most
-            && let Some((key, number)) = order.pop_front()
-        {
-            if is_last(buckets, &key, number) {
-                buckets.remove(&key);
+    fn bucket(
+        &self,
+        descriptor: &Descriptor,
+        limit: &DescriptorLimit,
+        most: usize,
+        now: Instant,
+    ) -> Arc<DescriptorBucket> {
+        match self {
+            Self::One(bucket) => bucket.clone(),
+            Self::Many(met) => {
+                let key = &descriptor.0[..descriptor.0.len().min(LONGEST_KEY)];
+                let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
+                met.bucket(key, most, || limit.bucket(now))
             }
-        }
-        if order.len() > 2 * most + SLACK {
-            order.retain(|(key, number)| is_last(buckets, key, *number));
         }
     }
 }
@@ -199,11 +223,15 @@ mod tests {
         Descriptor::of(&entries.iter().map(|(key, value)| entry(key, value)).collect::<Vec<_>>())
     }
 
+    fn process(limits: Vec<DescriptorLimit>, most: usize, now: Instant) -> DescriptorBuckets {
+        DescriptorBuckets::of_process(&Arc::new(DescriptorLimits::new(limits, most)), now)
+    }
+
     #[test]
     fn a_descriptor_must_fit_entry_by_entry() {
         let now = Instant::now();
         let limits = [limit(&[("a", "1")], 1), limit(&[("a", "1"), ("b", "2")], 2), limit(&[("c", "")], 3)];
-        let buckets = DescriptorBuckets::new(&limits, 5, now);
+        let buckets = process(limits.into(), 5, now);
         let size =
             |entries: &[(&str, &str)]| Some(buckets.get(&descriptor(entries), now)?.tokens.size().max_tokens);
         assert_eq!(size(&[("a", "1")]), Some(1));
@@ -218,7 +246,7 @@ mod tests {
     #[test]
     fn each_value_has_a_bucket_and_those_met_last_are_kept() {
         let now = Instant::now();
-        let buckets = DescriptorBuckets::new(&[limit(&[("ip", "")], 1)], 3, now);
+        let buckets = process(vec![limit(&[("ip", "")], 1)], 3, now);
         let take = |value: &str| {
             buckets.get(&descriptor(&[("ip", value)]), now).is_some_and(|found| found.tokens.take(now))
         };
@@ -230,29 +258,25 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_met_the_books_stay_small_and_right() {
+    fn a_connection_makes_the_buckets_it_needs() {
         let now = Instant::now();
-        for seed in 0..50 {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let most = rng.usize(1..20);
-            let mut met = Met::default();
-            let mut last: Vec<u8> = Vec::new();
-            for _ in 0..2_000 {
-                let key = rng.u8(0..40);
-                let known = last.contains(&key);
-                let mut is_new = false;
-                met.bucket(&[key], most, || {
-                    is_new = true;
-                    limit(&[("k", "")], 1).bucket(now)
-                });
-                assert_eq!(is_new, !known, "seed {seed}");
-                last.retain(|other| *other != key);
-                last.push(key);
-                if last.len() > most {
-                    last.remove(0);
-                }
-                assert!(met.buckets.len() <= most && met.order.len() <= 2 * most + SLACK, "seed {seed}");
-            }
-        }
+        let limits = (0..1000).map(|number| limit(&[("a", &number.to_string())], 1));
+        let limits = limits.chain([limit(&[("ip", "")], 1)]).collect();
+        let limits = Arc::new(DescriptorLimits::new(limits, 2));
+        let (one, other) =
+            (DescriptorBuckets::of_connection(&limits), DescriptorBuckets::of_connection(&limits));
+        let take = |buckets: &DescriptorBuckets, key: &str, value: &str| {
+            let found = buckets.get(&descriptor(&[(key, value)]), now);
+            found.is_some_and(|found| found.tokens.take(now))
+        };
+        let made = |buckets: &DescriptorBuckets| match &buckets.store {
+            Store::All(kept) => kept.len(),
+            Store::Needed(kept) => kept.lock().unwrap().len(),
+        };
+        assert!(take(&one, "a", "7") && !take(&one, "a", "7"));
+        assert!(take(&other, "a", "7"), "a bucket of its own");
+        assert!(take(&one, "ip", "x") && take(&one, "ip", "y") && !take(&one, "ip", "x"));
+        assert!(!take(&one, "b", "7"));
+        assert_eq!((made(&one), made(&other)), (2, 1));
     }
 }

@@ -21,6 +21,10 @@ impl Facts for Caller {
         self.path.map(str::as_bytes)
     }
 
+    fn metadata(&self, matcher: &MetadataMatch) -> bool {
+        matcher.matches(None)
+    }
+
     fn destination(&self) -> SocketAddr {
         ([10, 0, 0, 1], 8080).into()
     }

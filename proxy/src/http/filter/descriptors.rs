@@ -15,6 +15,7 @@ use crate::config::filter::descriptor::{
 use crate::config::filter::rate_limit::Descriptors;
 use crate::config::live::Descriptor;
 use crate::config::route::RouteAction;
+use crate::config::value_match::Seen;
 use crate::http::route::header_matches;
 
 /// The descriptors of one request, each with the rule that made it.
@@ -73,6 +74,14 @@ fn act(action: &DescriptorAction, call: &Call<'_, '_>, descriptor: &mut Descript
         DescriptorAction::Query(Named { name, key, skip_if_absent }) => {
             let Some(value) = parameter(call.head.query(), name) else { return *skip_if_absent };
             descriptor.push(key, &value);
+            true
+        }
+        DescriptorAction::Metadata { place, key, default, skip_if_absent } => {
+            let text = call.metadata(place).and_then(Seen::text).filter(|text| !text.is_empty());
+            let Some(text) = text.or((!default.is_empty()).then_some(default)) else {
+                return *skip_if_absent;
+            };
+            descriptor.push(key, text.as_bytes());
             true
         }
         DescriptorAction::ClientAddress => {

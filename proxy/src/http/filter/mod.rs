@@ -31,6 +31,7 @@ use crate::base::ids::ClusterId;
 use crate::config::filter::health::HealthFilter;
 use crate::config::filter::{FilterKind, HttpFilter, Levels};
 use crate::config::route::HeaderAdd;
+use crate::config::value_match::{MetadataPlace, Seen};
 
 pub use throttle::{Throttle, Throttled};
 
@@ -111,6 +112,12 @@ impl Call<'_, '_> {
     fn draw(&self, ppm: u32) -> bool {
         const ALL: u32 = 1_000_000;
         ppm >= ALL || (ppm > 0 && self.ctx.local.random(|rng| rng.u32(..ALL)) < ppm)
+    }
+
+    /// A value of metadata: left by a filter, or of the request's route.
+    fn metadata(&self, place: &MetadataPlace) -> Option<Seen<'_>> {
+        let route = self.found.and_then(|found| found.route.metadata.as_deref());
+        place.find(self.summary.metadata.as_deref(), route)
     }
 
     /// When the request arrived.

@@ -110,7 +110,7 @@ fn find<'r>(config: &'r RateLimit, call: &Call<'_, 'r>) -> Finding {
     let buckets = match &config.limit {
         None => return Finding::of(None, config, now),
         Some(Limit::Process(buckets)) => buckets,
-        Some(Limit::Connection(sizes)) => call.ctx.buckets.get_or_init(|| Box::new(sizes.full(now))),
+        Some(Limit::Connection(sizes)) => call.ctx.buckets.get_or_init(|| Box::new(sizes.of_connection(now))),
     };
     match (&config.descriptors, &buckets.by_descriptor) {
         (Some(descriptors), Some(by_descriptor)) => {
@@ -144,7 +144,8 @@ impl Match<'_> {
     }
 }
 
-/// A token of each bucket of its own, of the slowest first, and of the default one where that is wanted.
+/// A token of each bucket of its own, of the slowest first, and of the default one where that is wanted. What a shadow
+/// says counts where nothing else refuses: it hides no limit.
 fn told_apart(
     mut matches: SmallVec<[Match<'_>; 1]>,
     default: Option<&TokenBucket>,
@@ -154,17 +155,25 @@ fn told_apart(
 ) -> Finding {
     let rate = |one: &Match<'_>| one.bucket.tokens.size().rate();
     matches.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
-    if let Some(refused) = matches.iter().find(|one| !one.bucket.tokens.take_all(one.rule.hits, now)) {
-        return refused.finding(false, config, now);
+    let mut shadow = None;
+    for one in &matches {
+        if one.bucket.tokens.take_all(one.rule.hits, now) {
+            continue;
+        }
+        if !one.bucket.shadow {
+            return one.finding(false, config, now);
+        }
+        shadow = shadow.or(Some(one));
     }
     let Some(slowest) = matches.first() else { return Finding::of(default, config, now) };
-    match default.filter(|_| always_default) {
-        Some(default) if !default.take(now) => Finding {
+    match (default.filter(|_| always_default), shadow) {
+        (Some(default), _) if !default.take(now) => Finding {
             told: (config.tell || config.retry_after).then(|| Told::about(default, now)),
             tell: config.tell,
             ..Finding::default()
         },
-        _ => slowest.finding(true, config, now),
+        (_, Some(shadow)) => shadow.finding(false, config, now),
+        (_, None) => slowest.finding(true, config, now),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::filter::{HttpFilter, RouteFilter};
 use crate::config::rbac::{Access, Facts, RbacFilter};
+use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::http::local_reply::LocalReply;
 use crate::http::route::header_matches;
 use crate::tls::PeerIdentity;
@@ -18,6 +19,12 @@ impl Facts for Call<'_, '_> {
 
     fn path(&self) -> Option<&[u8]> {
         Some(self.head.path_only())
+    }
+
+    fn metadata(&self, matcher: &MetadataMatch) -> bool {
+        // As in Envoy a request without a route satisfies nothing, not even the contrary.
+        let known = matcher.place.source == MetadataSource::Request || self.found.is_some();
+        known && matcher.matches(Call::metadata(self, &matcher.place))
     }
 
     fn destination(&self) -> SocketAddr {

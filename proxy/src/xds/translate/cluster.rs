@@ -97,6 +97,8 @@ pub(super) fn compile(
     warn_set!(scope, path, "is not in effect: these statistics do not exist";
         track_timeout_budgets, track_cluster_stats, stats_matcher);
     warn_set!(scope, path, "is not in effect: connections are opened when needed"; preconnect_policy);
+    let buffer_path = path.field("per_connection_buffer_limit_bytes");
+    scope.buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
     let protocol = protocol::compile(
         ProtocolFields {
             extensions: typed_extension_protocol_options,
@@ -118,8 +120,6 @@ pub(super) fn compile(
     let outlier_path = path.field("outlier_detection");
     let outlier = outlier::compile(outlier_detection, stat_name, &discovery, &outlier_path, &mut scope)?;
     let connect_path = path.field("connect_timeout");
-    let buffer_path = path.field("per_connection_buffer_limit_bytes");
-    let buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
     let checked = Checked { name, stat_name, tls: &tls };
     let breaking = breakers(circuit_breakers, &path.field("circuit_breakers"))?;
     let health_check = health::check(health_checks, &checked, &path.field("health_checks"), &mut scope)?;
@@ -147,7 +147,7 @@ pub(super) fn compile(
         max_requests_per_connection: protocol.max_requests_per_connection,
         max_head_bytes: protocol.max_head_bytes,
         max_fields: protocol.max_fields,
-        buffer_limit,
+        buffer_limit: scope.buffer_limit,
         tls,
         keepalive: keepalive(
             upstream_connection_options,

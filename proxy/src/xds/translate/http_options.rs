@@ -136,6 +136,23 @@ fn header_case(format: &Option<HeaderKeyFormat>, path: &Path<'_>) -> Result<Head
     }
 }
 
+/// Smallest window that a peer may be given (RFC 9113, 6.9.2: it may have sent as much before it knows), bytes.
+const SMALLEST_WINDOW: u32 = 65_535;
+/// Envoy's default windows, bytes.
+const STREAM_WINDOW: u32 = 16 << 20;
+const CONNECTION_WINDOW: u32 = 24 << 20;
+/// Streams that may stand still before all of their connection does.
+const STREAMS_PER_WINDOW: u32 = 16;
+
+/// What a window lets in is held until somebody reads it, so one that nobody has set follows from the buffer limit.
+fn stream_window(buffer_limit: usize) -> u32 {
+    u32::try_from(buffer_limit).unwrap_or(u32::MAX).clamp(SMALLEST_WINDOW, STREAM_WINDOW)
+}
+
+fn connection_window(buffer_limit: usize) -> u32 {
+    stream_window(buffer_limit).saturating_mul(STREAMS_PER_WINDOW).min(CONNECTION_WINDOW)
+}
+
 /// HTTP/2 options; defaults for an absent message.
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
 pub(super) fn http2(
@@ -176,16 +193,17 @@ pub(super) fn http2(
         stream_reset_burst, stream_reset_rate);
     warn_set!(scope, path, "is not in effect: only the size of the whole head is limited";
         max_header_field_size_kb);
-    let window = |value, name| fields::count_in(value, 65_535..=i32::MAX as u32, &path.field(name));
+    let window = |value, name| fields::count_in(value, SMALLEST_WINDOW..=i32::MAX as u32, &path.field(name));
     let streams_path = path.field("max_concurrent_streams");
     let streams = fields::count_in(max_concurrent_streams, 1..=i32::MAX as u32, &streams_path)?;
     let (keepalive_interval, keepalive_timeout) =
         keepalive(connection_keepalive, &path.field("connection_keepalive"), scope)?;
     Ok(Http2Settings {
         max_concurrent_streams: streams.unwrap_or(1024),
-        stream_window: window(initial_stream_window_size, "initial_stream_window_size")?.unwrap_or(16 << 20),
+        stream_window: window(initial_stream_window_size, "initial_stream_window_size")?
+            .unwrap_or_else(|| stream_window(scope.buffer_limit)),
         connection_window: window(initial_connection_window_size, "initial_connection_window_size")?
-            .unwrap_or(24 << 20),
+            .unwrap_or_else(|| connection_window(scope.buffer_limit)),
         hpack_table_size: fields::count(hpack_table_size).unwrap_or(4096),
         allow_connect: *allow_connect,
         keepalive_interval,

@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+use outrigger_xds_protos::pb::envoy::r#type::metadata::v3::metadata_key::path_segment::Segment;
+use outrigger_xds_protos::pb::envoy::r#type::metadata::v3::{MetadataKey, metadata_key::PathSegment};
 use outrigger_xds_protos::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use outrigger_xds_protos::v3::core::Metadata as Message;
 
+use super::fields;
+use super::path::{Path, Rejection};
 use crate::config::metadata::{BALANCING, Namespaces};
 use crate::config::subset::{Criterion, Metadata, MetadataValue};
 
@@ -33,6 +37,23 @@ fn of_spaces(message: &Option<Message>, keeps: fn(&str) -> bool) -> Option<Arc<N
 /// The fields of a struct.
 pub(super) fn of_struct(message: &Struct) -> Metadata {
     Metadata::new(message.fields.iter().map(|(key, field)| Criterion::new(key, value(field))))
+}
+
+/// A namespace and the keys below it, each within the one before; at least one, as the API demands.
+pub(super) fn key(message: &MetadataKey, path: &Path<'_>) -> Result<(Box<str>, Vec<Box<str>>), Rejection> {
+    let MetadataKey { key, path: segments } = message;
+    let segments_path = path.field("path");
+    if segments.is_empty() {
+        return Err(segments_path.missing());
+    }
+    let segment = |(i, PathSegment { segment }): (usize, &PathSegment)| {
+        let segment_path = segments_path.index(i);
+        let path = segment_path.field("key");
+        let Some(Segment::Key(key)) = segment else { return Err(path.missing()) };
+        Ok(fields::required(key, &path)?.into())
+    };
+    let segments = segments.iter().enumerate().map(segment).collect::<Result<_, _>>()?;
+    Ok((fields::required(key, &path.field("key"))?.into(), segments))
 }
 
 fn value(message: &Value) -> MetadataValue {

@@ -47,6 +47,7 @@ mod tcp_proxy;
 mod tls;
 mod tracing;
 mod uri_template;
+mod value_match;
 mod warnings;
 
 use std::collections::HashMap;

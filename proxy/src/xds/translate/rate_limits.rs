@@ -6,8 +6,8 @@ use outrigger_xds_protos::v3::core::CidrRange;
 use outrigger_xds_protos::v3::matcher::AddressMatcher;
 use outrigger_xds_protos::v3::route::RateLimit;
 use outrigger_xds_protos::v3::route::rate_limit::action::{
-    ActionSpecifier, GenericKey, HeaderValueMatch, MaskedRemoteAddress, QueryParameterValueMatch,
-    QueryParameters, RemoteAddressMatch, RequestHeaders,
+    ActionSpecifier, DynamicMetaData, GenericKey, HeaderValueMatch, MaskedRemoteAddress, MetaData,
+    QueryParameterValueMatch, QueryParameters, RemoteAddressMatch, RequestHeaders, meta_data::Source,
 };
 use outrigger_xds_protos::v3::route::rate_limit::{Action, HitsAddend, XRateLimitOption};
 use outrigger_xds_protos::v3::wkt;
@@ -15,10 +15,11 @@ use outrigger_xds_protos::v3::wkt;
 use super::fields::{refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{fields, matchers};
+use super::{fields, matchers, metadata};
 use crate::config::filter::descriptor::{
     DescriptorAction, DescriptorEntry, DescriptorRule, MAX_STAGE, Named, RouteRules,
 };
+use crate::config::value_match::{MetadataPlace, MetadataSource};
 
 /// Who reads the rules. What only limits by a service of their own understand is refused or left aside.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,9 +178,43 @@ fn action(message: &Action, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<De
         ActionSpecifier::RemoteAddressMatch(message) => {
             client_match(message, &path.field("remote_address_match"), scope)?
         }
-        ActionSpecifier::DynamicMetadata(_) => return Err(path.field("dynamic_metadata").unsupported()),
-        ActionSpecifier::Metadata(_) => return Err(path.field("metadata").unsupported()),
+        ActionSpecifier::Metadata(message) => {
+            let path = path.field("metadata");
+            of_metadata(message, metadata_source(message.source, &path)?, &path)?
+        }
+        ActionSpecifier::DynamicMetadata(message) => {
+            let DynamicMetaData { descriptor_key, metadata_key, default_value } = message.clone();
+            // The older form of the same.
+            let message = MetaData { descriptor_key, metadata_key, default_value, ..MetaData::default() };
+            of_metadata(&message, MetadataSource::Request, &path.field("dynamic_metadata"))?
+        }
         ActionSpecifier::Extension(_) => return Err(path.field("extension").unsupported()),
+    })
+}
+
+fn metadata_source(number: i32, path: &Path<'_>) -> Result<MetadataSource, Rejection> {
+    let path = path.field("source");
+    match Source::try_from(number) {
+        Ok(Source::Dynamic) => Ok(MetadataSource::Request),
+        Ok(Source::RouteEntry) => Ok(MetadataSource::Route),
+        Ok(other) => Err(path.reject(format_args!("{} is not supported", other.as_str_name()))),
+        Err(_) => Err(path.reject(fields::unknown_enum(number))),
+    }
+}
+
+fn of_metadata(
+    message: &MetaData,
+    source: MetadataSource,
+    path: &Path<'_>,
+) -> Result<DescriptorAction, Rejection> {
+    let MetaData { descriptor_key, metadata_key, default_value, source: _, skip_if_absent } = message;
+    let key_path = path.field("metadata_key");
+    let (namespace, keys) = metadata::key(fields::message(metadata_key, &key_path)?, &key_path)?;
+    Ok(DescriptorAction::Metadata {
+        place: MetadataPlace { source, namespace, path: keys },
+        key: fields::required(descriptor_key, &path.field("descriptor_key"))?.into(),
+        default: default_value.as_str().into(),
+        skip_if_absent: *skip_if_absent,
     })
 }
 

@@ -8,16 +8,20 @@ use outrigger_xds_protos::v3::network_rbac::rbac::EnforcementType;
 use outrigger_xds_protos::v3::rbac::permission::{Rule as PermissionRule, Set as PermissionSet};
 use outrigger_xds_protos::v3::rbac::principal::{Authenticated, Identifier, Set as PrincipalSet};
 use outrigger_xds_protos::v3::rbac::rbac::Action as ActionNumber;
-use outrigger_xds_protos::v3::rbac::{Permission, Policy as PolicyMessage, Principal, Rbac as RulesMessage};
+use outrigger_xds_protos::v3::rbac::{
+    MetadataSource as SourceNumber, Permission, Policy as PolicyMessage, Principal, Rbac as RulesMessage,
+    SourcedMetadata,
+};
 use outrigger_xds_protos::v3::types::Int32Range;
 
 use super::fields::{self, refuse};
-use super::matchers;
 use super::path::{Path, Rejection};
 use super::scope::Scope;
+use super::{matchers, value_match};
 use crate::base::matcher::StringMatch;
 use crate::config::guard::Access;
 use crate::config::rbac::{Action, Policy, Rbac, RbacFilter, Rule, Rules, Told};
+use crate::config::value_match::MetadataSource;
 use crate::stats::scope::{PolicyStats, RbacStats, sanitize};
 
 /// Rules within rules: deeper ones are refused, so that checking them needs little stack.
@@ -222,8 +226,10 @@ fn permission(message: &Permission, depth: usize, path: &Path<'_>) -> Result<Rul
         PermissionRule::RequestedServerName(matcher) => {
             Rule::ServerName(matchers::string(matcher, &path.field("requested_server_name"))?)
         }
-        PermissionRule::Metadata(_) => return Err(path.field("metadata").unsupported()),
-        PermissionRule::SourcedMetadata(_) => return Err(path.field("sourced_metadata").unsupported()),
+        PermissionRule::Metadata(matcher) => {
+            Rule::Metadata(value_match::metadata(matcher, MetadataSource::Request, &path.field("metadata"))?)
+        }
+        PermissionRule::SourcedMetadata(message) => sourced(message, &path.field("sourced_metadata"))?,
         PermissionRule::Matcher(_) => return Err(path.field("matcher").unsupported()),
         PermissionRule::UriTemplate(_) => return Err(path.field("uri_template").unsupported()),
     })
@@ -249,8 +255,10 @@ fn principal(message: &Principal, depth: usize, path: &Path<'_>) -> Result<Rule,
         Identifier::RemoteIp(range) => Rule::RemoteIp(net(range, "remote_ip")?),
         Identifier::Header(matcher) => Rule::Header(matchers::header(matcher, &path.field("header"))?),
         Identifier::UrlPath(matcher) => url_path(matcher, &path.field("url_path"))?,
-        Identifier::Metadata(_) => return Err(path.field("metadata").unsupported()),
-        Identifier::SourcedMetadata(_) => return Err(path.field("sourced_metadata").unsupported()),
+        Identifier::Metadata(matcher) => {
+            Rule::Metadata(value_match::metadata(matcher, MetadataSource::Request, &path.field("metadata"))?)
+        }
+        Identifier::SourcedMetadata(message) => sourced(message, &path.field("sourced_metadata"))?,
         Identifier::FilterState(_) => return Err(path.field("filter_state").unsupported()),
         Identifier::Custom(_) => return Err(path.field("custom").unsupported()),
     })
@@ -266,6 +274,19 @@ fn negated<M>(
         return Err(path.reject(format_args!("rules are nested more than {DEEPEST} deep")));
     }
     one(message, depth + 1, path).map(|rule| Rule::Not(Box::new(rule)))
+}
+
+fn sourced(message: &SourcedMetadata, path: &Path<'_>) -> Result<Rule, Rejection> {
+    let SourcedMetadata { metadata_matcher, metadata_source } = message;
+    let source = match SourceNumber::try_from(*metadata_source) {
+        Ok(SourceNumber::Dynamic) => MetadataSource::Request,
+        Ok(SourceNumber::Route) => MetadataSource::Route,
+        Err(_) => {
+            return Err(path.field("metadata_source").reject(fields::unknown_enum(*metadata_source)));
+        }
+    };
+    let path = path.field("metadata_matcher");
+    value_match::metadata(fields::message(metadata_matcher, &path)?, source, &path).map(Rule::Metadata)
 }
 
 fn always(any: bool, path: &Path<'_>) -> Result<Rule, Rejection> {

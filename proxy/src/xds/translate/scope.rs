@@ -26,7 +26,7 @@ pub(super) struct Scope<'c> {
     pub(super) listener_stats: String,
     /// The listener's `bypass_overload_manager`.
     pub(super) bypasses_overload: bool,
-    /// The listener's `per_connection_buffer_limit_bytes`.
+    /// `per_connection_buffer_limit_bytes` of the listener or cluster.
     pub(super) buffer_limit: usize,
     /// `traffic_direction`, while a listener is translated.
     pub(super) direction: Direction,

@@ -1,5 +1,6 @@
 //! Local rate limits. Source: `envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_xds_protos::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
@@ -12,7 +13,7 @@ use outrigger_xds_protos::v3::types::{HttpStatus, TokenBucket as BucketMessage};
 use super::share;
 use crate::config::filter::descriptor::{DescriptorEntry, HostRules, MAX_STAGE};
 use crate::config::filter::rate_limit::{BucketSizes, Descriptors, Limit, RateLimit};
-use crate::config::live::{BucketSize, DescriptorLimit};
+use crate::config::live::{BucketSize, DescriptorLimit, DescriptorLimits};
 use crate::stats::scope::LocalRateLimitStats;
 use crate::xds::translate::fields;
 use crate::xds::translate::fields::refuse;
@@ -86,8 +87,8 @@ pub(super) fn compile(
     let most_dynamic =
         fields::count_in(max_dynamic_descriptors, 1..=u32::MAX, &most_path)?.unwrap_or(DYNAMIC_DESCRIPTORS);
     let limits_anything = size.is_some() || !descriptor_limits.is_empty();
-    let sizes =
-        BucketSizes { default: size, descriptors: descriptor_limits, most_dynamic: most_dynamic as usize };
+    let descriptor_limits = DescriptorLimits::new(descriptor_limits, most_dynamic as usize);
+    let sizes = BucketSizes { default: size, descriptors: Arc::new(descriptor_limits) };
     Ok(RateLimit {
         stats: LocalRateLimitStats::for_prefix(&scope.context.stats, stat_prefix),
         enabled_ppm: share(filter_enabled, 0, &path.field("filter_enabled"))?,

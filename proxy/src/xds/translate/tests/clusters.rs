@@ -212,6 +212,25 @@ typed_extension_protocol_options:
 }
 
 #[test]
+fn windows_that_nobody_set_follow_from_the_buffer_limit() {
+    let windows = |limit: &str, options: &str| {
+        let yaml = format!("{{name: c, {limit} http2_protocol_options: {{{options}}}}}");
+        let http2 = cluster_of(&yaml).unwrap().config.http2.clone();
+        (http2.stream_window, http2.connection_window)
+    };
+    assert_eq!(windows("", ""), (1 << 20, 16 << 20));
+    assert_eq!(windows("per_connection_buffer_limit_bytes: 131072,", ""), (128 << 10, 2 << 20));
+    assert_eq!(windows("per_connection_buffer_limit_bytes: 1024,", ""), (65_535, 16 * 65_535));
+    assert_eq!(windows("per_connection_buffer_limit_bytes: 1000000000,", ""), (16 << 20, 24 << 20));
+    let set = "initial_stream_window_size: 8388608, initial_connection_window_size: 9000000";
+    assert_eq!(
+        windows("per_connection_buffer_limit_bytes: 1024,", set),
+        (8 << 20, 9_000_000),
+        "what is set stands"
+    );
+}
+
+#[test]
 fn protocols_in_old_and_new_form() {
     let options = |chosen: &str| {
         format!(

@@ -137,8 +137,25 @@ fn rbac() {
         ("{destination_port: 65536}", ".destination_port"),
         ("{destination_port_range: {start: 5, end: 5}}", ".destination_port_range"),
         ("{destination_port_range: {start: -1, end: 5}}", ".destination_port_range"),
-        ("{metadata: {}}", ".metadata"),
-        ("{sourced_metadata: {}}", ".sourced_metadata"),
+        ("{metadata: {}}", ".metadata.filter"),
+        ("{metadata: {filter: f}}", ".metadata.path"),
+        ("{metadata: {filter: f, path: [{}]}}", ".metadata.path[0].key"),
+        ("{metadata: {filter: f, path: [{key: k}]}}", ".metadata.value"),
+        ("{metadata: {filter: f, path: [{key: k}], value: {}}}", ".metadata.value"),
+        (
+            "{metadata: {filter: f, path: [{key: k}], value: {double_match: {}}}}",
+            ".metadata.value.double_match",
+        ),
+        (
+            "{metadata: {filter: f, path: [{key: k}], value: {or_match: {value_matchers: [{null_match: {}}]}}}}",
+            ".metadata.value.or_match.value_matchers",
+        ),
+        (
+            "{metadata: {filter: f, path: [{key: k}], value: {list_match: {}}}}",
+            ".metadata.value.list_match.one_of",
+        ),
+        ("{sourced_metadata: {}}", ".sourced_metadata.metadata_matcher"),
+        ("{sourced_metadata: {metadata_source: 7}}", ".sourced_metadata.metadata_source"),
         ("{matcher: {}}", ".matcher"),
         ("{uri_template: {}}", ".uri_template"),
     ] {
@@ -150,7 +167,8 @@ fn rbac() {
         ("{and_ids: {}}", ".and_ids.ids"),
         ("{not_id: {}}", ".not_id"),
         ("{remote_ip: {address_prefix: 10.0.0.0, prefix_len: 33}}", ".remote_ip.prefix_len"),
-        ("{metadata: {}}", ".metadata"),
+        ("{metadata: {}}", ".metadata.filter"),
+        ("{sourced_metadata: {}}", ".sourced_metadata.metadata_matcher"),
         ("{filter_state: {}}", ".filter_state"),
         ("{custom: {}}", ".custom"),
     ] {

@@ -138,7 +138,7 @@ fn absent_fields_take_envoys_defaults() {
     assert!(!http.http1.accept_http_10 && http.http1.allow_absolute_url && !http.http1.enable_trailers);
     assert_eq!(http.http1.header_case, HeaderCase::Lower);
     assert_eq!(http.http2.max_concurrent_streams, 1024);
-    assert_eq!((http.http2.stream_window, http.http2.connection_window), (16 << 20, 24 << 20));
+    assert_eq!((http.http2.stream_window, http.http2.connection_window), (1 << 20, 16 << 20));
     assert_eq!(http.http2.keepalive_interval, Duration::ZERO);
     assert!(http.upgrades.is_empty() && http.access_logs.is_empty() && http.internal_ranges.is_empty());
 }

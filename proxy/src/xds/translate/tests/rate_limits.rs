@@ -89,6 +89,14 @@ fn every_action_is_compiled() {
             "query_parameters: {query_parameter_name: Q, descriptor_key: q}",
             "Query(Named { name: \"Q\", key: \"q\", skip_if_absent: false })",
         ),
+        (
+            "metadata: {descriptor_key: k, metadata_key: {key: ns, path: [{key: a}, {key: b}]}, source: ROUTE_ENTRY, skip_if_absent: true}",
+            "Metadata { place: MetadataPlace { source: Route, namespace: \"ns\", path: [\"a\", \"b\"] }, key: \"k\", default: \"\", skip_if_absent: true }",
+        ),
+        (
+            "dynamic_metadata: {descriptor_key: k, metadata_key: {key: ns, path: [{key: a}]}, default_value: d}",
+            "Metadata { place: MetadataPlace { source: Request, namespace: \"ns\", path: [\"a\"] }, key: \"k\", default: \"d\", skip_if_absent: false }",
+        ),
     ] {
         assert_eq!(kind(text), shown);
     }
@@ -153,8 +161,14 @@ fn refusals_name_the_field() {
         ),
         ("masked_remote_address: {v4_prefix_mask_len: 33}", ".masked_remote_address.v4_prefix_mask_len"),
         ("remote_address_match: {descriptor_value: v}", ".remote_address_match.address_matcher"),
-        ("metadata: {descriptor_key: k}", ".metadata"),
-        ("dynamic_metadata: {descriptor_key: k}", ".dynamic_metadata"),
+        ("metadata: {descriptor_key: k}", ".metadata.metadata_key"),
+        ("metadata: {descriptor_key: k, metadata_key: {key: ns}}", ".metadata.metadata_key.path"),
+        ("metadata: {metadata_key: {key: ns, path: [{key: a}]}}", ".metadata.descriptor_key"),
+        ("metadata: {source: CLUSTER_ENTRY}", ".metadata.source"),
+        (
+            "dynamic_metadata: {descriptor_key: k, metadata_key: {path: [{key: a}]}}",
+            ".dynamic_metadata.metadata_key.key",
+        ),
         ("extension: {name: e}", ".extension"),
     ] {
         let found = rule(&format!("actions: [{{{action}}}]"));

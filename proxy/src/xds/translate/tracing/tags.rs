@@ -1,15 +1,12 @@
 //! Tags of spans and of entries for access-log services.
 //! Source: `envoy.type.tracing.v3.CustomTag`.
 
-use outrigger_xds_protos::pb::envoy::r#type::metadata::v3::metadata_key::path_segment::Segment;
-use outrigger_xds_protos::pb::envoy::r#type::metadata::v3::{
-    MetadataKey, metadata_key::PathSegment, metadata_kind::Kind,
-};
+use outrigger_xds_protos::pb::envoy::r#type::metadata::v3::metadata_kind::Kind;
 use outrigger_xds_protos::v3::tracing::CustomTag as TagMessage;
 use outrigger_xds_protos::v3::tracing::custom_tag::{Environment, Header, Literal, Metadata, Type};
 
-use super::super::fields;
 use super::super::path::{Path, Rejection};
+use super::super::{fields, metadata as places};
 use crate::observe::format::{Format, MetadataOf};
 use crate::observe::trace::tag::{CustomTag, TagValue};
 
@@ -58,16 +55,10 @@ fn metadata(message: &Metadata, path: &Path<'_>) -> Result<TagValue, Rejection> 
         Some(Kind::Cluster(_)) => MetadataOf::Cluster,
         Some(Kind::Host(_)) => MetadataOf::Host,
     };
-    let Some(MetadataKey { key, path: segments }) = metadata_key else {
+    let Some(message) = metadata_key else {
         return Ok(TagValue::Literal(default_value.as_str().into()));
     };
-    let key_path = path.field("metadata_key");
-    let segments_path = key_path.field("path");
-    let segment = |(i, PathSegment { segment }): (usize, &'_ PathSegment)| match segment {
-        Some(Segment::Key(key)) => Ok(key.clone()),
-        _ => Err(segments_path.index(i).reject("only keys are supported")),
-    };
-    let segments: Vec<String> = segments.iter().enumerate().map(segment).collect::<Result<_, _>>()?;
-    let format = Format::of_metadata(of, fields::required(key, &key_path.field("key"))?, &segments);
+    let (namespace, keys) = places::key(message, &path.field("metadata_key"))?;
+    let format = Format::of_metadata(of, &namespace, keys);
     Ok(TagValue::Format(format, default_value.as_str().into()))
 }

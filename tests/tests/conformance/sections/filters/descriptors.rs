@@ -221,8 +221,14 @@ fn buckets() -> Vec<Scene> {
     let user = |value: &str| get("/").with("x-user", value);
     let mut slow = limit(&[("user", "a")], 1);
     slow["token_bucket"]["fill_interval"] = json!("7200s");
+    let mut slow_team = limit(&[("team", "t")], 3);
+    slow_team["token_bucket"]["fill_interval"] = json!("7200s");
     let mut shadow = limit(&[("user", "a")], 1);
     shadow["shadow_mode"] = json!(true);
+    let mut slow_shadow = slow.clone();
+    slow_shadow["shadow_mode"] = json!(true);
+    let by_both = || json!([header("x-user"), header("x-team")]);
+    let of_team = |user: &str| get("/").with("x-user", user).with("x-team", "t");
     let mut twice = header("x-user");
     twice["hits_addend"] = json!({"number": 2});
     let added = json!([{"header": {"key": "x-limited", "value": "yes"}}]);
@@ -260,6 +266,14 @@ fn buckets() -> Vec<Scene> {
         Scene::own("shadow", json!([header("x-user")]), json!([shadow]))
             .set("request_headers_to_add_when_not_enforced", added.clone())
             .tried_with(&[user("a"), user("b")]),
+        // A shadow that says no first, one that says no last, and one before the bucket of all.
+        Scene::own("slow-shadow", by_both(), json!([slow_shadow, limit(&[("team", "t")], 3)]))
+            .tried_with(&[of_team("a"), of_team("a"), of_team("b"), of_team("b")]),
+        Scene::own("quick-shadow", by_both(), json!([shadow, slow_team]))
+            .tried_with(&[of_team("a"), of_team("a"), of_team("b")]),
+        Scene::own("shadow-of-some", json!([header("x-user")]), json!([slow_shadow]))
+            .set("token_bucket", bucket(3))
+            .tried_with(&[user("a"), user("a"), user("b"), user("b")]),
         Scene::own("two-at-once", json!([twice]), json!([limit(&[("user", "a")], 3)]))
             .tried_with(&[user("a"), user("b")]),
         Scene::own("not-enforced", json!([header("x-user")]), json!([limit(&[("user", "a")], 1)]))

@@ -7,6 +7,7 @@ mod cors;
 mod descriptors;
 mod edits;
 mod health;
+mod metadata;
 
 use serde_json::{Value, json};
 
@@ -28,6 +29,7 @@ pub fn groups(_: &World) -> Vec<Group> {
     groups.extend(authz::groups());
     groups.extend(edits::groups());
     groups.extend(health::groups());
+    groups.extend(metadata::groups());
     groups
 }
 

@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 
 on_both_data_planes!(endless_request_to_a_reader, endless_request_to_nobody_who_reads);
 
-const MIB: usize = 1024 * 1024;
+const MIB: u64 = 1024 * 1024;
 /// What the sidecar may grow by: buffers, not bodies.
-const MAY_GROW: usize = 16 * MIB;
+const MAY_GROW: u64 = 16 * MIB;
 
 /// Never answers; reads everything or nothing.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ struct Silent {
 
 impl Behaviour for Silent {
     async fn serve(self: Arc<Self>, mut stream: TcpStream, _: Arc<Counts>) {
-        let mut chunk = vec![0; MIB];
+        let mut chunk = vec![0; MIB as usize];
         if !self.reads {
             std::future::pending::<()>().await;
         }
@@ -48,33 +48,26 @@ async fn begun(plane: DataPlane, reads: bool) -> Result<(Upstream, Port, Sidecar
     Ok((upstream, port, sidecar, client))
 }
 
-/// Bytes of physical memory the sidecar has.
-fn resident(sidecar: &mut Sidecar) -> Result<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.process().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
-}
-
 fn chunk_of(size: usize) -> Vec<u8> {
     [format!("{size:x}\r\n").as_bytes(), &vec![b'x'; size], b"\r\n"].concat()
 }
 
 async fn endless_request_to_a_reader(plane: DataPlane) -> Result<()> {
     let (_upstream, _port, mut sidecar, mut client) = begun(plane, true).await?;
-    let chunk = chunk_of(MIB);
+    let chunk = chunk_of(MIB as usize);
     client.send(&chunk).await?;
-    let before = resident(&mut sidecar)?;
+    let before = sidecar.process().resident()?;
     for _ in 0..128 {
         client.send(&chunk).await?;
     }
-    let after = resident(&mut sidecar)?;
+    let after = sidecar.process().resident()?;
     assert!(after < before + MAY_GROW, "{before} before, {after} after");
     Ok(())
 }
 
 async fn endless_request_to_nobody_who_reads(plane: DataPlane) -> Result<()> {
     let (_upstream, _port, mut sidecar, mut client) = begun(plane, false).await?;
-    let before = resident(&mut sidecar)?;
+    let before = sidecar.process().resident()?;
     let (chunk, mut taken) = (chunk_of(64 * 1024), 0);
     // The kernel's buffers take some megabytes; then nothing goes on, and sending takes for ever.
     while taken < 128 * MIB
@@ -82,9 +75,9 @@ async fn endless_request_to_nobody_who_reads(plane: DataPlane) -> Result<()> {
             .await
             .is_ok_and(|sent| sent.is_ok())
     {
-        taken += chunk.len();
+        taken += chunk.len() as u64;
     }
-    let after = resident(&mut sidecar)?;
+    let after = sidecar.process().resident()?;
     assert!(taken < 128 * MIB, "somebody takes what nobody reads");
     assert!(after < before + MAY_GROW, "{before} before, {after} after");
     Ok(())

@@ -1,0 +1,147 @@
+//! What the sidecar holds for readers that do not read: `per_connection_buffer_limit_bytes` of listener and cluster
+//! bound it, for each connection.
+
+use std::time::{Duration, Instant};
+
+use outrigger_tests::bootstrap::{
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, tcp_listener,
+    virtual_host, with_static,
+};
+use outrigger_tests::data_plane::DataPlane;
+use outrigger_tests::ports::Port;
+use outrigger_tests::{Result, on_both_data_planes, wait};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::ends::{Taken, Wire, client, server};
+
+on_both_data_planes!(http1, http2, http1_to_http2, http2_to_http1, tcp);
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// A limit and what is held against it.
+struct Load {
+    /// `None`: the default, which is 1 MiB.
+    limit: Option<u64>,
+    connections: u64,
+}
+
+const SMALL: Load = Load { limit: Some(64 * KIB), connections: 100 };
+const DEFAULT: Load = Load { limit: None, connections: 30 };
+
+impl Load {
+    /// What the sidecar may grow by: for each path the limit of both its connections in the direction that stands
+    /// still, 64 KiB for all else that belongs to it, and 16 MiB that belong to nobody.
+    fn bound(&self) -> u64 {
+        self.connections * (2 * self.limit.unwrap_or(MIB) + 64 * KIB) + 16 * MIB
+    }
+}
+
+/// A listener before one cluster, limited.
+fn bootstrap(
+    plane: DataPlane,
+    port: &Port,
+    down: Wire,
+    up: Wire,
+    server: std::net::SocketAddr,
+    load: &Load,
+) -> Value {
+    let mut cluster = cluster("a", &[server]);
+    let mut listener = if down == Wire::Tcp {
+        tcp_listener("ingress", port.address(), "a")
+    } else {
+        let mut route = prefix_route("/", "a");
+        route["route"]["timeout"] = json!("0s");
+        let routes = route_config("r", &[virtual_host("v", &["*"], &[route])]);
+        http_listener("ingress", port.address(), inline(routes))
+    };
+    // A connection for each stream; and Envoy holds whatever windows let in, where ours follow from the limit.
+    let mut http2 = json!({"max_concurrent_streams": 1});
+    if plane == DataPlane::Envoy {
+        http2["initial_stream_window_size"] = json!(load.limit.unwrap_or(MIB));
+    }
+    if up == Wire::Http2 {
+        cluster = over_http2(cluster);
+        let options = &mut cluster["typed_extension_protocol_options"];
+        options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]["explicit_http_config"]["http2_protocol_options"] =
+            http2.clone();
+    }
+    if down == Wire::Http2 {
+        manager_of(&mut listener)["http2_protocol_options"] = http2;
+    }
+    if let Some(limit) = load.limit {
+        cluster["per_connection_buffer_limit_bytes"] = json!(limit);
+        listener["per_connection_buffer_limit_bytes"] = json!(limit);
+    }
+    with_static(&[listener], &[cluster])
+}
+
+/// Every path is full when nothing has moved for a while. To look too early would only hide something.
+async fn until_still(taken: &Taken, atleast: u64) -> Result<()> {
+    let (mut last, mut since) = (taken.bytes(), Instant::now());
+    let check = || {
+        let now = taken.bytes();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        let still = now >= atleast && since.elapsed() > Duration::from_millis(500);
+        std::future::ready((still || taken.all()).then_some(()))
+    };
+    let stood = wait::until("writers to stand still", Duration::from_secs(60), check).await;
+    stood.map_err(|error| format!("{error}: {} KiB written", taken.bytes() / KIB).into())
+}
+
+async fn held(plane: DataPlane, (down, up): (Wire, Wire), ahead: bool, load: &Load) -> Result<()> {
+    let taken = Taken::at_most(load.connections * 16 * MIB);
+    let writes = |writes: bool| writes.then(|| taken.clone());
+    let (port, server) = (Port::lease()?, server(up, writes(!ahead))?);
+    let bootstrap = bootstrap(plane, &port, down, up, server.address(), load);
+    let mut sidecar = plane.launch()?.start(&bootstrap).await?;
+    let before = sidecar.process().resident()?;
+    let mut clients = JoinSet::new();
+    for _ in 0..load.connections {
+        client(down, port.address(), writes(ahead), &mut clients).await?;
+    }
+    until_still(&taken, load.connections * 64 * KIB).await?;
+    let grown = sidecar.process().resident()?.saturating_sub(before);
+    let case = format!("{down:?} to {up:?}, {}", if ahead { "requests" } else { "responses" });
+    eprintln!(
+        "{case}: {} connections, {} KiB written, {} KiB held",
+        load.connections,
+        taken.bytes() / KIB,
+        grown / KIB
+    );
+    assert!(!taken.all(), "{case}: somebody takes what nobody reads");
+    assert!(grown <= load.bound(), "{case}: {grown} bytes more, {} are allowed", load.bound());
+    Ok(())
+}
+
+async fn both_ways(plane: DataPlane, wires: (Wire, Wire)) -> Result<()> {
+    for load in [SMALL, DEFAULT] {
+        for ahead in [true, false] {
+            held(plane, wires, ahead, &load).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn http1(plane: DataPlane) -> Result<()> {
+    both_ways(plane, (Wire::Http1, Wire::Http1)).await
+}
+
+async fn http2(plane: DataPlane) -> Result<()> {
+    both_ways(plane, (Wire::Http2, Wire::Http2)).await
+}
+
+async fn http1_to_http2(plane: DataPlane) -> Result<()> {
+    both_ways(plane, (Wire::Http1, Wire::Http2)).await
+}
+
+async fn http2_to_http1(plane: DataPlane) -> Result<()> {
+    both_ways(plane, (Wire::Http2, Wire::Http1)).await
+}
+
+async fn tcp(plane: DataPlane) -> Result<()> {
+    both_ways(plane, (Wire::Tcp, Wire::Tcp)).await
+}
