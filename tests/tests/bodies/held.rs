@@ -32,9 +32,9 @@ const DEFAULT: Load = Load { limit: None, connections: 30 };
 
 impl Load {
     /// What the sidecar may grow by: for each path the limit of both its connections in the direction that stands
-    /// still, 64 KiB for all else that belongs to it, and 16 MiB that belong to nobody.
+    /// still, 64 KiB for all else that belongs to it, and 24 MiB that belong to nobody.
     fn bound(&self) -> u64 {
-        self.connections * (2 * self.limit.unwrap_or(MIB) + 64 * KIB) + 16 * MIB
+        self.connections * (2 * self.limit.unwrap_or(MIB) + 64 * KIB) + 24 * MIB
     }
 }
 
