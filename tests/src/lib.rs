@@ -21,6 +21,7 @@ pub mod data_plane;
 pub mod emf;
 pub mod envoy;
 pub mod grpcio;
+pub mod hostile;
 pub mod load;
 pub mod log_service;
 pub mod mesh;

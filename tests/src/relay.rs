@@ -33,6 +33,12 @@ impl Relay {
         self.address
     }
 
+    /// What went over the wire so far, one connection after the other: to the server, and back.
+    pub fn connections(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.chunks_exact(2).map(|both| (both[0].clone(), both[1].clone())).collect()
+    }
+
     /// How often a text went over the wire so far.
     pub fn count(&self, text: &str) -> usize {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,8 +53,13 @@ async fn accept(listener: TcpListener, server: SocketAddr, seen: Arc<Mutex<Vec<V
         let Ok(upstream) = TcpStream::connect(server).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), upstream.into_split());
-        connections.spawn(pass(from_client, to_server, Arc::clone(&seen)));
-        connections.spawn(pass(from_server, to_client, Arc::clone(&seen)));
+        let place = {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.extend([Vec::new(), Vec::new()]);
+            seen.len() - 2
+        };
+        connections.spawn(pass(from_client, to_server, Arc::clone(&seen), place));
+        connections.spawn(pass(from_server, to_client, Arc::clone(&seen), place + 1));
     }
 }
 
@@ -56,12 +67,8 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    place: usize,
 ) {
-    let place = {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.push(Vec::new());
-        seen.len() - 1
-    };
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(bytes) = seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {

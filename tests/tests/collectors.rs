@@ -23,7 +23,13 @@ on_data_plane!(
     opentelemetry_over_grpcs,
     a_collector_that_nobody_vouches_for_gets_nothing,
 );
-on_both_data_planes!(zipkin_spans, opentelemetry_spans, datadog_traces, routes_say_otherwise);
+on_both_data_planes!(
+    zipkin_spans,
+    opentelemetry_spans,
+    datadog_traces,
+    routes_say_otherwise,
+    each_side_names_the_others_operation,
+);
 
 const TRACE: &str = "4efaaf4d1e8720b39541901950019ee5";
 const PARENT: &str = "53995c3f42cd8ad8";
@@ -323,5 +329,59 @@ async fn a_collector_that_nobody_vouches_for_gets_nothing(plane: DataPlane) -> R
     let scene = Secured::start(plane.launch()?, ("https", "http/1.1"), &authority, &other).await?;
     scene.sidecar.until_stat("tracing.opentelemetry.spans_failed", |count| count == 1).await?;
     assert!(scene.collector.received().is_empty());
+    Ok(())
+}
+
+/// `decorator.propagate`: the caller's route names the called one's span, and the other way round.
+async fn each_side_names_the_others_operation(plane: DataPlane) -> Result<()> {
+    const HEADER: &str = "x-envoy-decorator-operation";
+    let (out, inside) = (Port::lease()?, Port::lease()?);
+    let (upstream, collector) = (Upstream::start(Echo::new("a"))?, Collector::start().await?);
+    let listener = |name: &str, at: &Port, direction: &str, decorator: Value| {
+        let mut silent = prefix_route("/silent", "a");
+        silent["decorator"] = decorator.clone();
+        silent["decorator"]["propagate"] = json!(false);
+        let mut told = prefix_route("/", "a");
+        told["decorator"] = decorator;
+        let table = route_config("r", &[virtual_host("v", &["*"], &[silent, told])]);
+        let mut listener = http_listener(name, at.address(), inline(table));
+        listener["traffic_direction"] = json!(direction);
+        let config = json!({"collector_cluster": "spans", "collector_endpoint": "/api/v2/spans",
+            "collector_endpoint_version": "HTTP_JSON", "shared_span_context": false});
+        manager_of(&mut listener)["tracing"] = json!({"provider": provider("ZipkinConfig", config)});
+        listener
+    };
+    let listeners = [
+        listener("out", &out, "OUTBOUND", json!({"operation": "asked"})),
+        listener("in", &inside, "INBOUND", json!({"operation": "answered"})),
+    ];
+    let clusters = [cluster("a", &[upstream.address()]), cluster("spans", &[collector.address()])];
+    let _sidecar = plane.launch()?.start(&with_static(&listeners, &clusters)).await?;
+    // What the application was told, and what the caller was.
+    let ask = async |at: &Port, path: &str, fields: &[&str]| -> Result<(String, String)> {
+        let answer: h1::Response = request(at.address(), "svc", path, fields).await?;
+        let told = header(&answer.json()?["headers"], HEADER).to_owned();
+        Ok((told, answer.header(HEADER).unwrap_or_default().to_owned()))
+    };
+    let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(ask(&out, "/told", &[]).await?, pair("asked", ""));
+    assert_eq!(ask(&out, "/silent", &[]).await?, pair("", ""));
+    let named = format!("x-echo-header: {HEADER}=named-by-the-host");
+    assert_eq!(ask(&out, "/silent", &[&named]).await?, pair("", ""));
+    assert_eq!(ask(&inside, "/told", &[]).await?, pair("", "answered"));
+    assert_eq!(ask(&inside, "/silent", &[]).await?, pair("", ""));
+    let by_caller = format!("{HEADER}: named-by-the-caller");
+    assert_eq!(ask(&inside, "/told", &[&by_caller]).await?, pair("", ""));
+    let names = |received: &[Received]| -> Vec<String> {
+        let batch = |one: &Received| serde_json::from_slice::<Vec<Value>>(&one.body).unwrap_or_default();
+        let spans = received.iter().flat_map(batch);
+        let mut names: Vec<_> =
+            spans.filter_map(|span| Some(span["name"].as_str()?.to_lowercase())).collect();
+        names.sort();
+        names
+    };
+    let received = collector.until("six spans", |received| names(received).len() >= 6).await?;
+    let expected = ["answered", "answered", "asked", "asked", "named-by-the-caller", "named-by-the-host"];
+    assert_eq!(names(&received), expected);
     Ok(())
 }

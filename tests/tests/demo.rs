@@ -33,6 +33,20 @@ async fn the_example_is_checked_and_the_demo_ends() -> Result<()> {
     assert!(text.contains("cds_egress_cloud-native-mesh_microservice-b_http_8080 +1"), "{text}");
     assert!(text.contains("mesh/cloud-native-mesh/virtualNode/microservice-b from 127.0.0.1:"), "{text}");
     assert!(text.ends_with("All checks passed.\n"), "{text}");
+    let hops: Vec<_> = text.lines().filter_map(|line| line.trim_start().strip_prefix("trace ")).collect();
+    // Of a call through three sidecars' listeners: one trace, each hop below another.
+    let (a, b) = ("cloud-native-mesh/microservice-a", "cloud-native-mesh/microservice-b");
+    let place = |name: &str, direction: &str| {
+        hops.iter()
+            .rev()
+            .position(|hop| hop.contains(&format!(": {name} {direction} in ")) && hop.ends_with("ms, ok"))
+    };
+    let places = [place(b, "ingress"), place(a, "egress"), place(a, "ingress")];
+    assert!(places.is_sorted() && places[0] == Some(0), "{hops:#?}");
+    let words = |back: usize| hops[hops.len() - 1 - back].split(' ').collect::<Vec<_>>();
+    let (last, middle, first) = (words(0), words(1), words(2));
+    assert!(last[0] == middle[0] && middle[0] == first[0], "one trace: {hops:#?}");
+    assert_eq!((last[3], middle[3]), (&*format!("{}:", middle[1]), &*format!("{}:", first[1])), "{hops:#?}");
     Ok(())
 }
 

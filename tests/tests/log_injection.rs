@@ -9,6 +9,7 @@ use outrigger_tests::bootstrap::{
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::collector::Collector;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::hostile::VALUES;
 use outrigger_tests::log_service::LogService;
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{Echo, Upstream};
@@ -21,20 +22,6 @@ on_data_plane!(
     hostile_values_stay_in_their_fields,
     hostile_values_are_one_entry_and_one_span_each
 );
-
-/// What a client may write into a field: ends of quotes and lines, terminals' commands, bytes that are no text.
-const HOSTILE: &[&[u8]] = &[
-    b"\" 200 - 0 0 0 0 \"-\" \"forged",
-    b"\\\" 200 - \"",
-    b"\\",
-    b"\x1b[2J\x1b[31mred",
-    b"\xff\xfe\xc3\x28\x80",
-    b"\xe2\x80\xa8\xe2\x80\xa9\xc2\x85",
-    b"\",\"response_code\":1,\"x\":\"",
-    b"%START_TIME% %REQ(:PATH)%",
-    b"tab\there",
-    b"\x7f\x01\x02",
-];
 
 /// Fields of Envoy's default format that hold what a client sent.
 const FIELDS: &[&str] =
@@ -84,7 +71,7 @@ async fn hostile_values_stay_in_their_fields(plane: DataPlane) -> Result<()> {
     let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
     let mut sidecar = start(plane, &port, &upstream).await?;
     let mut sent = 0;
-    for value in HOSTILE {
+    for value in VALUES {
         for field in FIELDS {
             let mut request = format!("GET /p HTTP/1.1\r\nHost: shop\r\n{field}: ").into_bytes();
             request.extend_from_slice(value);
@@ -146,7 +133,7 @@ async fn hostile_values_are_one_entry_and_one_span_each(plane: DataPlane) -> Res
     ];
     let _sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
     let mut taken = 0;
-    for value in HOSTILE {
+    for value in VALUES {
         let head = b"GET /p HTTP/1.1\r\nHost: shop\r\nx-hostile: ";
         let mut client = Connection::open(port.address()).await?;
         client.send([&head[..], value, b"\r\n\r\n"].concat()).await?;

@@ -16,7 +16,7 @@ use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 use serde_json::{Value, json};
 
-on_both_data_planes!(what_tls_tells, what_was_forced_to_be_traced);
+on_both_data_planes!(what_tls_tells, what_was_forced_to_be_traced, names_are_printed_as_rfc_2253_says);
 
 const OF_TLS: &[&str] = &[
     "DOWNSTREAM_TLS_VERSION",
@@ -112,5 +112,48 @@ async fn what_was_forced_to_be_traced(plane: DataPlane) -> Result<()> {
     }
     // What came before a line that is there was logged before it, if at all.
     assert_eq!(log.lines(2).await?, ["/two", "/four"]);
+    Ok(())
+}
+
+/// Attributes of names with what must be escaped in them, and those that few people use.
+async fn names_are_printed_as_rfc_2253_says(plane: DataPlane) -> Result<()> {
+    use rcgen::DnType::{CommonName, CustomDnType, OrganizationName, OrganizationalUnitName};
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let log = AccessLog::of(&["DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_ISSUER"])?;
+    let authority = Authority::new()?;
+    let custom = |last: u64| CustomDnType(vec![2, 5, 4, last]);
+    let client = authority.issue_with(&["client.local"], |parameters| {
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in [
+            (OrganizationName, "A, B+C \"q\" <x>; =y"),
+            (OrganizationalUnitName, "#one"),
+            (custom(12), "Dr"),
+            (custom(42), "Given"),
+            (custom(17), "12345"),
+            (CustomDnType(vec![1, 3, 6, 1, 4, 1, 99999, 1]), "custom"),
+            (CommonName, "\u{fc} x"),
+        ] {
+            parameters.distinguished_name.push(kind, value);
+        }
+    })?;
+    let mut secure = listener(port.address());
+    manager_of(&mut secure)["access_log"] = log.config();
+    secure["filter_chains"][0]["transport_socket"] =
+        terminate_tls(&authority.issue(&["svc"])?, &["http/1.1"]);
+    let context = &mut secure["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"];
+    context["validation_context"] = json!({"trusted_ca": {"inline_string": authority.certificate()}});
+    let bootstrap = with_static(&[secure], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = plane.launch()?.start(&bootstrap).await?;
+    let config = authority.client(&["http/1.1"], Some(&client))?;
+    let mut connection = Connection::over(connect(&Place::Host, port.address(), "svc", config).await?);
+    assert_eq!(connection.exchange("GET / HTTP/1.1\r\nHost: svc\r\n\r\n").await?.status, 200);
+    let subject = "CN=\\C3\\BC x,1.3.6.1.4.1.99999.1=#0C06637573746F6D,postalCode=12345,GN=Given,title=Dr,\
+                   OU=\\#one,O=A\\, B\\+C \\\"q\\\" \\<x\\>\\; =y";
+    // In the line `"` and `\` are escaped by us, and by Envoy not at all.
+    let expected = match plane {
+        DataPlane::Envoy => subject.to_owned(),
+        DataPlane::Outrigger => subject.replace('\\', "\\x5C").replace('"', "\\x22"),
+    };
+    assert_eq!(log.lines(1).await?, [format!("{expected}|CN=test authority")]);
     Ok(())
 }

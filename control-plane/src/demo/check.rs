@@ -12,6 +12,7 @@ use super::http::{Answer, Outgoing, send};
 use super::plan::NodePlan;
 use super::probe::Probe;
 use super::sidecar::Sidecar;
+use super::traces::{self, Traces};
 
 /// Requests along a way with several targets: enough that a quarter's share is missed once in 100,000 runs.
 const SPREAD: u32 = 40;
@@ -29,6 +30,8 @@ pub struct Checker<'d> {
     pub nodes: &'d [NodePlan],
     /// Their sidecars, in the same order.
     pub sidecars: &'d [Sidecar],
+    /// What they tell of requests.
+    pub traces: &'d Traces,
 }
 
 impl Entry<'_> {
@@ -69,7 +72,7 @@ impl Checker<'_> {
         let mut text = format!("{} {what} in {} ms\n", answer.status, took.as_millis());
         let _ = writeln!(text, "      client -> sidecar {0} (ingress) -> service {0}", node.name);
         let _ = write!(text, "      {}", seen(&answer));
-        Ok(Some(text))
+        Ok(Some(text + &self.traces.text(&body["headers"][traces::HEADER], 1).await))
     }
 
     /// Has a node call a backend; the text says what was seen.
@@ -92,7 +95,10 @@ impl Checker<'_> {
         }
         spread(probe, &answered, &what)?;
         let counted = self.counted(&before, &entry, &answered, &what).await?;
-        Ok(describe(&entry, probe, &answer, took, &answered) + &counted)
+        // Bytes that are passed on are in no trace.
+        let hops = usize::from(entry.by_ingress) + if entry.http { 2 } else { 0 };
+        let traced = self.traces.text(&answer.json()["headers"][traces::HEADER], hops).await;
+        Ok(describe(&entry, probe, &answer, took, &answered) + &counted + &traced)
     }
 
     async fn counters(&self) -> Result<Counters> {

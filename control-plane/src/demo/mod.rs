@@ -11,6 +11,7 @@ mod plan;
 mod probe;
 pub mod service;
 pub mod sidecar;
+mod traces;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use crate::source::load;
 use check::Checker;
 use plan::{NodePlan, Plan};
 use sidecar::Sidecar;
+use traces::Traces;
 
 /// What a step of the demo returns; the text explains the failure to the user.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -49,6 +51,7 @@ pub struct Demo {
     sidecars: Vec<Sidecar>,
     services: JoinSet<()>,
     directory: Directory,
+    traces: Traces,
 }
 
 /// The example mesh, or the definitions under `paths`.
@@ -103,7 +106,8 @@ impl Demo {
         writeln!(out, "Control plane: xDS on {xds}, admin on http://{admin}/")?;
         let services = serve(&mut plan);
         let directory = Directory::new()?;
-        let mut demo = Self { plan, control_plane, admin, sidecars: Vec::new(), services, directory };
+        let traces = Traces::start().await?;
+        let mut demo = Self { plan, control_plane, admin, sidecars: Vec::new(), services, directory, traces };
         demo.start_sidecars(program, &xds, out).await?;
         Ok(demo)
     }
@@ -111,7 +115,8 @@ impl Demo {
     async fn start_sidecars(&mut self, program: &Path, xds: &str, out: &mut impl Write) -> Result<()> {
         writeln!(out, "Sidecars: {}, one for each virtual node", program.display())?;
         for node in &self.plan.nodes {
-            let environment = environment(node, xds);
+            let mut environment = environment(node, xds);
+            environment.extend(self.traces.environment());
             self.sidecars.push(Sidecar::start(program, &node.name, &environment, &self.directory.0)?);
         }
         let deadline = Instant::now() + READY;
@@ -143,7 +148,7 @@ impl Demo {
     /// # Errors
     /// The first thing that was not as it should be.
     pub async fn check(&mut self, out: &mut impl Write) -> Result<()> {
-        let checker = Checker { nodes: &self.plan.nodes, sidecars: &self.sidecars };
+        let checker = Checker { nodes: &self.plan.nodes, sidecars: &self.sidecars, traces: &self.traces };
         let result = run_checks(&checker, out).await;
         if let Err(error) = result {
             for sidecar in &mut self.sidecars {

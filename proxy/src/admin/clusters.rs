@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{Reply, legible};
 use super::{AdminState, ConfigView};
 use crate::config::ClusterSlot;
 use crate::config::cluster::{Cluster, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, Locality};
@@ -38,6 +38,8 @@ const PRIORITIES: [&str; 2] = ["default_priority", "high_priority"];
 
 fn cluster_text(slot: &ClusterSlot, config: &dyn ConfigView) -> String {
     let Cluster { name, breakers, .. } = &*slot.config;
+    let is_static = config.is_static_cluster(name);
+    let name = &*legible(name);
     let mut out = format!("{name}::observability_name::{name}\n");
     if let Some(outlier) = &slot.config.outlier {
         for (kind, [average, threshold]) in
@@ -52,16 +54,16 @@ fn cluster_text(slot: &ClusterSlot, config: &dyn ConfigView) -> String {
             let _ = writeln!(out, "{name}::{priority}::{limit}::{max}");
         }
     }
-    let _ = writeln!(out, "{name}::added_via_api::{}", !config.is_static_cluster(name));
+    let _ = writeln!(out, "{name}::added_via_api::{}", !is_static);
     if let Some(service) = eds_service_name(&slot.config) {
-        let _ = writeln!(out, "{name}::eds_service_name::{service}");
+        let _ = writeln!(out, "{name}::eds_service_name::{}", legible(service));
     }
     slot.hosts.hosts.iter().for_each(|host| host_text(name, host, &slot.hosts, &mut out));
     out
 }
 
 fn host_text(cluster: &str, host: &Host, hosts: &HostSet, out: &mut String) {
-    let prefix = format!("{cluster}::{}", host.display);
+    let prefix = format!("{cluster}::{}", legible(&host.display));
     let mut numbers: Vec<_> = counters(&host.live).into_iter().chain(gauges(&host.live)).collect();
     numbers.sort_unstable();
     for (name, value) in numbers {
@@ -81,7 +83,7 @@ fn host_text(cluster: &str, host: &Host, hosts: &HostSet, out: &mut String) {
         ("local_origin_success_rate", &rate(&host.live.outlier.local)),
     ];
     for (name, value) in facts {
-        let _ = writeln!(out, "{prefix}::{name}::{value}");
+        let _ = writeln!(out, "{prefix}::{name}::{}", legible(&value.to_string()));
     }
 }
 

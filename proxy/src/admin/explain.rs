@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{Reply, legible};
 use crate::base::error::ResponseFlags;
 use causes::Cause;
 use line::Line;
@@ -111,7 +111,7 @@ fn text(findings: &[Finding], question: &Question) -> String {
         let _ = writeln!(text, "{} ({})", cause.flag, cause.name());
         let _ = writeln!(text, "  cause: {}", cause.what);
         state.iter().for_each(|fact| {
-            let _ = writeln!(text, "  now:   {fact}");
+            let _ = writeln!(text, "  now:   {}", legible(fact));
         });
         let _ = writeln!(text, "  next:  {}\n", cause.next);
     }

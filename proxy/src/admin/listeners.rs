@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use super::query::Query;
-use super::reply::Reply;
+use super::reply::{Reply, legible};
 use crate::config::ListenerSlot;
 
 /// Answers `/listeners`.
@@ -18,7 +18,8 @@ pub(super) fn listeners(state: &AdminState, query: &Query) -> Reply {
         let statuses: Vec<Value> = slots.map(status).collect();
         return Reply::json(&json!({ "listener_statuses": statuses }));
     }
-    Reply::text(slots.map(|(name, address)| format!("{name}::{address}\n")).collect::<String>())
+    let line = |(name, address)| format!("{}::{address}\n", legible(name));
+    Reply::text(slots.map(line).collect::<String>())
 }
 
 /// With the real port when the kernel chose it.

@@ -1,5 +1,6 @@
 //! What an endpoint answers, before it becomes HTTP.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
 
@@ -14,6 +15,12 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Body,
+}
+
+/// What is configured, or came from a client, as part of a line of text: it can neither end the line nor command a
+/// terminal.
+pub(super) fn legible(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, "_").into() } else { text.into() }
 }
 
 /// Text, whole or made piece by piece while it is sent.

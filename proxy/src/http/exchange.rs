@@ -105,6 +105,7 @@ pub async fn run(
     if exchange.upgraded {
         ctx.local.stats.gauge_add(ctx.settings.stats.downstream_cx_upgrades_active, -1);
     }
+    exchange.summary.measure(down, deadline).await;
     let ended = exchange.summary.finish(&exchange.head);
     if let Some(filters) = exchange.filters.as_mut().filter(|_| !exchange.broken) {
         filters.complete(ended);

@@ -64,6 +64,7 @@ impl<'r> Exchange<'r> {
         self.announce_timeout(&timeouts, Duration::ZERO);
         self.edit_request(found, forward, entry);
         self.summary.inject_span(&mut self.head);
+        self.summary.decorate(&mut self.head);
         let asked = self.asked_retries(found, entry);
         let affinity = std::mem::take(&mut self.affinity);
         self.affinity = affinity.with(cluster.config(), forward, entry, &self.head, self.ends());
@@ -91,6 +92,7 @@ impl<'r> Exchange<'r> {
             && self.follow_redirect(forward, found, &tries.replay, &response)
         {
             self.let_go(attempt, &tries);
+            self.summary.downstream_wire = down.measured();
             self.summary.redirected(&self.head, response);
             self.keep_body(tries.replay);
             return Ok(false);
@@ -102,6 +104,7 @@ impl<'r> Exchange<'r> {
         self.summary.bytes_received = replay.received() + tunnelled;
         self.note_times(timers);
         self.count_abandoned(&tries, abandoned);
+        self.summary.upstream_wire += attempt.lease.stream.measured();
         attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(true)
     }

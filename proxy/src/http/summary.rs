@@ -2,20 +2,25 @@
 //! access log, on every way out.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::codec::{Downstream, Measured};
 use super::context::ConnContext;
 use super::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use super::local_reply::LocalReply;
 use super::route::Found;
+use super::timers::after;
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::base::metadata::DynamicMetadata;
 use crate::config::Host;
+use crate::net::deadline::Deadline;
 use crate::observe::connection::UpstreamConnection;
-use crate::observe::record::{Record, RecordMetadata, Timing};
+use crate::observe::record::{Closes, Record, RecordMetadata, Timing};
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tracer::RouteTracing;
 use crate::upstream::connect::millis;
@@ -41,6 +46,10 @@ pub struct Summary<'r> {
     pub bytes_received: u64,
     /// Response body bytes.
     pub bytes_sent: u64,
+    /// What the client's stream took on the wire.
+    pub downstream_wire: Measured,
+    /// What attempts took on the wire, all together.
+    pub upstream_wire: Measured,
     /// Attempts made.
     pub attempts: u32,
     /// Matched route.
@@ -101,6 +110,8 @@ impl<'r> Summary<'r> {
             status: 0,
             bytes_received: 0,
             bytes_sent: 0,
+            downstream_wire: Measured::default(),
+            upstream_wire: Measured::default(),
             attempts: 0,
             found: None,
             routed: None,
@@ -148,6 +159,14 @@ impl<'r> Summary<'r> {
         }
     }
 
+    /// The request goes on: who names the operation is told in it, or has said so.
+    pub fn decorate(&mut self, head: &mut RequestHead) {
+        let route = self.route_tracing();
+        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) {
+            tracing.decorate_request(span, route, head);
+        }
+    }
+
     /// A try of the chosen host begins.
     pub fn begin_attempt(&mut self, head: &mut RequestHead) {
         let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) else { return };
@@ -187,10 +206,12 @@ impl<'r> Summary<'r> {
         }
     }
 
-    /// Tells the caller of the trace, if it asked.
-    pub fn answer_span(&self, response: &mut ResponseHead) {
-        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
+    /// Tells the caller of the trace, if it asked, and of the operation's name.
+    pub fn answer_span(&mut self, response: &mut ResponseHead) {
+        let route = self.route_tracing();
+        if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) {
             tracing.answer(span, response);
+            tracing.decorate_response(span, route, response);
         }
     }
 
@@ -210,6 +231,9 @@ impl<'r> Summary<'r> {
             upstream_protocol: self.upstream_protocol,
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
+            downstream_wire: self.downstream_wire,
+            upstream_wire: self.upstream_wire,
+            closes: Closes::default(),
             timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
             upstream: self.connection.as_deref(),
@@ -246,6 +270,22 @@ impl<'r> Summary<'r> {
         }
     }
 
+    /// All of the response was handed over: waits until it is on the wire where that is measured, at most as long as
+    /// a stream may be idle.
+    pub async fn measure(&mut self, down: &Downstream<'_>, deadline: &mut Deadline) {
+        let (settings, cut) = (&self.ctx.settings, &self.ctx.cut);
+        let mut limit = None;
+        poll_fn(|cx| {
+            if down.poll_measured(cx).is_ready() || cut.get() {
+                return Poll::Ready(());
+            }
+            let limit = *limit.get_or_insert_with(|| after(Instant::now(), settings.stream_idle_timeout));
+            deadline.poll_at(cx, limit)
+        })
+        .await;
+        self.downstream_wire = down.measured();
+    }
+
     /// The response redirects the request inside: its own line in the access log, and the next turn starts afresh.
     /// As in Envoy the cluster does not count it among its responses.
     pub fn redirected(&mut self, head: &RequestHead, response: ResponseHead) {
@@ -256,7 +296,7 @@ impl<'r> Summary<'r> {
         }
         (self.status, self.details, self.response) = (0, "".into(), None);
         (self.attempts, self.host, self.cluster, self.routed, self.found) = (0, None, None, None, None);
-        (self.connection, self.earlier) = (None, Vec::new());
+        (self.connection, self.earlier, self.upstream_wire) = (None, Vec::new(), Measured::default());
     }
 
     /// The exchange is over, now: counts the outcome and writes the access log.

@@ -49,6 +49,14 @@ impl LogFormat {
         }
     }
 
+    /// It tells what streams take on the wire.
+    fn measures(&self) -> bool {
+        match self {
+            LogFormat::Text { format, .. } => format.measures(),
+            LogFormat::Json(format) => format.measures(),
+        }
+    }
+
     fn render(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         match self {
             LogFormat::Text { format, omit_empty } => {
@@ -85,6 +93,14 @@ impl AccessLog {
     /// The same, as entries for a service.
     pub fn to_service(filter: LogFilter, service: Arc<GrpcLog>) -> Self {
         Self { filter, destination: Destination::Service(service) }
+    }
+
+    /// It tells what streams take on the wire, which HTTP/2 connections have to be told beforehand.
+    pub fn measures(&self) -> bool {
+        match &self.destination {
+            Destination::Sink(format, _) => format.measures(),
+            Destination::Service(_) => true,
+        }
     }
 
     /// Formats `record` into the worker's lane of the destination; drops and counts it when that is full.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::cluster::Host;
+use crate::config::listener::Listener;
 use crate::config::metadata::Namespaces;
 use crate::config::secret::described::Described;
 use crate::tls::UpstreamTls;
@@ -20,8 +21,8 @@ pub struct DownstreamConnection {
     pub own_address: SocketAddr,
     /// Names of the certificate that the client was shown; `None` without TLS.
     pub own: Option<Arc<Described>>,
-    /// Metadata of the listener.
-    pub listener: Option<Arc<Namespaces>>,
+    /// The listener that serves it.
+    pub listener: Arc<Listener>,
     /// Metadata of the filter chain.
     pub chain: Option<Arc<Namespaces>>,
 }

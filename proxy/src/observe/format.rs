@@ -101,6 +101,15 @@ impl Format {
         }
     }
 
+    /// It tells what streams take on the wire.
+    pub(super) fn measures(&self) -> bool {
+        let is_of_wire = |part: &Part| match part {
+            Part::Literal(_) => false,
+            Part::Value(command) => matches!(command.operator, Operator::Wire(..)),
+        };
+        self.parts.iter().any(is_of_wire)
+    }
+
     fn write(&self, record: &Record<'_>, missing: &[u8], escape: Escape, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {

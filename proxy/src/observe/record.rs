@@ -11,6 +11,7 @@ use crate::base::error::ResponseFlags;
 use crate::base::metadata::DynamicMetadata;
 use crate::config::cluster::Host;
 use crate::config::metadata::Namespaces;
+use crate::http::codec::Measured;
 use crate::http::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use crate::tls::{Agreed, PeerIdentity};
 
@@ -32,6 +33,17 @@ pub struct Trace<'a> {
     pub span: &'a Span,
     /// Trace identifiers are printed in X-Ray's form.
     pub xray: bool,
+}
+
+/// How a connection was seen to end while it was logged. Of requests Envoy tells no end of their connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closes {
+    /// The client has reset it.
+    pub downstream_reset: bool,
+    /// The host has reset it.
+    pub upstream_reset: bool,
+    /// Why we have closed them; empty when we have not.
+    pub reason: &'static str,
 }
 
 /// Points in time of one exchange; `None` is "did not happen".
@@ -107,6 +119,12 @@ pub struct Record<'a> {
     pub bytes_received: u64,
     /// Body bytes to the client.
     pub bytes_sent: u64,
+    /// What the client's stream or connection took on the wire.
+    pub downstream_wire: Measured,
+    /// What the attempts took on theirs, all together.
+    pub upstream_wire: Measured,
+    /// How connections ended.
+    pub closes: Closes,
     /// Points in time.
     pub timing: Timing,
     /// Host that was tried last.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::connection::UpstreamConnection;
-use super::record::{Record, RecordMetadata, Timing};
+use super::record::{Closes, Record, RecordMetadata, Timing};
+use super::trace::id::{SpanId, TraceId};
+use super::trace::span::Span;
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::{DiscoveryHealth, Host, HostAddress};
+use crate::http::codec::Measured;
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 
 /// Owns what a record borrows.
@@ -18,6 +21,21 @@ pub(crate) struct Exchange {
     pub host: Arc<Host>,
     pub upstream: UpstreamConnection,
     pub timing: Timing,
+}
+
+/// A recorded span with a caller, before any try.
+pub(crate) fn span() -> Span {
+    Span {
+        trace_id: TraceId::parse_xray(b"1-5759e988-bd862e3fe1be46a994272793").unwrap(),
+        id: SpanId(0x6b55_dcc4_9793_4f1a),
+        parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
+        sampled: true,
+        forced: false,
+        ours: true,
+        asked: false,
+        operation: None,
+        attempts: Vec::new(),
+    }
 }
 
 fn addr(text: &str) -> SocketAddr {
@@ -120,6 +138,21 @@ impl Exchange {
             upstream_protocol: Some(Version::Http2),
             bytes_received: 0,
             bytes_sent: 124_580,
+            downstream_wire: Measured {
+                received: 90,
+                sent: 124_700,
+                heads_received: 60,
+                heads_sent: 100,
+                ..Measured::default()
+            },
+            upstream_wire: Measured {
+                received: 124_650,
+                sent: 130,
+                heads_received: 70,
+                heads_sent: 110,
+                ..Measured::default()
+            },
+            closes: Closes::default(),
             timing: self.timing,
             upstream_host: Some(&self.host),
             upstream: Some(&self.upstream),

@@ -1,6 +1,7 @@
 //! `tcp_proxy`: pick a cluster and a host, dial, copy both ways, log.
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use crate::base::hash::xxhash64;
 use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
+use crate::http::codec::Measured;
 use crate::net::copy::{Copied, CopyEnd, copy_both};
 use crate::net::stream::Stream;
 use crate::observe::connection::{DownstreamConnection, UpstreamConnection};
-use crate::observe::record::{Record, RecordMetadata, Timing};
+use crate::observe::record::{Closes, Record, RecordMetadata, Timing};
 use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
@@ -62,6 +64,7 @@ struct Story {
     failure: String,
     received: u64,
     sent: u64,
+    closes: Closes,
     attempts: u32,
     cluster: Option<Rc<ClusterState>>,
     host: Option<Rc<HostPool>>,
@@ -107,9 +110,15 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
             "downstream_local_disconnect(drain_time_over)",
         );
     };
+    let reset = |kind| kind == io::ErrorKind::ConnectionReset;
+    story.closes.downstream_reset = matches!(copied.end, CopyEnd::FirstFailed(kind) if reset(kind));
+    story.closes.upstream_reset = matches!(copied.end, CopyEnd::SecondFailed(kind) if reset(kind));
     match copied.end {
         CopyEnd::Finished => {}
-        CopyEnd::Idle => conn.local.stats.inc(conn.settings.stats.idle_timeout),
+        CopyEnd::Idle => {
+            conn.local.stats.inc(conn.settings.stats.idle_timeout);
+            story.closes.reason = "tcp_session_idle_timeout";
+        }
         CopyEnd::FirstFailed(_) => story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),
         CopyEnd::SecondFailed(_) => story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION),
     }
@@ -203,6 +212,7 @@ impl Story {
             failure: String::new(),
             received: 0,
             sent: 0,
+            closes: Closes::default(),
             attempts: 0,
             cluster: None,
             host: None,
@@ -239,6 +249,9 @@ impl Story {
             upstream_protocol: None,
             bytes_received: self.received,
             bytes_sent: self.sent,
+            downstream_wire: Measured::raw(self.received, self.sent),
+            upstream_wire: Measured::raw(self.sent, self.received),
+            closes: self.closes,
             timing: Timing {
                 pool_ready: self.pool_ready,
                 finished: Some(Instant::now()),

@@ -52,6 +52,8 @@ pub struct Local {
     pub attention: Arc<Notify>,
     /// Who watches requests.
     pub tap: Arc<Tap>,
+    /// Some access log tells what streams take on the wire: HTTP/2 connections made from now on measure it.
+    pub measures: Cell<bool>,
     /// The time.
     pub clock: TurnClock,
     rng: RefCell<Rng>,
@@ -77,6 +79,7 @@ impl Local {
             spans: RefCell::new(WorkerSpans::new(index, rng.u64(..))),
             attention,
             tap,
+            measures: Cell::new(false),
             clock: TurnClock::default(),
             rng: RefCell::new(rng),
             view: RefCell::default(),

@@ -194,6 +194,8 @@ struct Arrival {
 
 /// Everything the chain's filter needs.
 struct Chosen {
+    /// The listener that serves the connection; another one may have accepted it.
+    listener: Arc<Listener>,
     chain: Arc<FilterChain>,
     drain: Drain,
 }
@@ -246,7 +248,7 @@ async fn choose_chain(
     // A listener without a socket has no drain of its own here; its connections follow the accepting one.
     let drain =
         if handed_over { drains.of(accepting.chains.first().unwrap_or(&chain)) } else { drains.of(&chain) };
-    Some((arrival, Chosen { chain, drain }))
+    Some((arrival, Chosen { listener, chain, drain }))
 }
 
 fn find_chain(listener: &Listener, arrival: &Arrival) -> Option<Arc<FilterChain>> {
@@ -305,7 +307,7 @@ fn handshake_time(worker: &Worker, chain: &FilterChain) -> Duration {
 
 async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chosen: Chosen) {
     let Arrival { tcp, opened, own_address, peer, destination, original, detected } = arrival;
-    let Chosen { chain, drain } = chosen;
+    let Chosen { listener: serving, chain, drain } = chosen;
     let Some(_admission) = guard::admit(&chain, &worker.local).await else { return };
     let handshake_begun = Instant::now();
     let io = match &chain.tls {
@@ -333,7 +335,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
         handshake: agreed.map(|_| (handshake_begun, Instant::now())),
         own_address,
         own: chain.tls.as_ref().map(|tls| tls.own.clone()),
-        listener: listener.metadata.clone(),
+        listener: serving,
         chain: chain.metadata.clone(),
     };
     let server_name = detected.server_name.unwrap_or_default();

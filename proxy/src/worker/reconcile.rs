@@ -11,7 +11,7 @@ use super::accept;
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::ids::ListenerId;
 use crate::config::Snapshot;
-use crate::config::listener::{Direction, FilterChain, Listener, ListenerSlot};
+use crate::config::listener::{Direction, FilterChain, Listener, ListenerSlot, NetworkFilter};
 use crate::config::live::ListenerSockets;
 use crate::config::publish::Subscriber;
 use crate::http::filter::jwt;
@@ -129,12 +129,25 @@ fn apply(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, snapshot: Arc
     let (view, retired) = View::next(&local.view(), snapshot.clone(), local);
     let view = Rc::new(view);
     local.set_view(view.clone());
+    local.measures.set(measures(&snapshot));
     for old in retired {
         let successor = view.clusters().find(|next| next.config().name == old.config().name);
         old.retire(successor.map(|next| &**next), local);
     }
     apply_listeners(worker, served, &snapshot);
     worker.progress.set_applied(local.index, snapshot.generation);
+}
+
+/// Whether any access log tells what streams take on the wire.
+fn measures(snapshot: &Snapshot) -> bool {
+    let chains = |slot: &Arc<ListenerSlot>| {
+        slot.config.chains.iter().chain(&slot.config.default_chain).any(|chain| match &chain.filter {
+            NetworkFilter::Http(settings) => settings.access_logs.iter().any(|log| log.measures()),
+            // Their bytes are counted anyway.
+            NetworkFilter::Tcp(_) => false,
+        })
+    };
+    snapshot.listeners.iter().flatten().any(chains)
 }
 
 fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, snapshot: &Snapshot) {

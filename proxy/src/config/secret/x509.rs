@@ -220,7 +220,9 @@ fn other_name((tag, value): (u8, &[u8])) -> Option<&str> {
 fn attribute(pair: &[u8]) -> Option<String> {
     let mut pair = Reader(pair);
     let kind = pair.expect(der::OBJECT_ID)?;
+    let encoded = pair.0;
     let (_, value) = pair.next()?;
+    let encoded = &encoded[..encoded.len() - pair.0.len()];
     let short = match kind {
         [0x55, 4, 3] => "CN",
         [0x55, 4, 4] => "SN",
@@ -231,10 +233,21 @@ fn attribute(pair: &[u8]) -> Option<String> {
         [0x55, 4, 9] => "street",
         [0x55, 4, 10] => "O",
         [0x55, 4, 11] => "OU",
+        [0x55, 4, 12] => "title",
+        [0x55, 4, 13] => "description",
+        [0x55, 4, 15] => "businessCategory",
+        [0x55, 4, 17] => "postalCode",
+        [0x55, 4, 41] => "name",
+        [0x55, 4, 42] => "GN",
+        [0x55, 4, 43] => "initials",
+        [0x55, 4, 44] => "generationQualifier",
+        [0x55, 4, 46] => "dnQualifier",
+        [0x55, 4, 65] => "pseudonym",
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1] => "emailAddress",
         [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25] => "DC",
         [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1] => "UID",
-        _ => return Some(format!("{}=#{}", der::dotted(kind), hexadecimal(value))),
+        // What has no name is told as it was encoded.
+        _ => return Some(format!("{}=#{}", der::dotted(kind), hexadecimal(encoded).to_ascii_uppercase())),
     };
     Some(format!("{short}={}", escaped(value)))
 }

@@ -8,12 +8,14 @@
 
 pub mod h1;
 pub mod h2;
+mod measured;
 pub mod raw;
 
 use std::task::{Context, Poll};
 
 use super::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead};
 use crate::base::error::DownstreamError;
+pub use measured::Measured;
 
 /// How a stream ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,19 @@ impl Downstream<'_> {
     pub fn reset(&mut self) {
         on_codec!(Downstream, self, half => half.reset())
     }
+
+    /// What the exchange took on the wire so far. HTTP/2 knows it only where it was told to measure.
+    pub fn measured(&self) -> Measured {
+        on_codec!(Downstream, self, half => half.measured())
+    }
+
+    /// Ready when all that was sent is on the wire, where that is measured after it was taken.
+    pub fn poll_measured(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Downstream::H1(_) => Poll::Ready(()),
+            Downstream::H2(stream) => stream.poll_measured(cx),
+        }
+    }
 }
 
 impl Upstream {
@@ -149,6 +164,11 @@ impl Upstream {
     /// Gives the request up: HTTP/2 RST_STREAM CANCEL, HTTP/1 the connection is never reused.
     pub fn cancel(&mut self) {
         on_codec!(Upstream, self, half => half.cancel())
+    }
+
+    /// What the exchange took on the wire so far. HTTP/2 knows it only where it was told to measure.
+    pub fn measured(&self) -> Measured {
+        on_codec!(Upstream, self, half => half.measured())
     }
 }
 

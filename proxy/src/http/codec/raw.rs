@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::{BodySink, BodySource, Fill, StreamError};
+use super::{BodySink, BodySource, Fill, Measured, StreamError};
 use crate::http::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead, Span, Version};
 use crate::net::buffer::{Buf, BufPool};
 use crate::net::stream::Stream;
@@ -48,6 +48,11 @@ impl RawConn {
 
     /// See [`super::Upstream::cancel`]. The connection closes when it is dropped.
     pub fn cancel(&mut self) {}
+
+    /// See [`super::Upstream::measured`].
+    pub fn measured(&self) -> Measured {
+        Measured::raw(self.received_total, self.sent_total)
+    }
 
     /// Bytes received and sent since the last call.
     pub fn take_wire_bytes(&mut self) -> (u64, u64) {

@@ -31,6 +31,7 @@ pub(super) async fn serve(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opene
         max_fields: ctx.settings.max_fields,
         tls: ctx.tls,
         send_buffer: ctx.settings.buffer_limit,
+        measured: ctx.local.measures.get(),
     };
     let ending = match ServerConn::handshake(io, preread, options).await {
         Ok(conn) => accept_streams(ctx, conn, opened).await,

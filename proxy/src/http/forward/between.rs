@@ -80,7 +80,7 @@ impl Exchange<'_> {
     }
 
     /// Lets go of an attempt that another one follows.
-    pub(super) fn give_up(&self, tried: Outcome, cause: Cause, tries: &mut Tries<'_, '_>) {
+    pub(super) fn give_up(&mut self, tried: Outcome, cause: Cause, tries: &mut Tries<'_, '_>) {
         self.count_retry(cause, tries);
         if let Ok((attempt, response)) = tried {
             tries.timers.end_try();
@@ -92,13 +92,14 @@ impl Exchange<'_> {
 
     /// Ends an attempt whose response nobody reads to its end. One without a body is at its end already, and its
     /// connection can be used again.
-    pub(super) fn let_go(&self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
+    pub(super) fn let_go(&mut self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
         let mut cx = Context::from_waker(Waker::noop());
         let answered = matches!(attempt.lease.stream.poll_fill(&mut cx), Poll::Ready(Ok(Fill::End)));
         if !answered || !attempt.request.is_done() {
             attempt.lease.cut(false);
             attempt.lease.stream.cancel();
         }
+        self.summary.upstream_wire += attempt.lease.stream.measured();
         attempt.lease.finish(&self.ctx.local, tries.cluster.config());
     }
 }

@@ -216,7 +216,7 @@ impl Exchange<'_> {
         true
     }
 
-    fn drop_runner(&self, runner: Runner, tries: &Tries<'_, '_>) {
+    fn drop_runner(&mut self, runner: Runner, tries: &Tries<'_, '_>) {
         if let Stage::Sent(attempt) = runner.stage {
             self.let_go(*attempt, tries);
         }

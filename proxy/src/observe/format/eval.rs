@@ -7,6 +7,7 @@ mod metadata;
 mod path;
 mod timing;
 mod tls;
+mod wire;
 
 use super::Out;
 use super::operator::Operator;
@@ -81,6 +82,12 @@ impl Operator {
             Operator::ConnectionId => out.number(record.connection_id),
             Operator::UniqueId => out.display(uuid(fastrand::u128(..))),
             Operator::Tls(side, fact) => return tls::tls(record, *side, fact, out),
+            Operator::Wire(side, part) => out.number(wire::bytes(record, *side, *part)),
+            Operator::CloseType(side) => return wire::close_type(record, *side, out),
+            Operator::CloseReason => return text(record.closes.reason, out),
+            Operator::ListenerName => {
+                return text(record.downstream.map_or("", |downstream| &downstream.listener.name), out);
+            }
             Operator::LocalReplyBody => out.text(record.local_reply_body),
             _ => return false,
         }

@@ -29,6 +29,17 @@ enum Node {
     Array(Box<[Node]>),
 }
 
+impl Node {
+    fn measures(&self) -> bool {
+        match self {
+            Node::Literal(_) => false,
+            Node::Text(format) => format.measures(),
+            Node::Object(entries) => entries.iter().any(|(_, node)| node.measures()),
+            Node::Array(items) => items.iter().any(Node::measures),
+        }
+    }
+}
+
 impl JsonFormat {
     /// Compiles `template`. With `omit_empty`, what is missing is left out with its key.
     pub fn parse(template: &Map<String, Value>, omit_empty: bool) -> Result<Self, FormatError> {
@@ -40,6 +51,11 @@ impl JsonFormat {
         if !self.write(&self.root, record, out) {
             out.extend_from_slice(b"{}");
         }
+    }
+
+    /// It tells what streams take on the wire.
+    pub(in crate::observe) fn measures(&self) -> bool {
+        self.root.measures()
     }
 
     /// Appends one value; false, and nothing appended, when it is to be left out.

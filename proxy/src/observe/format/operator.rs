@@ -84,6 +84,23 @@ pub(super) enum Operator {
     TraceId,
     SpanId,
     Tls(TlsSide, TlsFact),
+    /// What a connection of the exchange took on the wire.
+    Wire(TlsSide, WirePart),
+    ListenerName,
+    CloseType(TlsSide),
+    /// Why we have closed both connections.
+    CloseReason,
+}
+
+/// Which bytes on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WirePart {
+    Received,
+    Sent,
+    HeadsReceived,
+    HeadsSent,
+    DecodedReceived,
+    DecodedSent,
 }
 
 /// What is told of every attempt's host.
@@ -225,7 +242,7 @@ impl Operator {
     pub(super) fn resolve(name: &str, arguments: Option<&str>) -> Result<Self, FormatError> {
         let simple =
             names::SIMPLE.iter().find(|(known, _)| *known == name).map(|(_, operator)| operator.clone());
-        if let Some(operator) = simple.or_else(|| names::address(name)) {
+        if let Some(operator) = simple.or_else(|| names::address(name)).or_else(|| names::wire(name)) {
             return match arguments {
                 None => Ok(operator),
                 Some(_) => Err(FormatError(format!("operator %{name}% takes no arguments"))),
@@ -250,6 +267,7 @@ impl Operator {
             | Operator::ConnectionId
             | Operator::UpstreamConnectionId
             | Operator::Always(_)
+            | Operator::Wire(..)
             | Operator::Duration { .. } => true,
             Operator::Address { part, .. } => *part == AddressPart::Port,
             Operator::GrpcStatus(form) => *form == GrpcStatusForm::Number,
@@ -300,8 +318,14 @@ fn pattern(given: Option<&str>) -> Result<TimeFormat, FormatError> {
 }
 
 fn refuse(name: &str) -> FormatError {
-    const UNSUPPORTED: &[&str] =
-        &["CEL", "ROUTE_RESOLUTION_COUNT", "ROUTE_RESOLUTION_TIME_US", "LISTENER_NAME", "STREAM_INFO_REQ"];
+    const UNSUPPORTED: &[&str] = &[
+        "CEL",
+        "COALESCE",
+        "FILE_CONTENT",
+        "ROUTE_RESOLUTION_COUNT",
+        "ROUTE_RESOLUTION_TIME_US",
+        "STREAM_INFO_REQ",
+    ];
     const PREFIXES: &[&str] = &["DOWNSTREAM_", "UPSTREAM_"];
     if UNSUPPORTED.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         FormatError(format!("operator %{name}% is not supported here: take it out of the format"))

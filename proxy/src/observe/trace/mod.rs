@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod collector;
+mod decorator;
 mod facts;
 pub mod header;
 pub mod id;

@@ -29,6 +29,8 @@ pub struct Span {
     pub ours: bool,
     /// The caller wants to know the decision.
     pub asked: bool,
+    /// What the other side calls it, when it has said so.
+    pub operation: Option<Box<str>>,
     /// Tries, where they are told of.
     pub attempts: Vec<AttemptSpan>,
 }
@@ -57,6 +59,7 @@ impl Span {
             forced: false,
             ours: incoming.is_none_or(|incoming| incoming.sampled.is_none()),
             asked: incoming.is_some_and(|incoming| incoming.asks),
+            operation: None,
             attempts: Vec::new(),
         }
     }
@@ -132,8 +135,11 @@ impl<'a> Finished<'a> {
         self.tags.iter().filter(replaced).chain(of_route)
     }
 
-    /// What it is called, where the configuration says so.
+    /// What it is called, where the other side or the configuration says so.
     pub fn operation(&self) -> Option<String> {
+        if let Some(operation) = &self.span.operation {
+            return Some(operation.to_string());
+        }
         let format = self.route.and_then(|route| route.operation.as_ref()).or(self.operation)?;
         let mut text = Vec::new();
         format.render(self.record, b"", &mut text);

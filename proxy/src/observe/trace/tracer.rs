@@ -177,6 +177,8 @@ pub struct RouteTracing {
     pub tags: Vec<CustomTag>,
     /// What spans are called.
     pub operation: Option<Format>,
+    /// What the other side is told to call its spans (`decorator.propagate`).
+    pub propagated: Option<Box<str>>,
 }
 
 /// What a connection manager traces. Source: `HttpConnectionManager.Tracing`.

@@ -123,6 +123,7 @@ async fn establish(
         max_fields: settings.max_fields,
         tls: io.is_tls(),
         send_buffer: settings.buffer_limit,
+        measured: local.measures.get(),
     };
     let (conn, driver) =
         tokio::time::timeout(settings.connect_timeout, h2::ClientConn::handshake(io, options))

@@ -126,12 +126,13 @@ pub(super) fn of_route(
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<Option<RouteTracing>, Rejection> {
-    let decorated = match decorator {
-        None => None,
-        Some(Decorator { operation, propagate: _ }) => {
+    let (decorated, propagated) = match decorator {
+        None => (None, None),
+        Some(Decorator { operation, propagate }) => {
             let path = path.field("decorator");
             let operation = fields::required(operation, &path.field("operation"))?;
-            Some(Format::literal(operation))
+            let propagated = fields::flag(propagate, true).then(|| operation.into());
+            (Some(Format::literal(operation)), propagated)
         }
     };
     let Some(message) = message else {
@@ -139,6 +140,7 @@ pub(super) fn of_route(
             shares: None,
             tags: Vec::new(),
             operation: Some(operation),
+            propagated,
         }));
     };
     let RouteMessage {
@@ -164,6 +166,7 @@ pub(super) fn of_route(
         }),
         tags: tags(custom_tags, &path.field("custom_tags"))?,
         operation: self::operation(operation, &path.field("operation"))?.or(decorated),
+        propagated,
     }))
 }
 

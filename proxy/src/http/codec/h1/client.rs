@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use smallvec::SmallVec;
 
-use super::super::{BodySink, BodySource, Fill, StreamError};
+use super::super::{BodySink, BodySource, Fill, Measured, StreamError};
 use super::ClientOptions;
 use super::encode;
 use super::framing::RESPONSE_FRAMING;
@@ -90,9 +90,10 @@ impl ClientConn {
         }
         let output = self.wire.buffers.output();
         let options = &self.options;
-        let sending = encode::request_head(output, head, body, options.header_case, options.trailers)
+        let written = encode::request_head(output, head, body, options.header_case, options.trailers)
             .inspect_err(|_| output.truncate(0))?;
-        self.sink.begin(sending, options.trailers);
+        self.wire.heads.1 = written.fields;
+        self.sink.begin(written.sending, options.trailers);
         self.phase = Phase::Awaiting;
         self.exchange = Exchange {
             method: head.method,
@@ -143,6 +144,7 @@ impl ClientConn {
         let parsed = self.incoming.parse(text, &pool, limits, status_line, RESPONSE_FRAMING)?;
         let Some(parsed) = parsed else { return Ok(None) };
         let asked = Asked { method: self.exchange.method, upgrade: self.exchange.upgrade.as_deref() };
+        self.wire.heads.0 += parsed.told;
         let head = response::assemble(&mut self.wire, parsed, asked)?;
         if head.response.status < 200 && head.response.upgrade.is_none() {
             self.exchange.informational += 1;
@@ -192,6 +194,11 @@ impl ClientConn {
     /// After a 101 or a 2xx to CONNECT: the raw stream and bytes already read from it.
     pub fn into_tunnel(self) -> (Stream, Buf) {
         self.wire.into_parts()
+    }
+
+    /// See [`super::super::Upstream::measured`].
+    pub fn measured(&self) -> Measured {
+        self.wire.measured(0)
     }
 
     /// Wire bytes received and sent since the last call.

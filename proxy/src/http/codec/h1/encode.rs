@@ -25,14 +25,23 @@ pub(super) struct Answered {
     pub close: bool,
 }
 
-/// Writes a request head: how its body is to be sent.
+/// A head that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// How its body is to be sent.
+    pub sending: Sending,
+    /// Bytes of its field lines.
+    pub fields: u64,
+}
+
+/// Writes a request head.
 pub(super) fn request_head(
     out: &mut Buf,
     head: &RequestHead,
     body: BodyLength,
     case: HeaderCase,
     trailers: bool,
-) -> Result<Sending, StreamError> {
+) -> Result<Written, StreamError> {
     let mut lines = Lines::new(out, &head.block, case);
     let is_connect = head.method == Method::Connect;
     let target = if is_connect { head.authority } else { head.path };
@@ -57,8 +66,7 @@ pub(super) fn request_head(
         BodyLength::Fixed(length) => lines.length(length),
         BodyLength::Streamed => lines.chunked(),
     };
-    lines.end();
-    Ok(sending)
+    Ok(Written { sending, fields: lines.end() })
 }
 
 /// Whether a request without content says so: with every method that foresees content (RFC 9110, sections 8.6 and 9.3).
@@ -67,13 +75,13 @@ fn wants_length(head: &RequestHead) -> bool {
     head.upgrade.is_none() && !WITHOUT_CONTENT.contains(&head.method_text())
 }
 
-/// Writes a final response head: how its body is to be sent.
+/// Writes a final response head.
 pub(super) fn response_head(
     out: &mut Buf,
     head: &ResponseHead,
     answered: Answered,
     case: HeaderCase,
-) -> Result<Sending, StreamError> {
+) -> Result<Written, StreamError> {
     let mut lines = Lines::new(out, &head.block, case);
     lines.status_line(head.status, answered.version);
     lines.fields()?;
@@ -107,17 +115,19 @@ pub(super) fn response_head(
         _ if answered.version == Version::Http10 => lines.field(b"connection", b"keep-alive"),
         _ => {}
     }
-    lines.end();
-    Ok(sending)
+    Ok(Written { sending, fields: lines.end() })
 }
 
-/// Writes an interim response.
-pub(super) fn informational(out: &mut Buf, head: &ResponseHead, case: HeaderCase) -> Result<(), StreamError> {
+/// Writes an interim response: the bytes of its field lines.
+pub(super) fn informational(
+    out: &mut Buf,
+    head: &ResponseHead,
+    case: HeaderCase,
+) -> Result<u64, StreamError> {
     let mut lines = Lines::new(out, &head.block, case);
     lines.status_line(head.status, Version::Http11);
     lines.fields()?;
-    lines.end();
-    Ok(())
+    Ok(lines.end())
 }
 
 /// Writes the size line of a chunk.
@@ -134,13 +144,14 @@ pub(super) fn chunk_size(out: &mut Buf, size: usize) {
     out.extend(&digits[at..]);
 }
 
-/// Writes the last chunk and the trailer section.
+/// Writes the last chunk and the trailer section: the bytes of its field lines.
 pub(super) fn last_chunk<'a>(
     out: &mut Buf,
     trailers: Option<(&'a HeaderBlock, impl Iterator<Item = (Span, Span)> + 'a)>,
     case: HeaderCase,
-) -> Result<(), StreamError> {
+) -> Result<u64, StreamError> {
     out.extend(b"0\r\n");
+    let start = out.len();
     if let Some((block, fields)) = trailers {
         let mut lines = Lines::new(out, block, case);
         for (name, value) in fields {
@@ -148,8 +159,9 @@ pub(super) fn last_chunk<'a>(
         }
         lines.flush();
     }
+    let fields = (out.len() - start) as u64;
     out.extend(b"\r\n");
-    Ok(())
+    Ok(fields)
 }
 
 /// Writes the lines of one head.
@@ -162,6 +174,8 @@ struct Lines<'a> {
     /// Range of `checked` that is still to be copied.
     start: usize,
     end: usize,
+    /// Where in `out` the field lines begin, once the start line is written.
+    fields_at: usize,
 }
 
 impl<'a> Lines<'a> {
@@ -170,7 +184,8 @@ impl<'a> Lines<'a> {
             HeaderCase::Lower => &block.text()[..block.checked()],
             HeaderCase::Proper => &[],
         };
-        Self { out, checked, block, case, start: 0, end: 0 }
+        let fields_at = out.len();
+        Self { out, checked, block, case, start: 0, end: 0, fields_at }
     }
 
     /// Adds checked text, joining it with what comes right before it.
@@ -209,6 +224,7 @@ impl<'a> Lines<'a> {
         let is_whole = target.start as usize == method_end + 1
             && self.stands(method_end, b" ")
             && self.stands(target_end, b" HTTP/1.1\r\n");
+        self.fields_at += method.len as usize + target.len as usize + 12;
         if is_whole {
             self.copy(method.start as usize, target_end + 11);
             return Ok(());
@@ -225,7 +241,9 @@ impl<'a> Lines<'a> {
 
     fn status_line(&mut self, status: u16, version: Version) {
         if (status, version) == (200, Version::Http11) {
-            return self.push(b"HTTP/1.1 200 OK\r\n");
+            self.push(b"HTTP/1.1 200 OK\r\n");
+            self.fields_at = self.out.len();
+            return;
         }
         self.push(if version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         let status = status.clamp(100, 999);
@@ -234,6 +252,7 @@ impl<'a> Lines<'a> {
         let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         self.push(reason.unwrap_or_default().as_bytes());
         self.push(b"\r\n");
+        self.fields_at = self.out.len();
     }
 
     fn host(&mut self, authority: Span) -> Result<(), StreamError> {
@@ -301,8 +320,12 @@ impl<'a> Lines<'a> {
         Sending::Chunked(0)
     }
 
-    fn end(&mut self) {
+    /// Ends the head: the bytes of its field lines.
+    fn end(&mut self) -> u64 {
+        self.flush();
+        let fields = self.out.len().saturating_sub(self.fields_at) as u64;
         self.push(b"\r\n");
+        fields
     }
 }
 

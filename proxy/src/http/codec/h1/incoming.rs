@@ -15,6 +15,7 @@ pub(super) struct Incoming<L> {
     start: Option<L>,
     fields: Vec<Field>,
     framing: Framing,
+    told: u64,
 }
 
 /// Result of parsing a complete head.
@@ -26,11 +27,19 @@ pub(super) struct Parsed<L> {
     /// Fields that are no framing.
     pub fields: Vec<Field>,
     pub framing: Framing,
+    /// Bytes of names and values, and three for each line, as Envoy counts them: blanks are none.
+    pub told: u64,
 }
 
 impl<L> Default for Incoming<L> {
     fn default() -> Self {
-        Self { progress: Progress::default(), start: None, fields: Vec::new(), framing: Framing::default() }
+        Self {
+            progress: Progress::default(),
+            start: None,
+            fields: Vec::new(),
+            framing: Framing::default(),
+            told: 0,
+        }
     }
 }
 
@@ -55,8 +64,9 @@ impl<L> Incoming<L> {
             }
             self.fields = pool.take_table();
         }
-        let Self { progress, fields, framing: noted, .. } = self;
+        let Self { progress, fields, framing: noted, told, .. } = self;
         let complete = field_lines(text, progress, limits, |text, line| {
+            *told += line.told();
             if framing.contains(line.id) {
                 return noted.note(text, line.id, line.value);
             }
@@ -69,7 +79,8 @@ impl<L> Incoming<L> {
         let mut fields = std::mem::take(&mut self.fields);
         let framing = std::mem::take(&mut self.framing);
         framing.remove_named(text, &mut fields);
-        Ok(Some(Parsed { start, length, fields, framing }))
+        let told = std::mem::take(&mut self.told);
+        Ok(Some(Parsed { start, length, fields, framing, told }))
     }
 
     /// True while the start line is incomplete.

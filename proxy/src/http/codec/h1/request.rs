@@ -31,7 +31,7 @@ pub(super) fn assemble(
     parsed: Parsed<RequestLine>,
     options: &ServerOptions,
 ) -> Result<Assembled, DownstreamError> {
-    let Parsed { start: line, length, fields, framing } = parsed;
+    let Parsed { start: line, length, fields, framing, .. } = parsed;
     let version = line.version;
     let is_tls = wire.is_tls();
     let text = &mut wire.buffers.unread_mut()[..length];

@@ -35,7 +35,7 @@ pub(super) fn assemble(
     parsed: Parsed<StatusLine>,
     asked: Asked<'_>,
 ) -> Result<Assembled, DownstreamError> {
-    let Parsed { start: StatusLine { version, status }, length, fields, framing } = parsed;
+    let Parsed { start: StatusLine { version, status }, length, fields, framing, .. } = parsed;
     let text = &mut wire.buffers.unread_mut()[..length];
     let upgrade = match status {
         101 => Some(accepted_upgrade(text, &framing, version, asked)?),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::super::{BodySink, BodySource, Fill, NextRequest, StreamError};
+use super::super::{BodySink, BodySource, Fill, Measured, NextRequest, StreamError};
 use super::ServerOptions;
 use super::encode::{self, Answered};
 use super::framing::REQUEST_FRAMING;
@@ -140,6 +140,7 @@ impl ServerConn {
             parsed => parsed?,
         };
         let Some(parsed) = parsed else { return Ok(None) };
+        self.wire.heads.0 = parsed.told;
         let head = request::assemble(&mut self.wire, parsed, &self.options)?;
         self.empty_lines = 0;
         self.phase = Phase::Requested;
@@ -185,8 +186,10 @@ impl ServerConn {
             Answered { method: exchange.method, version: exchange.version, close: !exchange.persists };
         let output = self.wire.buffers.output();
         let before = output.len();
-        let sending = encode::response_head(output, head, answered, self.options.header_case)
+        let written = encode::response_head(output, head, answered, self.options.header_case)
             .inspect_err(|_| output.truncate(before))?;
+        let sending = written.sending;
+        self.wire.heads.1 += written.fields;
         exchange.persists &= !matches!(sending, Sending::UntilClose | Sending::Tunnel);
         if sending == Sending::Tunnel {
             self.source.begin(Receiving::UntilClose);
@@ -207,8 +210,9 @@ impl ServerConn {
         }
         let output = self.wire.buffers.output();
         let before = output.len();
-        encode::informational(output, head, self.options.header_case)
+        let fields = encode::informational(output, head, self.options.header_case)
             .inspect_err(|_| output.truncate(before))?;
+        self.wire.heads.1 += fields;
         self.exchange.interim = true;
         self.exchange.awaits_continue &= head.status != 100;
         Ok(())
@@ -288,6 +292,12 @@ impl ServerConn {
     /// After a 101 or a 2xx to CONNECT was sent and flushed: the raw stream and bytes already read from it.
     pub fn into_tunnel(self) -> (Stream, Buf) {
         self.wire.into_parts()
+    }
+
+    /// See [`super::super::Downstream::measured`]. Requests that were sent ahead are not of this exchange.
+    pub fn measured(&self) -> Measured {
+        let ahead = if self.source.is_complete() { self.wire.buffers.unread_len() } else { 0 };
+        self.wire.measured(ahead)
     }
 
     /// Wire bytes received and sent since the last call, for `downstream_cx_{rx,tx}_bytes_total`.

@@ -155,9 +155,12 @@ impl Sink {
             Sending::Chunked(0) => {
                 let trailers = trailers.filter(|_| self.trailers);
                 let trailers = trailers.map(|block| (block, trailers::sendable(block)));
-                if let Err(error) = encode::last_chunk(wire.buffers.output(), trailers, self.case) {
-                    self.fail();
-                    return Poll::Ready(Err(error));
+                match encode::last_chunk(wire.buffers.output(), trailers, self.case) {
+                    Ok(fields) => wire.heads.1 += fields,
+                    Err(error) => {
+                        self.fail();
+                        return Poll::Ready(Err(error));
+                    }
                 }
             }
             Sending::Tunnel => {

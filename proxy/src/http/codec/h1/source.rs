@@ -195,13 +195,15 @@ impl Source {
         let mut text = wire.buffers.split_head(length);
         let mut fields = pool.take_table();
         let keep = self.keep_trailers;
-        let mut progress = Progress::default();
+        let (mut progress, mut told) = (Progress::default(), 0);
         field_lines(text.filled_mut(), &mut progress, self.limits, |text, line: Field| {
+            told += line.told();
             if keep && !trailers::is_refused(line.id, line.name.of(text)) {
                 fields.push(line);
             }
             Ok(())
         })?;
+        wire.heads.0 += told;
         text.truncate(length);
         let block = pool.block(text, fields);
         Ok((!block.is_empty()).then_some(block))

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::super::StreamError;
+use super::super::{Measured, StreamError};
 use super::buffers::Buffers;
 use crate::http::head::HeadPool;
 use crate::net::buffer::{BUF_SIZE, Buf};
@@ -26,8 +26,13 @@ pub(super) struct Wire {
     bulky: bool,
     /// The TLS layer may hold records that the socket did not take.
     unflushed: bool,
+    /// Since the last [`Wire::take_totals`].
     received_total: u64,
     sent_total: u64,
+    /// Bytes that had been received already at that moment and belong to what comes after it.
+    ahead: u64,
+    /// Of heads and trailers since then: received, sent.
+    pub(super) heads: (u64, u64),
 }
 
 impl Wire {
@@ -43,6 +48,8 @@ impl Wire {
             unflushed: false,
             received_total,
             sent_total: 0,
+            ahead: 0,
+            heads: (0, 0),
         }
     }
 
@@ -152,8 +159,25 @@ impl Wire {
         (self.io, rest)
     }
 
+    /// What was received and sent since the last [`Wire::take_totals`]. `ahead` bytes of what is unread belong
+    /// to the next message.
+    pub(super) fn measured(&self, ahead: usize) -> Measured {
+        let (heads_received, heads_sent) = self.heads;
+        let received = (self.ahead + self.received_total).saturating_sub(ahead as u64);
+        Measured {
+            received,
+            sent: self.sent_total,
+            heads_received,
+            heads_sent,
+            decoded_received: heads_received,
+            decoded_sent: heads_sent,
+        }
+    }
+
     /// Bytes received and sent since the last call.
     pub(super) fn take_totals(&mut self) -> (u64, u64) {
+        self.ahead = self.buffers.unread_len() as u64;
+        self.heads = (0, 0);
         (std::mem::take(&mut self.received_total), std::mem::take(&mut self.sent_total))
     }
 }

@@ -11,10 +11,11 @@ use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 
 use super::body::{Incoming, Outgoing};
+use super::frames::{Frames, Share};
 use super::io::{Counted, WireBytes};
 use super::keepalive::Keepalive;
 use super::*;
-use crate::http::codec::{BodySink, BodySource, Fill, StreamError};
+use crate::http::codec::{BodySink, BodySource, Fill, Measured, StreamError};
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead};
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
@@ -35,6 +36,7 @@ struct Shared {
     limit: u32,
     max_fields: usize,
     bytes: Rc<WireBytes>,
+    frames: Option<Rc<Frames>>,
 }
 
 /// One client stream; the request leaves with [`ClientStream::send_head`].
@@ -47,6 +49,7 @@ pub struct ClientStream {
     outgoing: Outgoing,
     upgrade: bool,
     bodiless: bool,
+    share: Option<Share>,
 }
 
 impl ClientConn {
@@ -55,7 +58,8 @@ impl ClientConn {
         io: Stream,
         options: Options,
     ) -> Result<(Self, impl Future<Output = StreamError> + 'static), StreamError> {
-        let (io, bytes) = Counted::new(io, Buf::default());
+        let frames = options.measured.then(Frames::of_client);
+        let (io, bytes) = Counted::new(io, Buf::default(), frames.clone());
         let mut builder = h2::client::Builder::new();
         configure!(builder, options).enable_push(false);
         let (sender, mut conn) =
@@ -74,6 +78,7 @@ impl ClientConn {
             limit: settings.max_concurrent_streams,
             max_fields: options.max_fields,
             bytes,
+            frames,
         });
         let handle = shared.clone();
         let driver = poll_fn(move |cx| {
@@ -104,6 +109,7 @@ impl ClientConn {
             outgoing: Outgoing::default(),
             upgrade: false,
             bodiless: false,
+            share: None,
         })
     }
 
@@ -170,8 +176,16 @@ impl ClientStream {
         let request = convert::request(head, if self.upgrade { BodyLength::None } else { body })?;
         // A connection that went away since the stream was opened has processed nothing of it.
         let refused = |_| StreamError::Reset { refused: true };
+        let length =
+            self.conn.frames.as_ref().map(|_| {
+                told::request(request.method(), request.uri(), request.headers(), request.extensions())
+            });
         let (response, stream) = sender.send_request(request, ended).map_err(refused)?;
         self.response = Some(response);
+        self.share = self.conn.frames.as_ref().map(|frames| frames.claim(stream.stream_id().as_u32()));
+        if let Some(share) = &self.share {
+            share.encoded(length.unwrap_or_default());
+        }
         self.outgoing.start(stream, ended);
         Ok(())
     }
@@ -182,12 +196,14 @@ impl ClientStream {
         if let Poll::Ready(Some(informational)) = response.poll_informational(cx) {
             let informational = informational.map_err(|error| stream_error(&error))?;
             let (parts, ()) = informational.into_parts();
+            self.count_head(&parts.headers);
             return Poll::Ready(convert::response_head(parts, true, false, self.conn.max_fields));
         }
         use std::pin::Pin;
         let response = ready!(Pin::new(response).poll(cx)).map_err(|error| stream_error(&error))?;
         self.response = None;
         let (parts, body) = response.into_parts();
+        self.count_head(&parts.headers);
         let ended = body.is_end_stream();
         let mut head = convert::response_head(parts, ended, self.bodiless, self.conn.max_fields)?;
         self.incoming = Incoming::new(body);
@@ -200,6 +216,17 @@ impl ClientStream {
     /// See [`crate::http::codec::Upstream::cancel`].
     pub fn cancel(&mut self) {
         self.outgoing.reset(Reason::CANCEL);
+    }
+
+    fn count_head(&self, headers: &http::HeaderMap) {
+        if let Some(share) = &self.share {
+            share.decoded(told::response(headers));
+        }
+    }
+
+    /// See [`crate::http::codec::Upstream::measured`].
+    pub fn measured(&self) -> Measured {
+        self.share.as_ref().map(Share::measured).unwrap_or_default()
     }
 }
 
@@ -223,7 +250,11 @@ impl BodySource for ClientStream {
     }
 
     fn take_trailers(&mut self) -> Option<HeaderBlock> {
-        self.incoming.take_trailers()
+        let trailers = self.incoming.take_trailers();
+        if let (Some(share), Some(trailers)) = (&self.share, &trailers) {
+            share.decoded(told::trailers(trailers));
+        }
+        trailers
     }
 }
 
@@ -237,7 +268,11 @@ impl BodySink for ClientStream {
         cx: &mut Context<'_>,
         trailers: Option<&HeaderBlock>,
     ) -> Poll<Result<(), StreamError>> {
-        self.outgoing.poll_finish(cx, trailers)
+        ready!(self.outgoing.poll_finish(cx, trailers))?;
+        if let (Some(share), Some(trailers)) = (&self.share, trailers) {
+            share.encoded(told::trailers(trailers));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {

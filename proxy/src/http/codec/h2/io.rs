@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Frames;
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
 
@@ -32,13 +33,18 @@ pub struct Counted {
     preread: Buf,
     used: usize,
     bytes: Rc<WireBytes>,
+    frames: Option<Rc<Frames>>,
 }
 
 impl Counted {
     /// `preread` is delivered before what `inner` has.
-    pub fn new(inner: Stream, preread: Buf) -> (Self, Rc<WireBytes>) {
+    pub fn new(inner: Stream, preread: Buf, frames: Option<Rc<Frames>>) -> (Self, Rc<WireBytes>) {
         let bytes = Rc::new(WireBytes::default());
-        (Self { inner, preread, used: 0, bytes: bytes.clone() }, bytes)
+        (Self { inner, preread, used: 0, bytes: bytes.clone(), frames }, bytes)
+    }
+
+    fn count_sent(&self, count: usize) {
+        self.bytes.sent.set(self.bytes.sent.get() + count as u64);
     }
 
     fn read_ahead(&mut self, buf: &mut ReadBuf<'_>) -> usize {
@@ -66,6 +72,9 @@ impl AsyncRead for Counted {
         }
         let count = (buf.filled().len() - before) as u64;
         self.bytes.received.set(self.bytes.received.get() + count);
+        if let Some(frames) = &self.frames {
+            frames.received(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -77,7 +86,10 @@ impl AsyncWrite for Counted {
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
         let count = ready!(self.inner.poll_write(cx, buf))?;
-        self.bytes.sent.set(self.bytes.sent.get() + count as u64);
+        self.count_sent(count);
+        if let Some(frames) = &self.frames {
+            frames.sent(&buf[..count]);
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -87,7 +99,15 @@ impl AsyncWrite for Counted {
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
         let count = ready!(self.inner.poll_write_vectored(cx, bufs))?;
-        self.bytes.sent.set(self.bytes.sent.get() + count as u64);
+        self.count_sent(count);
+        if let Some(frames) = &self.frames {
+            let mut left = count;
+            for buf in bufs {
+                let of_this = left.min(buf.len());
+                frames.sent(&buf[..of_this]);
+                left -= of_this;
+            }
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -101,5 +121,13 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.inner.poll_shutdown(cx)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(frames) = &self.frames {
+            frames.close();
+        }
     }
 }

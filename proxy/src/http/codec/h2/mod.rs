@@ -6,9 +6,11 @@
 mod body;
 mod client;
 mod convert;
+mod frames;
 mod io;
 mod keepalive;
 mod server;
+mod told;
 
 pub use client::{ClientConn, ClientStream};
 pub use server::{ServerConn, ServerStream};
@@ -29,6 +31,8 @@ pub struct Options {
     pub tls: bool,
     /// Bytes that may wait per stream while the peer's window is closed.
     pub send_buffer: usize,
+    /// Some access log tells what a stream took on the wire.
+    pub measured: bool,
 }
 
 /// Streams the peer may reset before we accept them (CVE-2023-44487).

@@ -8,10 +8,11 @@ use h2::Reason;
 use h2::server::{Connection, SendResponse};
 
 use super::body::{Incoming, Outgoing, reset_error};
+use super::frames::{Frames, Share};
 use super::io::{Counted, WireBytes};
 use super::keepalive::Keepalive;
 use super::*;
-use crate::http::codec::{BodySink, BodySource, Fill, StreamError};
+use crate::http::codec::{BodySink, BodySource, Fill, Measured, StreamError};
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead};
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
@@ -21,6 +22,7 @@ use crate::net::stream::Stream;
 pub struct ServerConn {
     conn: Connection<Counted, Bytes>,
     bytes: Rc<WireBytes>,
+    frames: Option<Rc<Frames>>,
     keepalive: Option<Keepalive>,
     max_fields: usize,
 }
@@ -32,12 +34,14 @@ pub struct ServerStream {
     respond: SendResponse<Bytes>,
     outgoing: Outgoing,
     bodiless: bool,
+    share: Option<Share>,
 }
 
 impl ServerConn {
     /// Starts the server half; `preread` are bytes read while detecting the protocol (starting with the preface).
     pub async fn handshake(io: Stream, preread: Buf, options: Options) -> Result<Self, StreamError> {
-        let (io, bytes) = Counted::new(io, preread);
+        let frames = options.measured.then(Frames::of_server);
+        let (io, bytes) = Counted::new(io, preread, frames.clone());
         let mut builder = h2::server::Builder::new();
         configure!(builder, options);
         if options.settings.allow_connect {
@@ -51,7 +55,7 @@ impl ServerConn {
                 Keepalive::new(conn.ping_pong(), settings.keepalive_interval, settings.keepalive_timeout)
             }
         };
-        Ok(Self { conn, bytes, keepalive, max_fields: options.max_fields })
+        Ok(Self { conn, bytes, frames, keepalive, max_fields: options.max_fields })
     }
 
     /// Drives the connection and yields the next well-formed request. Malformed ones are reset inside.
@@ -71,12 +75,17 @@ impl ServerConn {
                 Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
                 Some(Ok(accepted)) => accepted,
             };
+            let share = self.frames.as_ref().map(|frames| frames.claim(respond.stream_id().as_u32()));
             let (parts, body) = request.into_parts();
+            if let Some(share) = &share {
+                share.decoded(told::request(&parts.method, &parts.uri, &parts.headers, &parts.extensions));
+            }
             match convert::request_head(parts, body.is_end_stream(), self.max_fields) {
                 Ok(head) => {
                     let bodiless = head.method == Method::Head;
                     let incoming = Incoming::new(body);
-                    let stream = ServerStream { incoming, respond, outgoing: Outgoing::default(), bodiless };
+                    let outgoing = Outgoing::default();
+                    let stream = ServerStream { incoming, respond, outgoing, bodiless, share };
                     return Poll::Ready(Some(Ok((head, stream))));
                 }
                 Err(_) => respond.send_reset(Reason::PROTOCOL_ERROR),
@@ -106,6 +115,7 @@ impl ServerStream {
         let without_body = self.bodiless || matches!(head.body, BodyLength::None | BodyLength::Fixed(0));
         let ended = without_body && head.upgrade.is_none();
         let response = convert::response(head)?;
+        self.count_head(&response);
         let stream = self.respond.send_response(response, ended).map_err(|error| stream_error(&error))?;
         self.outgoing.start(stream, ended);
         Ok(())
@@ -114,6 +124,7 @@ impl ServerStream {
     /// See [`crate::http::codec::Downstream::send_informational`].
     pub fn send_informational(&mut self, head: &ResponseHead) -> Result<(), StreamError> {
         let response = convert::response(head)?;
+        self.count_head(&response);
         self.respond.send_informational(response).map_err(|error| stream_error(&error))
     }
 
@@ -133,6 +144,22 @@ impl ServerStream {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
         }
     }
+
+    fn count_head(&self, response: &http::Response<()>) {
+        if let Some(share) = &self.share {
+            share.encoded(told::response(response.headers()));
+        }
+    }
+
+    /// See [`crate::http::codec::Downstream::measured`].
+    pub fn measured(&self) -> Measured {
+        self.share.as_ref().map(Share::measured).unwrap_or_default()
+    }
+
+    /// See [`crate::http::codec::Downstream::poll_measured`].
+    pub fn poll_measured(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.share.as_ref().map_or(Poll::Ready(()), |share| share.poll_over(cx))
+    }
 }
 
 impl BodySource for ServerStream {
@@ -149,7 +176,11 @@ impl BodySource for ServerStream {
     }
 
     fn take_trailers(&mut self) -> Option<HeaderBlock> {
-        self.incoming.take_trailers()
+        let trailers = self.incoming.take_trailers();
+        if let (Some(share), Some(trailers)) = (&self.share, &trailers) {
+            share.decoded(told::trailers(trailers));
+        }
+        trailers
     }
 }
 
@@ -166,7 +197,11 @@ impl BodySink for ServerStream {
         cx: &mut Context<'_>,
         trailers: Option<&HeaderBlock>,
     ) -> Poll<Result<(), StreamError>> {
-        self.outgoing.poll_finish(cx, trailers)
+        ready!(self.outgoing.poll_finish(cx, trailers))?;
+        if let (Some(share), Some(trailers)) = (&self.share, trailers) {
+            share.encoded(told::trailers(trailers));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {

@@ -1,5 +1,5 @@
 //! Entries as Envoy's access-log service takes them, written straight into a buffer.
-//! Source: `envoy.data.accesslog.v3`. Facts that are not known here (bytes on the wire) are left out.
+//! Source: `envoy.data.accesslog.v3`.
 
 use std::time::{Instant, SystemTime};
 
@@ -96,6 +96,11 @@ fn properties(record: &Record<'_>, out: &mut Message<'_>) {
     out.number(24, record.attempts.into());
     let id = record.request.and_then(|head| head.block.get(HeaderId::RequestId));
     text(26, id.unwrap_or_default(), out);
+    let (down, up) = (&record.downstream_wire, &record.upstream_wire);
+    out.number(29, down.sent);
+    out.number(30, down.received);
+    out.number(31, up.sent);
+    out.number(32, up.received);
     out.number(33, if record.protocol.is_some() { DOWNSTREAM_END } else { TCP_CONNECTION_END });
 }
 

@@ -16,7 +16,7 @@ fn find<'r>(record: &Record<'r>, place: &MetadataPath) -> Option<Found<'r>> {
         MetadataOf::Route => record.metadata.route?.get(&place.namespace),
         MetadataOf::VirtualHost => record.metadata.virtual_host?.get(&place.namespace),
         MetadataOf::Cluster => record.metadata.cluster?.get(&place.namespace),
-        MetadataOf::Listener => record.downstream?.listener.as_deref()?.get(&place.namespace),
+        MetadataOf::Listener => record.downstream?.listener.metadata.as_deref()?.get(&place.namespace),
         MetadataOf::FilterChain => record.downstream?.chain.as_deref()?.get(&place.namespace),
     }?;
     space.at(&place.path)

@@ -1,6 +1,6 @@
 //! Operators that take no arguments, by their names.
 
-use super::{AddressPart, AttemptedPart, GrpcStatusForm, Operator, Point, Unit, Whose};
+use super::{AddressPart, AttemptedPart, GrpcStatusForm, Operator, Point, TlsSide, Unit, Whose, WirePart};
 
 /// Operators without arguments.
 pub(super) const SIMPLE: &[(&str, Operator)] = &[
@@ -22,6 +22,7 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("UPSTREAM_REQUEST_ATTEMPT_COUNT", Operator::AttemptCount),
     ("ROUTE_NAME", Operator::RouteName),
     ("FILTER_CHAIN_NAME", Operator::FilterChainName),
+    ("LISTENER_NAME", Operator::ListenerName),
     ("ACCESS_LOG_TYPE", Operator::AccessLogType),
     ("UPSTREAM_HOST", Operator::UpstreamHost),
     ("UPSTREAM_HOST_NAME", Operator::UpstreamHostName { port: true }),
@@ -45,6 +46,10 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", Operator::Attempted(AttemptedPart::ConnectionId)),
     ("DOWNSTREAM_HANDSHAKE_DURATION", duration(Point::HandshakeBegin, Point::HandshakeEnd)),
     ("UPSTREAM_CONNECTION_POOL_READY_DURATION", duration(Point::RequestBegin, Point::PoolReady)),
+    ("DOWNSTREAM_DETECTED_CLOSE_TYPE", Operator::CloseType(TlsSide::Downstream)),
+    ("UPSTREAM_DETECTED_CLOSE_TYPE", Operator::CloseType(TlsSide::Upstream)),
+    ("DOWNSTREAM_LOCAL_CLOSE_REASON", Operator::CloseReason),
+    ("UPSTREAM_LOCAL_CLOSE_REASON", Operator::CloseReason),
     // Of QUIC alone.
     ("BYTES_RETRANSMITTED", Operator::Always(0)),
     ("PACKETS_RETRANSMITTED", Operator::Always(0)),
@@ -90,4 +95,20 @@ pub(super) fn address(name: &str) -> Option<Operator> {
         };
         Some(Operator::Address { whose: *whose, part })
     })
+}
+
+/// The operator of bytes on the wire.
+pub(super) fn wire(name: &str) -> Option<Operator> {
+    let downstream = name.strip_prefix("DOWNSTREAM_").map(|rest| (TlsSide::Downstream, rest));
+    let (side, rest) = downstream.or_else(|| Some((TlsSide::Upstream, name.strip_prefix("UPSTREAM_")?)))?;
+    let part = match rest {
+        "WIRE_BYTES_RECEIVED" => WirePart::Received,
+        "WIRE_BYTES_SENT" => WirePart::Sent,
+        "HEADER_BYTES_RECEIVED" => WirePart::HeadsReceived,
+        "HEADER_BYTES_SENT" => WirePart::HeadsSent,
+        "DECOMPRESSED_HEADER_BYTES_RECEIVED" => WirePart::DecodedReceived,
+        "DECOMPRESSED_HEADER_BYTES_SENT" => WirePart::DecodedSent,
+        _ => return None,
+    };
+    Some(Operator::Wire(side, part))
 }

@@ -9,7 +9,7 @@ const OPERATION: &str = "envoy.proxy";
 
 /// Appends text.
 fn text(out: &mut Vec<u8>, text: &str) {
-    let text = &text.as_bytes()[..text.len().min(u16::MAX.into())];
+    let text = text[..text.floor_char_boundary(u16::MAX.into())].as_bytes();
     match text.len() {
         length @ 0..32 => out.push(0xa0 | length as u8),
         length => {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::listener::Direction;
 use crate::observe::record::Record;
-use crate::observe::test_record::{Exchange, request};
+use crate::observe::test_record::{Exchange, request, span};
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::id::{SpanId, TraceId};
 use crate::observe::trace::span::Span;
@@ -26,19 +26,6 @@ fn settings(form: Form, attempts: bool) -> Settings {
     }
 }
 
-fn span(attempts: Vec<AttemptSpan>) -> Span {
-    Span {
-        trace_id: TraceId::parse_hex(b"4efaaf4d1e8720b39541901950019ee5").unwrap(),
-        id: SpanId(0x6b55_dcc4_9793_4f1a),
-        parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
-        sampled: true,
-        forced: false,
-        ours: true,
-        asked: false,
-        attempts,
-    }
-}
-
 /// The document of one exchange that was answered 503 by the second host tried.
 fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
     let mut exchange = Exchange::example();
@@ -55,7 +42,8 @@ fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
         host: host.clone(),
     };
     let attempts = if tries { vec![attempt(1, 0, Some(2), 0), attempt(2, 3, None, 503)] } else { Vec::new() };
-    let (span, record) = (span(attempts), Record { attempts: 2, ..exchange.record() });
+    let trace_id = TraceId::parse_hex(b"4efaaf4d1e8720b39541901950019ee5").unwrap();
+    let (span, record) = (Span { trace_id, attempts, ..span() }, Record { attempts: 2, ..exchange.record() });
     let finished = Finished {
         route: None,
         operation: None,

@@ -112,3 +112,38 @@ filter_chains:
     }
     assert_eq!(texts.len(), expected.len(), "{texts:#?}");
 }
+
+#[test]
+fn messages_to_a_log_service_have_a_mebibyte_at_most() {
+    let warnings = |size: u64| {
+        let yaml = format!(
+            r#"
+name: l
+address: {{socket_address: {{address: 127.0.0.1, port_value: 80}}}}
+filter_chains:
+- filters:
+  - name: tcp
+    typed_config:
+      "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+      stat_prefix: p
+      cluster: c
+      access_log:
+      - name: service
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig
+          common_config:
+            log_name: l
+            transport_api_version: V3
+            buffer_size_bytes: {size}
+            grpc_service: {{envoy_grpc: {{cluster_name: logs}}}}
+"#
+        );
+        let mut context = context();
+        listener(&message(&yaml), &mut context).unwrap();
+        context.warnings.take().into_iter().map(|warning| warning.path).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(1 << 20), [""; 0]);
+    let path =
+        "filter_chains[0].filters[0].typed_config.access_log[0].typed_config.common_config.buffer_size_bytes";
+    assert_eq!(warnings((1 << 20) + 1), [path]);
+}

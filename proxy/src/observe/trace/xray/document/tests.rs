@@ -8,7 +8,7 @@ use super::*;
 use crate::base::error::ResponseFlags;
 use crate::http::head::Version;
 use crate::observe::platform::Platform;
-use crate::observe::test_record::{Exchange, request, response};
+use crate::observe::test_record::{Exchange, request, response, span};
 use crate::observe::trace::attempt::{AttemptSpan, MAX_ATTEMPTS};
 use crate::observe::trace::header::Propagation;
 use crate::observe::trace::id::{SpanId, TraceId};
@@ -43,19 +43,6 @@ fn place() -> Platform {
 
 fn rich() -> Settings {
     Settings { rich: true, ..settings() }
-}
-
-fn span() -> Span {
-    Span {
-        trace_id: TraceId::parse_xray(b"1-5759e988-bd862e3fe1be46a994272793").unwrap(),
-        id: SpanId(0x6b55_dcc4_9793_4f1a),
-        parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
-        sampled: true,
-        forced: false,
-        ours: true,
-        asked: false,
-        attempts: Vec::new(),
-    }
 }
 
 fn document(finished: &Finished<'_>) -> Value {

@@ -1,0 +1,236 @@
+//! What each stream of a connection takes on the wire, read off the frames as they pass (RFC 9113, section 4.1).
+//!
+//! The `h2` crate tells sizes of bodies and nothing of frames. Access logs that name them have them counted here; without
+//! such a log a connection has none of this.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::http::codec::Measured;
+
+/// Length of a frame's own header, bytes.
+const FRAME_HEADER: usize = 9;
+/// Length of what a client sends before its first frame, bytes.
+const PREFACE: usize = 24;
+/// Streams that are counted at once: more than any connection is allowed.
+const MAX_STREAMS: usize = 1 << 16;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Frames of one connection.
+#[derive(Debug)]
+pub struct Frames {
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    received: Reader,
+    sent: Reader,
+    streams: HashMap<u32, Stream>,
+    /// Newest stream that the peer has opened; `None` where we open them.
+    newest: Option<u32>,
+    closed: bool,
+}
+
+/// One stream.
+#[derive(Debug, Default)]
+struct Stream {
+    bytes: Measured,
+    /// Somebody will ask for it. A stream that the codec refused by itself is nobody's.
+    claimed: bool,
+    /// END_STREAM was in a head that has not ended.
+    ending: bool,
+    /// Our last frame was sent, or the stream was reset.
+    over: bool,
+    waker: Option<Waker>,
+}
+
+/// Which way a frame passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// A stream's part in its connection's frames. Forgets the stream when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    frames: Rc<Frames>,
+    id: u32,
+}
+
+impl Frames {
+    /// Of a connection whose streams the peer opens.
+    pub fn of_server() -> Rc<Self> {
+        Self::new(Reader::after(PREFACE), Reader::after(0), Some(0))
+    }
+
+    /// Of a connection whose streams we open.
+    pub fn of_client() -> Rc<Self> {
+        Self::new(Reader::after(0), Reader::after(PREFACE), None)
+    }
+
+    fn new(received: Reader, sent: Reader, newest: Option<u32>) -> Rc<Self> {
+        let state = State { received, sent, streams: HashMap::new(), newest, closed: false };
+        Rc::new(Self { state: RefCell::new(state) })
+    }
+
+    /// The stream `id` is somebody's.
+    pub fn claim(self: &Rc<Self>, id: u32) -> Share {
+        self.state.borrow_mut().streams.entry(id).or_default().claimed = true;
+        Share { frames: self.clone(), id }
+    }
+
+    /// Bytes that were read.
+    pub fn received(&self, bytes: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        let State { received, streams, newest, .. } = state;
+        received.pass(bytes, |frame| {
+            let opens = frame.kind == HEADERS && newest.is_some_and(|newest| frame.stream > newest);
+            if opens && streams.len() < MAX_STREAMS {
+                *newest = Some(frame.stream);
+                streams.entry(frame.stream).or_default();
+            }
+            count(streams, &frame, Way::In);
+        });
+    }
+
+    /// Bytes that were written.
+    pub fn sent(&self, bytes: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        let streams = &mut state.streams;
+        state.sent.pass(bytes, |frame| count(streams, &frame, Way::Out));
+    }
+
+    /// The connection is gone.
+    pub fn close(&self) {
+        let mut state = self.state.borrow_mut();
+        state.closed = true;
+        state.streams.values_mut().filter_map(|stream| stream.waker.take()).for_each(Waker::wake);
+    }
+}
+
+impl Share {
+    /// What the stream took so far.
+    pub fn measured(&self) -> Measured {
+        self.frames.state.borrow().streams.get(&self.id).map(|stream| stream.bytes).unwrap_or_default()
+    }
+
+    /// Fields arrived that are this long without compression.
+    pub fn decoded(&self, length: u64) {
+        self.with(|bytes| bytes.decoded_received += length);
+    }
+
+    /// Fields are sent that are this long without compression.
+    pub fn encoded(&self, length: u64) {
+        self.with(|bytes| bytes.decoded_sent += length);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Measured)) {
+        if let Some(stream) = self.frames.state.borrow_mut().streams.get_mut(&self.id) {
+            change(&mut stream.bytes);
+        }
+    }
+
+    /// Ready when our last frame of the stream is out, or there will be no more.
+    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.frames.state.borrow_mut();
+        let closed = state.closed;
+        match state.streams.get_mut(&self.id) {
+            Some(stream) if !stream.over && !closed => {
+                stream.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.frames.state.borrow_mut().streams.remove(&self.id);
+    }
+}
+
+/// Adds one frame to its stream, if it has one.
+fn count(streams: &mut HashMap<u32, Stream>, frame: &Frame, way: Way) {
+    let Some(stream) = streams.get_mut(&frame.stream) else { return };
+    let length = (FRAME_HEADER + frame.length) as u64;
+    let of_head = if matches!(frame.kind, HEADERS | CONTINUATION) { length } else { 0 };
+    let bytes = &mut stream.bytes;
+    match way {
+        Way::In => {
+            (bytes.received, bytes.heads_received) = (bytes.received + length, bytes.heads_received + of_head)
+        }
+        Way::Out => (bytes.sent, bytes.heads_sent) = (bytes.sent + length, bytes.heads_sent + of_head),
+    }
+    let is_reset = frame.kind == RST_STREAM;
+    if is_reset && !stream.claimed {
+        streams.remove(&frame.stream);
+    } else if is_reset || (way == Way::Out && ends(stream, frame)) {
+        stream.over = true;
+        stream.waker.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Whether a frame of ours is the last one of its stream.
+fn ends(stream: &mut Stream, frame: &Frame) -> bool {
+    if matches!(frame.kind, DATA | HEADERS) {
+        stream.ending = frame.flags & END_STREAM != 0;
+    }
+    stream.ending && (frame.kind == DATA || frame.flags & END_HEADERS != 0)
+}
+
+/// Header of a frame.
+struct Frame {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+/// Finds the headers of frames in a stream of bytes, however it is cut.
+#[derive(Debug)]
+struct Reader {
+    head: [u8; FRAME_HEADER],
+    have: usize,
+    /// Bytes until the next header.
+    skip: usize,
+}
+
+impl Reader {
+    /// The first header comes after `skip` bytes.
+    fn after(skip: usize) -> Self {
+        Self { head: [0; FRAME_HEADER], have: 0, skip }
+    }
+
+    fn pass(&mut self, mut bytes: &[u8], mut with: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let count = (FRAME_HEADER - self.have).min(bytes.len());
+            self.head[self.have..self.have + count].copy_from_slice(&bytes[..count]);
+            self.have += count;
+            bytes = &bytes[count..];
+            if self.have == FRAME_HEADER {
+                let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.head;
+                let length = u32::from_be_bytes([0, l2, l1, l0]) as usize;
+                let stream = u32::from_be_bytes([s3 & 0x7f, s2, s1, s0]);
+                (self.have, self.skip) = (0, length);
+                with(Frame { length, kind, flags, stream });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
