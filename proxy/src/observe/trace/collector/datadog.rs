@@ -9,7 +9,7 @@ const OPERATION: &str = "envoy.proxy";
 
 /// Appends text.
 fn text(out: &mut Vec<u8>, text: &str) {
-    let text = text[..text.floor_char_boundary(u16::MAX.into())].as_bytes();
+    let text = &text.as_bytes()[..text.floor_char_boundary(u16::MAX.into())];
     match text.len() {
         length @ 0..32 => out.push(0xa0 | length as u8),
         length => {

@@ -11,7 +11,7 @@ use crate::observe::platform::Platform;
 use crate::observe::test_record::{Exchange, request, response, span};
 use crate::observe::trace::attempt::{AttemptSpan, MAX_ATTEMPTS};
 use crate::observe::trace::header::Propagation;
-use crate::observe::trace::id::{SpanId, TraceId};
+use crate::observe::trace::id::SpanId;
 use crate::observe::trace::sampling::manifest::Manifest;
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tag::{CustomTag, TagValue};
