@@ -152,7 +152,7 @@ async fn names_are_printed_as_rfc_2253_says(plane: DataPlane) -> Result<()> {
     // In the line `"` and `\` are escaped by us, and by Envoy not at all.
     let expected = match plane {
         DataPlane::Envoy => subject.to_owned(),
-        DataPlane::Outrigger => subject.replace('\\', "\\x5C").replace('"', "\\x22"),
+        DataPlane::Outrigger => subject.replace('\\', "\\x5c").replace('"', "\\x22"),
     };
     assert_eq!(log.lines(1).await?, [format!("{expected}|CN=test authority")]);
     Ok(())

@@ -199,11 +199,14 @@ async fn bytes_of_http1(plane: DataPlane) -> Result<()> {
     Ok(())
 }
 
+/// Path, headers, length of the body.
+type Case = (&'static str, &'static [(&'static str, &'static str)], usize);
+
 async fn bytes_of_http2(plane: DataPlane) -> Result<()> {
     let scene = Scene::start(plane, true).await?;
     let mut connection = h2::Connection::open(scene.client.address()).await?;
     let mut before = (Taken::default(), Taken::default());
-    let cases: [(&str, &[(&str, &str)], usize); 6] = [
+    let cases: [Case; 6] = [
         ("/plain", &[], 0),
         ("/body", &[("x-one", "two")], 20_000),
         ("/large", &[("x-echo-bytes", "40000")], 0),

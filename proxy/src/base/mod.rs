@@ -5,6 +5,7 @@ pub mod drain;
 pub mod error;
 pub mod hash;
 pub mod ids;
+pub mod json;
 pub mod matcher;
 pub mod metadata;
 mod re2;

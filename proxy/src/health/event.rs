@@ -30,9 +30,7 @@ pub(super) fn line(
         "locality".to_owned(),
         json!({"region": locality.region, "zone": locality.zone, "sub_zone": locality.sub_zone}),
     );
-    let mut line = Value::from(fields).to_string().into_bytes();
-    line.push(b'\n');
-    line
+    crate::base::json::line(&Value::from(fields))
 }
 
 fn described(event: Event) -> (&'static str, Value) {

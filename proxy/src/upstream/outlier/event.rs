@@ -60,9 +60,7 @@ pub(super) fn line(
         let (name, facts) = facts(cause, rates);
         set(name, facts);
     }
-    let mut line = Value::from(fields).to_string().into_bytes();
-    line.push(b'\n');
-    line
+    crate::base::json::line(&Value::from(fields))
 }
 
 fn facts(cause: Cause, rates: Rates) -> (&'static str, Value) {
