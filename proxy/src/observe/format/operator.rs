@@ -339,3 +339,6 @@ fn hostname() -> String {
     let name = name.trim();
     if name.is_empty() { "-".to_owned() } else { name.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,6 +172,16 @@ fn tcp_records_have_no_http_facts() {
 }
 
 #[test]
+fn bytes_on_the_wire_are_those_of_the_record() {
+    let sides = "%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_WIRE_BYTES_SENT% %DOWNSTREAM_HEADER_BYTES_RECEIVED% %DOWNSTREAM_HEADER_BYTES_SENT%";
+    assert_eq!(example(sides), "90 124700 60 100");
+    assert_eq!(example(&sides.replace("DOWNSTREAM", "UPSTREAM")), "124650 130 70 110");
+    for (source, measures) in [(sides, true), ("%BYTES_SENT% %DURATION%", false), ("plain", false)] {
+        assert_eq!(Format::parse(source).unwrap().measures(), measures, "{source}");
+    }
+}
+
+#[test]
 fn refusals_name_the_operator() {
     for (format, part) in [
         ("%NOPE%", "%NOPE%"),
@@ -180,7 +190,8 @@ fn refusals_name_the_operator() {
         ("%CLUSTER_METADATA(a:b):3%", "%CLUSTER_METADATA%"),
         ("%METADATA(NOBODY:a:b)%", "NOBODY"),
         ("%FILTER_STATE(a:BOTH)%", "%FILTER_STATE%"),
-        ("%DOWNSTREAM_WIRE_BYTES_SENT%", "%DOWNSTREAM_WIRE_BYTES_SENT%"),
+        ("%DOWNSTREAM_CX_RTT%", "%DOWNSTREAM_CX_RTT%"),
+        ("%DOWNSTREAM_WIRE_BYTES_SENT:3%", "%DOWNSTREAM_WIRE_BYTES_SENT%"),
         ("%UPSTREAM_PEER_CERT(x)%", "%UPSTREAM_PEER_CERT%"),
         ("%CEL(request.path)%", "%CEL%"),
         ("%DURATION(ms)%", "%DURATION%"),
