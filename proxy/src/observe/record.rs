@@ -11,7 +11,7 @@ use crate::base::error::ResponseFlags;
 use crate::base::metadata::DynamicMetadata;
 use crate::config::cluster::Host;
 use crate::config::metadata::Namespaces;
-use crate::http::codec::Measured;
+pub use crate::http::codec::Measured;
 use crate::http::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use crate::tls::{Agreed, PeerIdentity};
 
