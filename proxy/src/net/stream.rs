@@ -107,6 +107,14 @@ impl Stream {
         on_inner!(self, stream => stream.poll_shutdown(cx))
     }
 
+    /// Lets the peer see a reset rather than an end when the stream is dropped. What was not sent yet is lost.
+    pub fn reset_at_end(&self) {
+        if let Some(tcp) = self.tcp() {
+            // It fails only for a socket that is no more.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
     /// The TCP socket underneath, when there is one.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {

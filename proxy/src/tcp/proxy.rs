@@ -1,7 +1,7 @@
 //! `tcp_proxy`: pick a cluster and a host, dial, copy both ways, log.
 
 use std::cell::Cell;
-use std::io;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
 use crate::upstream::outlier::{self, LocalFailure};
-use crate::upstream::pool::{ConnectionGuard, Ending, HostPool, Pending};
+use crate::upstream::pool::{ConnectionGuard, Ending, Full, HostPool};
 use crate::upstream::view::ClusterState;
 
 /// One downstream connection under a TCP proxy.
@@ -109,17 +109,30 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
             "downstream_local_disconnect(drain_time_over)",
         );
     };
-    let reset = |kind| kind == io::ErrorKind::ConnectionReset;
-    story.closes.downstream_reset = matches!(copied.end, CopyEnd::FirstFailed(kind) if reset(kind));
-    story.closes.upstream_reset = matches!(copied.end, CopyEnd::SecondFailed(kind) if reset(kind));
+    story.closes.downstream_reset = copied.end == CopyEnd::FirstFailed(ErrorKind::ConnectionReset);
+    story.closes.upstream_reset = copied.end == CopyEnd::SecondFailed(ErrorKind::ConnectionReset);
+    pass_reset_on(copied.end, &down, &up);
     match copied.end {
         CopyEnd::Finished => {}
         CopyEnd::Idle => {
             conn.local.stats.inc(conn.settings.stats.idle_timeout);
             story.closes.reason = "tcp_session_idle_timeout";
         }
-        CopyEnd::FirstFailed(_) => story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION),
+        // As in Envoy what a client does to its connection is no fault of anybody's.
+        CopyEnd::FirstFailed(_) => {}
+        CopyEnd::SecondFailed(ErrorKind::ConnectionReset) => {
+            story.flags.insert(ResponseFlags::UPSTREAM_REMOTE_RESET);
+        }
         CopyEnd::SecondFailed(_) => story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION),
+    }
+}
+
+/// A reset on one side is one on the other, as in Envoy: whoever waits there must not take what came so far for all.
+fn pass_reset_on(end: CopyEnd, down: &Stream, up: &Stream) {
+    match end {
+        CopyEnd::FirstFailed(ErrorKind::ConnectionReset) => up.reset_at_end(),
+        CopyEnd::SecondFailed(ErrorKind::ConnectionReset) => down.reset_at_end(),
+        _ => {}
     }
 }
 
@@ -162,15 +175,14 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         };
         story.attempts += 1;
         story.host = Some(pool.clone());
-        let guard = ConnectionGuard::begin_within(&conn.local, settings, &pool);
-        let Some(guard) = guard else {
-            conn.local.stats.inc(settings.stats.upstream_cx_overflow);
-            story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
-            return None;
-        };
-        let Some(pending) = Pending::begin(&conn.local, &cluster, Priority::Default) else {
-            story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
-            return None;
+        let (guard, pending) = match ConnectionGuard::begin_alone(&conn.local, &cluster, &pool) {
+            Ok(begun) => begun,
+            Err(Full::Connections) => {
+                story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
+                return None;
+            }
+            // As in Envoy that is an attempt which failed.
+            Err(Full::Pending) => continue,
         };
         let dialled = guard.dial().await;
         drop(pending);
@@ -192,6 +204,7 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         }
     }
     conn.local.stats.inc(settings.stats.upstream_cx_connect_attempts_exceeded);
+    story.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
     None
 }
 

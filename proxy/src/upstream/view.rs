@@ -86,6 +86,11 @@ impl View {
         })
     }
 
+    /// Members of the cluster that this process belongs to, well or not; 1 where none is known.
+    pub fn own_members(&self) -> u64 {
+        self.origin.as_ref().map_or(1, |origin| origin.hosts.hosts.len().max(1) as u64)
+    }
+
     /// Every cluster that is there.
     pub fn clusters(&self) -> impl Iterator<Item = &Rc<ClusterState>> {
         self.clusters.iter().flatten()

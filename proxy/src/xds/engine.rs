@@ -119,6 +119,7 @@ impl Engine {
     /// Says where this proxy runs: its locality, and the name of the cluster it is a host of.
     pub fn locate(&mut self, locality: Locality, cluster: Option<&str>) {
         let cluster = cluster.map(|name| self.context.clusters.intern(name));
+        self.context.has_own_cluster = cluster.is_some();
         self.compiler.locate(Place { locality, cluster });
     }
 

@@ -1,6 +1,6 @@
 //! `envoy.filters.http.local_ratelimit`.
 
-use outrigger_tests::bootstrap::prefix_route;
+use outrigger_tests::bootstrap::{cluster, prefix_route};
 use outrigger_tests::client::grpc;
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::DataPlane;
@@ -25,6 +25,7 @@ on_both_data_planes!(
     shadows_only_count,
     shadows_hide_no_limit,
     a_connection_tells_callers_apart_by_itself,
+    members_of_a_cluster_share_a_limit,
 );
 
 /// A limit that is never refilled within a test.
@@ -268,5 +269,20 @@ async fn a_connection_tells_callers_apart_by_itself(plane: DataPlane) -> Result<
             assert_eq!(connection.exchange(&text).await?.status, status, "{user}");
         }
     }
+    Ok(())
+}
+
+async fn members_of_a_cluster_share_a_limit(plane: DataPlane) -> Result<()> {
+    let mut config = by_user(6, &["a", "b"], json!({}));
+    config["descriptors"][0]["token_bucket"]["max_tokens"] = json!(4);
+    config["descriptors"][1]["token_bucket"]["max_tokens"] = json!(2);
+    config["always_consume_default_token_bucket"] = json!(false);
+    config["local_cluster_rate_limit"] = json!({});
+    // Three members, of which this one has a third of each bucket: two tokens, one and a third, two thirds.
+    let members = [1, 2, 3].map(|port| ([127, 0, 0, 1], port).into());
+    let script = Script::of(&[filter(NAME, KIND, config)]).cluster(cluster("own", &members));
+    let script = script.bootstrap("cluster_manager", json!({"local_cluster_name": "own"}));
+    let scene = script.start(plane).await?;
+    assert_eq!(statuses(&scene, &["a", "a", "b", "c", "c", "c"]).await?, [200, 429, 429, 200, 200, 429]);
     Ok(())
 }

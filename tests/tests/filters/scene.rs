@@ -64,6 +64,8 @@ pub struct Script {
     pub clusters: Vec<Value>,
     /// What the access log tells, by its operators.
     pub operators: Vec<String>,
+    /// Further fields of the bootstrap.
+    pub further: Value,
 }
 
 impl Script {
@@ -80,6 +82,7 @@ impl Script {
             operators: ["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"]
                 .map(str::to_owned)
                 .to_vec(),
+            further: json!({}),
         }
     }
 
@@ -119,6 +122,12 @@ impl Script {
         self
     }
 
+    /// A field of the bootstrap.
+    pub fn bootstrap(mut self, field: &str, value: Value) -> Self {
+        self.further[field] = value;
+        self
+    }
+
     /// With these operators in the access log instead.
     pub fn log(mut self, operators: &[&str]) -> Self {
         self.operators = operators.iter().map(|one| (*one).to_owned()).collect();
@@ -152,7 +161,11 @@ impl Script {
         let mut clusters = vec![cluster("a", &[upstream.address()]), grpc];
         clusters.extend(self.clusters);
         let launch = plane.launch()?.concurrency(self.workers);
-        let sidecar = launch.start(&with_static(&[listener], &clusters)).await?;
+        let mut bootstrap = with_static(&[listener], &clusters);
+        for (field, value) in self.further.as_object().into_iter().flatten() {
+            bootstrap[field] = value.clone();
+        }
+        let sidecar = launch.start(&bootstrap).await?;
         Ok(Scene { port, log, sidecar, upstream })
     }
 }

@@ -31,6 +31,8 @@ pub struct RateLimit {
     pub retry_after: bool,
     /// How requests are told apart; `None`: they are not.
     pub descriptors: Option<Box<Descriptors>>,
+    /// The limit is for all members of our own cluster together (`local_cluster_rate_limit`).
+    pub shared: bool,
     /// The limit; `None` limits nothing.
     pub limit: Option<Limit>,
 }

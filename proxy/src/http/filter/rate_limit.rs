@@ -57,12 +57,32 @@ struct Finding {
     tell: bool,
 }
 
-impl Finding {
-    /// Of one bucket.
-    fn of(bucket: Option<&TokenBucket>, config: &RateLimit, now: Instant) -> Self {
-        let allowed = bucket.is_none_or(|bucket| bucket.take(now));
+/// One request at its buckets.
+#[derive(Clone, Copy)]
+struct Asking<'r> {
+    config: &'r RateLimit,
+    now: Instant,
+    /// What a token costs: a bucket that is shared by so many gives this one its part of them.
+    members: u64,
+}
+
+impl Asking<'_> {
+    /// Takes tokens, or says no.
+    fn take(&self, bucket: &TokenBucket, hits: u64) -> bool {
+        bucket.take_all(hits.saturating_mul(self.members), self.now)
+    }
+
+    /// What the default bucket says, alone.
+    fn default(&self, bucket: Option<&TokenBucket>) -> Finding {
+        let allowed = bucket.is_none_or(|bucket| self.take(bucket, 1));
+        let Self { config, now, .. } = self;
         let told = bucket.filter(|_| config.tell || (!allowed && config.retry_after));
-        Self { allowed, shadow: false, told: told.map(|bucket| Told::about(bucket, now)), tell: config.tell }
+        Finding {
+            allowed,
+            shadow: false,
+            told: told.map(|bucket| Told::about(bucket, *now)),
+            tell: config.tell,
+        }
     }
 }
 
@@ -107,8 +127,10 @@ pub(super) fn request<'r>(
 
 fn find<'r>(config: &'r RateLimit, call: &Call<'_, 'r>) -> Finding {
     let now = call.now();
+    let members = if config.shared { call.ctx.local.view().own_members() } else { 1 };
+    let asking = Asking { config, now, members };
     let buckets = match &config.limit {
-        None => return Finding::of(None, config, now),
+        None => return asking.default(None),
         Some(Limit::Process(buckets)) => buckets,
         Some(Limit::Connection(sizes)) => call.ctx.buckets.get_or_init(|| Box::new(sizes.of_connection(now))),
     };
@@ -119,9 +141,9 @@ fn find<'r>(config: &'r RateLimit, call: &Call<'_, 'r>) -> Finding {
                 Some(Match { bucket: by_descriptor.get(descriptor, now)?, rule })
             });
             let default = buckets.default.as_ref();
-            told_apart(by_rate.collect(), default, descriptors.always_default, config, now)
+            told_apart(by_rate.collect(), default, descriptors.always_default, asking)
         }
-        _ => Finding::of(buckets.default.as_ref(), config, now),
+        _ => asking.default(buckets.default.as_ref()),
     }
 }
 
@@ -132,7 +154,7 @@ struct Match<'r> {
 }
 
 impl Match<'_> {
-    fn finding(&self, allowed: bool, config: &RateLimit, now: Instant) -> Finding {
+    fn finding(&self, allowed: bool, Asking { config, now, .. }: Asking<'_>) -> Finding {
         let tell = self.rule.tell.unwrap_or(config.tell);
         let told = tell || (!allowed && config.retry_after);
         Finding {
@@ -150,30 +172,30 @@ fn told_apart(
     mut matches: SmallVec<[Match<'_>; 1]>,
     default: Option<&TokenBucket>,
     always_default: bool,
-    config: &RateLimit,
-    now: Instant,
+    asking: Asking<'_>,
 ) -> Finding {
+    let Asking { config, now, .. } = asking;
     let rate = |one: &Match<'_>| one.bucket.tokens.size().rate();
     matches.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
     let mut shadow = None;
     for one in &matches {
-        if one.bucket.tokens.take_all(one.rule.hits, now) {
+        if asking.take(&one.bucket.tokens, one.rule.hits) {
             continue;
         }
         if !one.bucket.shadow {
-            return one.finding(false, config, now);
+            return one.finding(false, asking);
         }
         shadow = shadow.or(Some(one));
     }
-    let Some(slowest) = matches.first() else { return Finding::of(default, config, now) };
+    let Some(slowest) = matches.first() else { return asking.default(default) };
     match (default.filter(|_| always_default), shadow) {
-        (Some(default), _) if !default.take(now) => Finding {
+        (Some(default), _) if !asking.take(default, 1) => Finding {
             told: (config.tell || config.retry_after).then(|| Told::about(default, now)),
             tell: config.tell,
             ..Finding::default()
         },
-        (_, Some(shadow)) => shadow.finding(false, config, now),
-        (_, None) => slowest.finding(true, config, now),
+        (_, Some(shadow)) => shadow.finding(false, asking),
+        (_, None) => slowest.finding(true, asking),
     }
 }
 

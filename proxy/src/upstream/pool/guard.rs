@@ -53,6 +53,15 @@ impl KnownPeer {
     }
 }
 
+/// The breaker that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `max_connections`
+    Connections,
+    /// `max_pending_requests`
+    Pending,
+}
+
 /// Who closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -76,10 +85,28 @@ impl ConnectionGuard {
     }
 
     /// The same without that exception.
-    pub fn begin_within(local: &Rc<Local>, cluster: &Arc<Cluster>, pool: &HostPool) -> Option<Self> {
+    fn begin_within(local: &Rc<Local>, cluster: &Arc<Cluster>, pool: &HostPool) -> Option<Self> {
         let connections = &cluster.breakers(pool.priority).connections;
         let taken = connections.try_acquire(local.index, &pool.host.live);
         taken.then(|| Self::with_place(local, cluster, pool))
+    }
+
+    /// A connection that is one request by itself: within both limits, or neither is touched.
+    pub fn begin_alone(
+        local: &Rc<Local>,
+        cluster: &Rc<ClusterState>,
+        pool: &HostPool,
+    ) -> Result<(Self, Pending), Full> {
+        let connections = &cluster.config().breakers(pool.priority).connections;
+        if !connections.try_acquire(local.index, &pool.host.live) {
+            local.stats.inc(cluster.config().stats.upstream_cx_overflow);
+            return Err(Full::Connections);
+        }
+        let Some(pending) = Pending::begin(local, cluster, pool.priority) else {
+            connections.release(local.index, &pool.host.live);
+            return Err(Full::Pending);
+        };
+        Ok((Self::with_place(local, cluster.config(), pool), pending))
     }
 
     /// Counts a connection that has its permit.

@@ -24,7 +24,7 @@ use crate::http::head::Version;
 use crate::observe::connection::UpstreamConnection;
 
 use guard::KnownPeer;
-pub use guard::{ConnectionGuard, Ending, Pending, PoolPlace};
+pub use guard::{ConnectionGuard, Ending, Full, Pending, PoolPlace};
 use queue::{Queue, Turn};
 
 /// Connections to one host for requests of one priority.

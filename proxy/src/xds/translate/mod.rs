@@ -104,6 +104,8 @@ pub struct TranslateContext {
     pub files: Files,
     /// `node.cluster` of the bootstrap: the name of the service that this process stands before.
     pub service_cluster: Box<str>,
+    /// The cluster that this process is a member of is named (`cluster_manager.local_cluster_name`).
+    pub has_own_cluster: bool,
     /// Whether TLS towards hosts that nobody verifies is an error (`OUTRIGGER_STRICT_TLS`).
     pub strict_tls: bool,
     /// Collected warnings; take and log them after each batch.
@@ -127,6 +129,7 @@ impl TranslateContext {
             secrets: HashMap::new(),
             files: Files::new(),
             service_cluster: "".into(),
+            has_own_cluster: false,
             strict_tls: false,
             warnings: Warnings::default(),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),

@@ -16,7 +16,6 @@ use crate::config::filter::rate_limit::{BucketSizes, Descriptors, Limit, RateLim
 use crate::config::live::{BucketSize, DescriptorLimit, DescriptorLimits};
 use crate::stats::scope::LocalRateLimitStats;
 use crate::xds::translate::fields;
-use crate::xds::translate::fields::refuse;
 use crate::xds::translate::headers;
 use crate::xds::translate::path::{Path, Rejection};
 use crate::xds::translate::rate_limits;
@@ -64,7 +63,6 @@ pub(super) fn compile(
         max_dynamic_descriptors,
         enable_retry_after_header,
     } = message;
-    refuse!(path; local_cluster_rate_limit);
     let bucket_path = path.field("token_bucket");
     let size = token_bucket.as_ref().map(|bucket| bucket_size(bucket, &bucket_path)).transpose()?;
     if size.is_none() && level == Level::Route {
@@ -72,6 +70,10 @@ pub(super) fn compile(
     }
     let stat_prefix = fields::required(stat_prefix, &path.field("stat_prefix"))?;
     let per_connection = *local_rate_limit_per_downstream_connection;
+    let shared = local_cluster_rate_limit.is_some();
+    if shared {
+        check_shared(per_connection, &path.field("local_cluster_rate_limit"), scope)?;
+    }
     let rules = rate_limits::of_filter(rate_limits, &path.field("rate_limits"), scope)?;
     let descriptor_limits = limits(descriptors, &path.field("descriptors"))?;
     if descriptors.is_empty() && !rules.is_empty() {
@@ -103,8 +105,20 @@ pub(super) fn compile(
         tell: tell(*enable_x_ratelimit_headers, &path.field("enable_x_ratelimit_headers"))?,
         retry_after: *enable_retry_after_header,
         descriptors: (!sizes.descriptors.is_empty()).then(|| Box::new(told_apart)),
+        shared,
         limit: limits_anything.then(|| Limit::new(sizes, per_connection, Instant::now())),
     })
+}
+
+/// As in Envoy a limit can be shared only by the members of a cluster that is known, and not by connection.
+fn check_shared(per_connection: bool, path: &Path<'_>, scope: &Scope<'_>) -> Result<(), Rejection> {
+    if !scope.context.has_own_cluster {
+        return Err(path.reject("needs cluster_manager.local_cluster_name in the bootstrap"));
+    }
+    if per_connection {
+        return Err(path.reject("does not go with local_rate_limit_per_downstream_connection"));
+    }
+    Ok(())
 }
 
 /// Which rules of routes are for this filter.
