@@ -24,12 +24,19 @@ on_both_data_planes!(
     arriving_traffic_passes_the_sidecar,
 );
 // Envoy takes such a connection to itself, again and again.
-on_data_plane!(outrigger_only, Outrigger, a_listener_is_no_destination_of_its_own);
+on_data_plane!(
+    outrigger_only,
+    Outrigger,
+    a_listener_is_no_destination_of_its_own,
+    enabling_removes_what_is_not_asked_for,
+);
 
 /// The user that rules spare.
 const SIDECAR: u32 = 1337;
 const INGRESS: u16 = 15000;
 const EGRESS: u16 = 15001;
+/// The status without rules.
+const OFF: &str = "IPv4: off\nIPv6: off\n";
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("APPMESH_IGNORE_UID", "1337"),
     ("APPMESH_APP_PORTS", "8080"),
@@ -76,8 +83,12 @@ impl Scene {
 
     /// Runs `outrigger-proxy intercept` in the task's network; what it printed.
     async fn intercept(&self, action: &str) -> Result<String> {
+        self.intercept_as(action, &ENVIRONMENT).await
+    }
+
+    async fn intercept_as(&self, action: &str, environment: &[(&str, &str)]) -> Result<String> {
         let mut command = Command::new(binaries::path(binaries::PROXY)?);
-        command.args(["intercept", action]).envs(ENVIRONMENT);
+        command.args(["intercept", action]).envs(environment.iter().copied());
         let mut process = Process::spawn("intercept", command, &self.task)?;
         let status = process.wait(Duration::from_secs(20)).await?;
         if status.success() { Ok(process.stdout()) } else { Err(process.failure("did not succeed")) }
@@ -130,12 +141,13 @@ async fn rules_come_and_go_under_traffic(plane: DataPlane) -> Result<()> {
     const GET: &str = "GET / HTTP/1.1\r\nHost: far\r\n\r\n";
     let Some(scene) = Scene::start(plane).await? else { return Ok(()) };
     let far: SocketAddr = (scene.far[0], 80).into();
-    assert_eq!(scene.intercept("status").await?.trim(), "");
+    assert_eq!(scene.intercept("status").await?, OFF);
     let mut before = Connection::open_from(&scene.task, far).await?;
     assert_eq!(before.exchange(GET).await?.status, 200);
 
     scene.intercept("enable").await?;
     let rules = scene.intercept("status").await?;
+    assert!(rules.starts_with("IPv4: on\n") && rules.contains("\nIPv6: on\n"), "{rules}");
     assert!(rules.contains("-A OUTPUT") && rules.contains("--to-ports 15001"), "{rules}");
     scene.intercept("enable").await?;
     assert_eq!(scene.intercept("status").await?, rules, "enabling again changes nothing");
@@ -145,7 +157,7 @@ async fn rules_come_and_go_under_traffic(plane: DataPlane) -> Result<()> {
     assert_eq!(before.exchange(GET).await?.status, 200);
 
     scene.intercept("disable").await?;
-    assert_eq!(scene.intercept("status").await?.trim(), "");
+    assert_eq!(scene.intercept("status").await?, OFF);
     assert_eq!(before.exchange(GET).await?.status, 200);
     assert_eq!(scene.ask(far).await?, "far");
     assert_eq!(scene.passed().await?, 1);
@@ -175,6 +187,21 @@ async fn a_listener_is_no_destination_of_its_own(plane: DataPlane) -> Result<()>
     }
     let accepted = "listener.[__]_15001.downstream_cx_total";
     assert_eq!(scene.sidecar.until_stat(accepted, |count| count >= 2).await?, 2);
+    assert_eq!(scene.passed().await?, 0);
+    Ok(())
+}
+
+async fn enabling_removes_what_is_not_asked_for(_: DataPlane) -> Result<()> {
+    let Some(scene) = Scene::start(DataPlane::Outrigger).await? else { return Ok(()) };
+    scene.intercept("enable").await?;
+    let ipv4_only = &ENVIRONMENT[..5];
+    scene.intercept_as("enable", ipv4_only).await?;
+    // What is on does not depend on who asks.
+    for environment in [ipv4_only, &ENVIRONMENT] {
+        let status = scene.intercept_as("status", environment).await?;
+        assert!(status.starts_with("IPv4: on\n") && status.ends_with("\nIPv6: off\n"), "{status}");
+    }
+    assert_eq!(scene.ask((scene.far[1], 80).into()).await?, "far");
     assert_eq!(scene.passed().await?, 0);
     Ok(())
 }

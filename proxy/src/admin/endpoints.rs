@@ -25,6 +25,7 @@ enum Handler {
     /// Asks the owner of the configuration.
     ConfigDump,
     InitDump,
+    Configured,
 }
 
 const FORMAT: (&str, &str) = ("format", "File format to use; One of (text, json)");
@@ -78,6 +79,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
             ("include_eds", "Dump currently loaded configuration including EDS"),
         ],
         Handler::ConfigDump
+    ),
+    endpoint!(
+        "/configured",
+        GET,
+        "print what keeps the proxy from being LIVE and configured, return 200 if nothing does, otherwise 503",
+        [],
+        Handler::Configured
     ),
     endpoint!(
         "/drain_listeners",
@@ -234,6 +242,7 @@ pub(super) async fn answer(
             blocking(state, move |_| dump::config_dump(sections, &query)).await
         }
         Handler::InitDump => Reply::json(&state.config.unready().await),
+        Handler::Configured => info::configured(state.process.state(), &state.config.unconfigured().await),
     }
 }
 

@@ -18,6 +18,14 @@ pub(super) fn ready(state: &AdminState, _: &Query) -> Reply {
     Reply::error(status, format!("{}\n", now.name()))
 }
 
+/// Answers `/configured`: `OK`, or every reason on its line.
+pub(super) fn configured(now: ServerState, unconfigured: &[String]) -> Reply {
+    let state = (now != ServerState::Live).then(|| format!("the state is {}\n", now.name()));
+    let reasons = unconfigured.iter().map(|reason| format!("{reason}\n"));
+    let text: String = state.into_iter().chain(reasons).collect();
+    if text.is_empty() { Reply::ok() } else { Reply::error(StatusCode::SERVICE_UNAVAILABLE, text) }
+}
+
 /// Answers `/server_info`.
 pub(super) fn server_info(state: &AdminState, _: &Query) -> Reply {
     let info = &state.info;

@@ -129,6 +129,8 @@ pub trait ConfigView: Send + Sync {
     fn sections(&self, include_eds: bool) -> BoxFuture<'_, Vec<Value>>;
     /// `/init_dump`: what the start still waits for, as proto3 JSON of `UnreadyTargetsDumps`.
     fn unready(&self) -> BoxFuture<'_, Value>;
+    /// Why the proxy is not configured, one line each; empty when it is.
+    fn unconfigured(&self) -> BoxFuture<'_, Vec<String>>;
     /// Whether this cluster is written in the bootstrap; the others came over xDS.
     fn is_static_cluster(&self, name: &str) -> bool;
     /// Certificates in use.

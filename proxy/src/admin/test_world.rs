@@ -62,6 +62,10 @@ impl ConfigView for Resources {
         Box::pin(async { json!({}) })
     }
 
+    fn unconfigured(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
+
     fn is_static_cluster(&self, name: &str) -> bool {
         name == "dead"
     }

@@ -100,6 +100,10 @@ impl Session {
     }
 
     fn tell(&self, check: &HealthCheck, events: &[Event]) {
+        let (cluster, host) = (&self.group.cluster.name, &self.host.display);
+        for event in events.iter().filter(|event| !matches!(event, Event::Success)) {
+            tracing::debug!("cluster {cluster:?}: health of {host}: {event:?}");
+        }
         let Some(log) = &check.log else { return };
         let told = events.iter().filter(|event| match event {
             Event::Failure { first, .. } => *first || log.failures,

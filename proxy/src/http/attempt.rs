@@ -31,7 +31,7 @@ pub struct Attempt {
     _active: ActiveRequest,
 }
 
-/// Gets a stream on `pool`'s host, under the exchange's clocks.
+/// Gets a stream on `pool`'s host, under the exchange's clocks. `client` is watched meanwhile, where its leaving shows.
 pub async fn begin(
     ctx: &ConnContext,
     cluster: &Rc<ClusterState>,
@@ -39,16 +39,17 @@ pub async fn begin(
     head: &RequestHead,
     forward: &Forward,
     timers: &mut Timers<'_>,
+    client: Option<&mut Downstream<'_>>,
 ) -> Result<Attempt, ProxyError> {
     let active = count_active(ctx, cluster, pool, forward)?;
     let is_raw = forward.connect_terminate && head.method == Method::Connect;
     let lease = if is_raw {
-        in_time(Box::pin(connect_raw(&ctx.local, cluster, pool)), timers).await?
+        in_time(Box::pin(connect_raw(&ctx.local, cluster, pool)), timers, client).await?
     } else if let Some(lease) = pool.checkout(cluster.config(), head.version) {
         lease
     } else {
         let connecting = connect(&ctx.local, cluster, pool, head.version);
-        in_time(Box::pin(connecting), timers).await?
+        in_time(Box::pin(connecting), timers, client).await?
     };
     timers.begin_try();
     Ok(Attempt::over(lease, active))
@@ -86,15 +87,21 @@ fn count_active(
     })
 }
 
-/// Waits for a connection under the exchange's clocks. Boxed: a request that finds a free one must not carry
-/// the size of opening it.
+/// Waits for a connection under the exchange's clocks, and no longer than the client. Boxed: a request that finds a
+/// free one must not carry the size of opening it.
 async fn in_time(
     mut connecting: Pin<Box<impl Future<Output = Result<Lease, ProxyError>>>>,
     timers: &mut Timers<'_>,
+    mut client: Option<&mut Downstream<'_>>,
 ) -> Result<Lease, ProxyError> {
-    poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(lease) => Poll::Ready(lease),
-        Poll::Pending => timers.poll(cx).map(Err),
+    poll_fn(|cx| {
+        if let Poll::Ready(lease) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(lease);
+        }
+        if client.as_mut().is_some_and(|client| client.poll_gone(cx).is_ready()) {
+            return Poll::Ready(Err(ProxyError::ClientGone));
+        }
+        timers.poll(cx).map(Err)
     })
     .await
 }

@@ -175,6 +175,9 @@ impl<'r> Exchange<'r> {
                 return Ok(Some(Served::Reply(reply)));
             }
         }
+        if let Some(RouteAction::Forward(forward)) = self.summary.found.map(|found| &found.route.action) {
+            self.check_upgrade(forward)?;
+        }
         ctx.local.stats.inc(ctx.settings.stats.rq_total);
         if self.wants_tls {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
@@ -238,7 +241,7 @@ impl<'r> Exchange<'r> {
     }
 
     /// Upgrades must be allowed by the route, else by the connection manager.
-    pub(super) fn check_upgrade(&mut self, forward: &'r Forward) -> Result<(), ProxyError> {
+    fn check_upgrade(&mut self, forward: &'r Forward) -> Result<(), ProxyError> {
         if !self.head.asks_for_tunnel() {
             return Ok(());
         }
@@ -251,7 +254,8 @@ impl<'r> Exchange<'r> {
         };
         if !allowed {
             self.ctx.local.stats.inc(stats.downstream_rq_ws_on_non_ws_route);
-            self.summary.cluster = self.target(forward).1;
+            // The router never hears of it: logs know the cluster, and it is charged nothing.
+            self.summary.routed = self.target(forward).1;
             return Err(ProxyError::UpgradeNotAllowed);
         }
         self.ctx.local.stats.inc(stats.downstream_cx_upgrades_total);

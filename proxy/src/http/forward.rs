@@ -53,7 +53,6 @@ impl<'r> Exchange<'r> {
         down: &mut Downstream<'_>,
         deadline: &mut Deadline,
     ) -> Result<bool, ProxyError> {
-        self.check_upgrade(forward)?;
         let (cluster, entry) = self.choose_cluster(forward)?;
         let policy = cluster.config().retry.as_deref().or(forward.retry.as_deref());
         let limits =
@@ -226,9 +225,9 @@ impl<'r> Exchange<'r> {
 
     async fn attempt(&mut self, tries: &mut Tries<'_, '_>, down: &mut Downstream<'_>) -> Outcome {
         let pool = self.start_attempt(tries)?;
-        let begun =
-            attempt::begin(self.ctx, tries.cluster, &pool, &self.head, tries.forward, &mut tries.timers)
-                .await;
+        let Tries { cluster, forward, timers, replay, .. } = &mut *tries;
+        let client = self.shows_leaving(down, Some(replay)).then_some(&mut *down);
+        let begun = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers, client).await;
         self.summary.timing.pool_ready = Some(tries.timers.now());
         let mut attempt = begun.inspect_err(|error| self.report_failure(tries, &pool, error))?;
         self.attempt_connected(tries, &attempt, &pool);

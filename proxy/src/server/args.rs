@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::admin::logging::Level;
+
 /// The Outrigger sidecar: an L7 data plane configured over Envoy v3 xDS.
 ///
 /// Without -c and --config-yaml the bootstrap is built from the App Mesh image's environment
@@ -60,7 +62,7 @@ pub struct ServeArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub concurrency: Option<u32>,
     /// trace, debug, info, warning, error, critical or off.
-    #[arg(short = 'l', long)]
+    #[arg(short = 'l', long, value_parser = log_level)]
     pub log_level: Option<String>,
     /// Format of our own log lines.
     #[arg(long, value_enum, default_value_t)]
@@ -83,6 +85,12 @@ pub struct ServeArgs {
     /// Flags of Envoy without a meaning here.
     #[command(flatten)]
     pub ignored: IgnoredArgs,
+}
+
+/// A level that is none is a bad argument; the same in `ENVOY_LOG_LEVEL` becomes `info` with a warning, as in the image.
+fn log_level(text: &str) -> Result<String, String> {
+    let known = Level::parse(text).map(|_| text.to_owned());
+    known.ok_or_else(|| "use trace, debug, info, warning, error, critical or off".to_owned())
 }
 
 /// `--mode`.
@@ -185,7 +193,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_a_usage_error() {
-        for line in ["p --concurrency 0", "p --mode dance", "p --no-such-flag", "p intercept maybe"] {
+        for line in
+            ["p --concurrency 0", "p --mode dance", "p --no-such-flag", "p intercept maybe", "p -l bogus"]
+        {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -62,6 +62,10 @@ impl ConfigView for DriverView {
         .boxed()
     }
 
+    fn unconfigured(&self) -> BoxFuture<'_, Vec<String>> {
+        self.driver.unconfigured().boxed()
+    }
+
     fn is_static_cluster(&self, name: &str) -> bool {
         self.static_clusters.contains(name)
     }

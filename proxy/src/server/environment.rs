@@ -15,6 +15,7 @@ mod otlp;
 mod outrigger;
 mod tracing;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,15 @@ pub enum AdminBind {
     Unix(PathBuf),
 }
 
+impl fmt::Display for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminBind::Tcp(address) => address.fmt(f),
+            AdminBind::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// What applies with any kind of bootstrap.
 #[derive(Clone, Debug)]
 pub struct ProcessSettings {
@@ -120,6 +130,7 @@ pub struct ProcessSettings {
 pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, VariableError> {
     let mut warnings = Vec::new();
     let own = outrigger::read(variables, &mut warnings)?;
+    known::agent(variables, &mut warnings);
     Ok(ProcessSettings {
         admin_override: own.admin_address,
         workers: own.workers.or(concurrency(variables)?),
@@ -137,15 +148,16 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
     })
 }
 
-/// -1 and 0 leave the choice to us.
+/// -1, the image's default, leaves the choice to us.
 fn concurrency(variables: &dyn Variables) -> Result<Option<u32>, VariableError> {
     const NAME: &str = "ENVOY_CONCURRENCY";
     match integer(variables, NAME)? {
-        None | Some(..=0) => Ok(None),
+        None | Some(-1) => Ok(None),
         Some(count @ 1..=1024) => Ok(u32::try_from(count).ok()),
-        Some(count) => {
-            Err(VariableError::new(NAME, format!("{count} is not a number of threads up to 1024")))
-        }
+        Some(count) => Err(VariableError::new(
+            NAME,
+            format!("{count} is not a number of threads, 1 to 1024, or -1 for ours"),
+        )),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Interception rules: what App Mesh's route manager programmed, from the same variables.
 //!
 //! Chains `APPMESH_INGRESS` and `APPMESH_EGRESS` in table `nat`, TCP only, for IPv4 and, when asked, IPv6.
-//! Enabling replaces what an earlier run left, so it can be repeated; disabling removes only our chains.
+//! Enabling replaces what an earlier run left, in both families, so it can be repeated; disabling removes only our
+//! chains.
 
 mod rules;
 
@@ -17,20 +18,25 @@ pub fn run(action: InterceptAction, variables: &dyn Variables) -> Result<ExitCod
     match action {
         InterceptAction::Enable => {
             let rules = Rules::from_environment(variables).map_err(|error| error.to_string())?;
-            for family in rules.families() {
-                remove(*family)?;
-                restore(*family, &rules.render(*family))?;
+            for family in Family::ALL {
+                remove(family)?;
+                if rules.families().contains(&family) {
+                    restore(family, &rules.render(family))?;
+                }
             }
         }
         InterceptAction::Disable => {
-            for family in [Family::V4, Family::V6] {
+            for family in Family::ALL {
                 remove(family)?;
             }
         }
         InterceptAction::Status => {
-            let text = output(Family::V4, &["-t", "nat", "-S"])?;
-            let ours = text.lines().filter(|line| line.contains("APPMESH_"));
-            let _ = writeln!(std::io::stdout(), "{}", ours.collect::<Vec<_>>().join("\n"));
+            let mut text = String::new();
+            for family in Family::ALL {
+                text.push_str(&rules::status(family, &listing(family)?.unwrap_or_default()));
+            }
+            // A closed output is nobody's loss.
+            let _ = write!(std::io::stdout(), "{text}");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -38,15 +44,19 @@ pub fn run(action: InterceptAction, variables: &dyn Variables) -> Result<ExitCod
 
 /// Removes our jumps and chains; what is not there is not an error.
 fn remove(family: Family) -> Result<(), String> {
-    let Ok(listing) = output(family, &["-t", "nat", "-S"]) else {
-        // A kernel without IPv6 has nothing to remove.
-        return if family == Family::V6 { Ok(()) } else { output(family, &["-t", "nat", "-S"]).map(drop) };
-    };
-    let deletions = rules::deletions(&listing);
+    let deletions = rules::deletions(&listing(family)?.unwrap_or_default());
     if deletions.is_empty() {
         return Ok(());
     }
     restore(family, &deletions)
+}
+
+/// The rules of table `nat`. `None`: a machine without IPv6 has none.
+fn listing(family: Family) -> Result<Option<String>, String> {
+    match (output(family, &["-t", "nat", "-S"]), family) {
+        (Err(_), Family::V6) => Ok(None),
+        (listing, _) => listing.map(Some),
+    }
 }
 
 /// Applies a rule file in one step.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
 use super::environment::{self, AdminBind, ProcessVariables};
+use super::ready::Readiness;
 use super::serve::{Server, dynamic_settings};
 use super::{dumps, faults, intercept, logging, ready};
 use crate::config::publish;
@@ -38,16 +39,11 @@ pub fn main() -> ExitCode {
 fn probe() -> Result<ExitCode, String> {
     let process = environment::process_settings(&ProcessVariables).map_err(|error| error.to_string())?;
     let bind = environment::admin_bind(&ProcessVariables).map_err(|error| error.to_string())?;
-    let address = match (process.admin_override, bind) {
-        (Some(address), _) | (None, AdminBind::Tcp(address)) => address,
-        (None, AdminBind::Unix(path)) => {
-            return Err(format!("the admin endpoint is {}; ask it there", path.display()));
-        }
-    };
-    match ready::is_ready(address) {
-        Ok(true) => Ok(ExitCode::SUCCESS),
-        Ok(false) => Err(format!("not ready (admin endpoint {address})")),
-        Err(error) => Err(format!("no answer from the admin endpoint {address}: {error}")),
+    let admin = process.admin_override.map_or(bind, AdminBind::Tcp);
+    match ready::ask(&admin) {
+        Ok(Readiness::Ready) => Ok(ExitCode::SUCCESS),
+        Ok(Readiness::Not(reasons)) => Err(format!("not ready: {reasons}")),
+        Err(error) => Err(format!("no answer from the admin endpoint {admin}: {error}")),
     }
 }
 

@@ -11,6 +11,7 @@ use outrigger_xds_protos::v3::{self, wkt::Any};
 use outrigger_xds_protos::{unknown, validate};
 
 use super::resource::{Fault, Incoming, ResourceType, Update};
+use super::settings::SDS_CLUSTER;
 use super::store::{Held, Novelty, Now, Origin, Records, Refused, RouteVersion, Store};
 use super::translate::{self, RequiredCluster, TranslateContext};
 use crate::config::outside::Ports;
@@ -51,6 +52,8 @@ pub struct Tally {
     pub refused: u32,
     /// Listeners among the modified that kept their sockets.
     pub in_place: u32,
+    /// Listeners among the refused whose port could not be had.
+    pub unbound: u32,
 }
 
 impl Tally {
@@ -194,7 +197,14 @@ impl Intake<'_> {
         let known =
             |name: &str| self.store.clusters.get(name).is_some_and(|record| record.latest().is_some());
         match clusters.iter().find(|required| !known(&required.name)) {
-            Some(missing) => Err(format!("{}: unknown cluster {:?}", missing.path, missing.name)),
+            Some(missing) => {
+                let to_do = if missing.name == SDS_CLUSTER {
+                    "; set APPMESH_SDS_SOCKET_PATH to the socket of the SDS server (a SPIRE agent)"
+                } else {
+                    ""
+                };
+                Err(format!("{}: unknown cluster {:?}{to_do}", missing.path, missing.name))
+            }
             None => Ok(()),
         }
     }
@@ -230,6 +240,7 @@ impl Intake<'_> {
             version: incoming.map_or_else(|| "".into(), |one| one.version.clone()),
             at: self.now.wall,
             details: fault.reason.clone(),
+            port: false,
         };
         self.store.refuse(kind, &fault.name, refused);
     }

@@ -43,6 +43,8 @@ pub struct Membership {
     pub hosts: Arc<HostSet>,
     /// Whether hosts came or went, and not only their weight or health.
     pub changed: bool,
+    /// The cluster served with other hosts before.
+    pub served: bool,
 }
 
 /// A compiled world.
@@ -104,8 +106,10 @@ impl Compiler {
             let known = old.or(nursed.as_ref().map(|slot| &slot.hosts));
             let hosts = self.identities.host_set(store.hosts(name, &held.value), known, rules(cluster));
             if old.is_none_or(|old| !Arc::ptr_eq(old, &hosts)) {
-                let changed = old.is_none_or(|old| hosts::membership_differs(old, &hosts));
-                memberships.push(Membership { cluster: cluster.clone(), hosts: hosts.clone(), changed });
+                let (cluster, served) = (cluster.clone(), old.is_some());
+                let changed =
+                    old.map_or(!hosts.hosts.is_empty(), |old| hosts::membership_differs(old, &hosts));
+                memberships.push(Membership { cluster, hosts: hosts.clone(), changed, served });
             }
             Arc::new(ClusterSlot { config: cluster.clone(), hosts })
         });

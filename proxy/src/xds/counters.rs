@@ -108,6 +108,7 @@ impl Counters {
         shard.add(modified, u64::from(tally.modified));
         shard.add(removed, u64::from(tally.removed));
         shard.add(self.listeners.listener_in_place_updated, u64::from(tally.in_place));
+        shard.add(self.listeners.listener_create_failure, u64::from(tally.unbound));
     }
 
     /// A response was taken in.
@@ -218,6 +219,11 @@ impl Counters {
         self.shard().add(self.listeners.listener_create_success, workers as u64);
     }
 
+    /// The start is over: listeners are on their workers.
+    pub fn workers_started(&self) {
+        self.shard().gauge_set(self.listeners.workers_started, 1);
+    }
+
     /// A listener could not.
     pub fn listener_failed(&self) {
         self.shard().inc(self.listeners.listener_create_failure);
@@ -242,9 +248,9 @@ impl Counters {
     /// Clusters whose hosts were replaced.
     pub fn memberships(&self, memberships: &[Membership]) {
         let shard = self.shard();
-        for Membership { cluster, hosts, changed } in memberships {
+        for Membership { cluster, hosts, changed, served } in memberships {
             let stats = &cluster.stats;
-            shard.inc(self.clusters.cluster_updated);
+            shard.add(self.clusters.cluster_updated, u64::from(*served));
             shard.add(stats.membership_change, u64::from(*changed));
             shard.gauge_set(stats.membership_total, hosts.hosts.len() as i64);
             shard.gauge_set(stats.membership_healthy, hosts.count(CoarseHealth::Healthy) as i64);

@@ -101,6 +101,7 @@ pub struct Handle {
 enum Question {
     Sections { include_eds: bool, answer: oneshot::Sender<Vec<Any>> },
     Unready(oneshot::Sender<UnreadyTargetsDumps>),
+    Unconfigured(oneshot::Sender<Vec<String>>),
 }
 
 impl Handle {
@@ -117,6 +118,13 @@ impl Handle {
         let (answer, dump) = oneshot::channel();
         let _ = self.questions.send(Question::Unready(answer)).await;
         dump.await.unwrap_or_default()
+    }
+
+    /// Why the proxy is not configured: see [`Engine::unconfigured`].
+    pub async fn unconfigured(&self) -> Vec<String> {
+        let (answer, reasons) = oneshot::channel();
+        let _ = self.questions.send(Question::Unconfigured(answer)).await;
+        reasons.await.unwrap_or_else(|_| vec!["the configuration task has ended".to_owned()])
     }
 
     /// The connection of the open stream to the control plane; `None` in a purely static configuration.
@@ -300,6 +308,9 @@ impl Driver {
             Question::Unready(answer) => {
                 let _ = answer.send(dump::unready(self.engine.store()));
             }
+            Question::Unconfigured(answer) => {
+                let _ = answer.send(self.engine.unconfigured());
+            }
         }
     }
 
@@ -347,12 +358,33 @@ impl Driver {
         }
         let Some(ads) = &mut self.ads else { return };
         for request in outbox.requests {
+            log_request(&request);
             if ads.requests.as_ref().is_some_and(|stream| stream.try_send(request).is_err()) {
                 // The stream is gone already, or the server does not read: either way it ends here, and the next
                 // one starts from what is known.
                 ads.requests = None;
             }
         }
+    }
+}
+
+fn log_request(request: &Request) {
+    match request {
+        Request::Sotw(request) => tracing::debug!(
+            "request: {} version {:?}, names {:?}, error {:?}",
+            request.type_url,
+            request.version_info,
+            request.resource_names,
+            request.error_detail.as_ref().map(|error| &error.message),
+        ),
+        Request::Delta(request) => tracing::debug!(
+            "request: {} nonce {:?}, subscribe {:?}, unsubscribe {:?}, error {:?}",
+            request.type_url,
+            request.response_nonce,
+            request.resource_names_subscribe,
+            request.resource_names_unsubscribe,
+            request.error_detail.as_ref().map(|error| &error.message),
+        ),
     }
 }
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use outrigger_xds_protos::{identity, v3};
 
-use super::apply::Intake;
+use super::apply::{Intake, Tally};
 use super::compile::Compiler;
 use super::counters::Counters;
 use super::files::Files;
 use super::protocol::{Protocol, Request, Response};
-use super::resource::{Fault, Interest, ResourceType, WILDCARD};
-use super::store::{Now, Origin, Store};
+use super::resource::{Fault, Interest, ResourceType, Update, WILDCARD};
+use super::store::{Changes, Now, Origin, Store};
 use super::translate::{Secret, TracingContext, TranslateContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::{Locality, Place, Snapshot};
@@ -78,6 +78,8 @@ pub struct Engine {
     compiler: Compiler,
     ports: Box<dyn Ports>,
     phase: InitPhase,
+    /// Everything that discovery named was in place once.
+    configured: bool,
     outbox: Outbox,
     counters: Counters,
 }
@@ -101,6 +103,7 @@ impl Engine {
             compiler: Compiler::default(),
             ports,
             phase: InitPhase::Clusters,
+            configured: false,
             outbox: Outbox::default(),
             counters: Counters::new(stats),
         }
@@ -175,6 +178,7 @@ impl Engine {
         };
         let (faults, tally) = self.intake(Origin::Dynamic, now, |intake| intake.apply(&update));
         self.counters.updated(&update, &faults, &tally, &self.store, now.wall);
+        log_update(&update, &tally);
         log_faults(update.kind, &faults);
         if update.kind.is_root() {
             self.store.answered(update.kind, WILDCARD);
@@ -205,6 +209,7 @@ impl Engine {
         let Some(update) = self.streams.received(id, response) else { return };
         let (faults, tally) = self.intake(Origin::Dynamic, now, |intake| intake.apply(&update));
         self.counters.updated(&update, &faults, &tally, &self.store, now.wall);
+        log_update(&update, &tally);
         log_faults(update.kind, &faults);
         self.streams.answer(id, &update, &faults, &mut self.outbox);
     }
@@ -261,6 +266,7 @@ impl Engine {
             tracing::warn!("{warning}");
         }
         let changes = self.store.take_changes();
+        log_changes(&changes, &self.store);
         let compiled = self.compiler.compile(&self.store, &mut self.context, &changes);
         self.counters.settled(&self.store, &changes);
         compiled.map(|compiled| {
@@ -286,7 +292,22 @@ impl Engine {
             && self.store.listeners_are_initialised()
         {
             self.phase = InitPhase::Done;
+            self.counters.workers_started();
         }
+        // Looked at until it is so, and then no more.
+        self.configured = self.configured || (self.phase == InitPhase::Done && self.missing().is_empty());
+    }
+
+    fn missing(&self) -> Vec<String> {
+        let Roots { clusters, listeners } = self.roots;
+        let clusters = clusters.map(|_| ResourceType::Cluster);
+        self.store.missing(clusters.into_iter().chain(listeners.map(|_| ResourceType::Listener)))
+    }
+
+    /// Why this proxy is not configured, one line each; empty when it is. Once everything was in place
+    /// refusals are no reason, as they leave the last good state serving; a listener that does not get its port is.
+    pub fn unconfigured(&self) -> Vec<String> {
+        if self.configured { self.store.unbound() } else { self.missing() }
     }
 
     /// How far the proxy has come, as of the last [`Engine::settle`].
@@ -355,6 +376,30 @@ impl Engine {
         let unknown_fields = intake.unknown_fields;
         self.counters.unknown_fields(origin, unknown_fields);
         done
+    }
+}
+
+fn log_update(update: &Update, tally: &Tally) {
+    let Tally { added, modified, removed, refused, .. } = tally;
+    tracing::debug!(
+        "response: {} version {:?}, {} resources: {added} added, {modified} modified, {removed} removed, {refused} refused",
+        update.kind.label(),
+        update.version,
+        update.resources.len(),
+    );
+}
+
+fn log_changes(changes: &Changes, store: &Store) {
+    for name in &changes.listeners {
+        let held = store.listeners.get(name).and_then(|record| record.active.as_ref());
+        match held.map(|held| &held.value.translated.config.address) {
+            Some(address) => tracing::debug!("listener {name:?} serves {address}"),
+            None => tracing::debug!("listener {name:?} is gone"),
+        }
+    }
+    for name in &changes.clusters {
+        let serves = store.clusters.get(name).is_some_and(|record| record.active.is_some());
+        tracing::debug!("cluster {name:?} {}", if serves { "serves" } else { "is gone" });
     }
 }
 

@@ -25,6 +25,9 @@ use crate::config::cluster::HostAddress;
 #[cfg(test)]
 mod tests;
 
+/// The cluster of the local secret server, as App Mesh's image names it: `APPMESH_SDS_SOCKET_PATH` makes it.
+pub const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
+
 /// Largest response accepted when the bootstrap sets no limit. Envoy has none; ten thousand clusters take some 50 MB.
 const MAX_RESPONSE: usize = 512 << 20;
 

@@ -19,6 +19,7 @@ use crate::config::route::RouteTable;
 
 mod fetch;
 mod follow;
+mod missing;
 mod names;
 mod record;
 mod warm;

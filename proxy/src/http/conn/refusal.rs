@@ -23,19 +23,24 @@ pub(super) async fn refuse(
     error: DownstreamError,
 ) {
     let stats = &ctx.settings.stats;
+    // To Envoy's codec such a request is a good one; its connection manager refuses it.
+    let refused = conn.take_refused();
+    let understood = refused.is_some();
     // 500 is for those who are refused under load.
-    if error.status != 500 {
+    if error.status != 500 && !understood {
         ctx.local.stats.inc(stats.downstream_cx_protocol_error);
     }
+    if error.detail == "path_normalization_failed" {
+        ctx.local.stats.inc(stats.downstream_rq_failed_path_normalization);
+    }
+    tracing::debug!("a request of {} is refused: {} {}", ctx.peer, error.status, error.detail);
     let mut summary = Summary::begin(ctx, Version::Http11);
     summary.status = error.status;
     summary.details = error.detail.into();
-    // To Envoy's codec a request without Host is a good one; its connection manager refuses it.
-    let parsed = error.detail == "missing_host_header";
-    if error.status != 408 && !parsed {
+    if error.status != 408 && !understood {
         summary.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
-    let body = if parsed { "" } else { reason(error.status) }.as_bytes();
+    let body = if understood { "" } else { reason(error.status) }.as_bytes();
     let mut response = ResponseHead {
         block: HeaderBlock::default(),
         status: error.status,
@@ -46,7 +51,7 @@ pub(super) async fn refuse(
     if !body.is_empty() {
         response.block.append(b"content-type", b"text/plain");
     }
-    let head = RequestHead::unparsed();
+    let head = refused.map_or_else(RequestHead::unparsed, |head| *head);
     response_headers::finish(&mut response, &head, &ctx.settings, &ctx.local, Instant::now());
     if conn.send_head(&response, true).is_ok() {
         summary.bytes_sent = body.len() as u64;

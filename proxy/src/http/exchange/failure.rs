@@ -55,7 +55,6 @@ impl Exchange<'_> {
             ProxyError::StreamIdle { .. } => shard.inc(http.downstream_rq_idle_timeout),
             ProxyError::RequestArrivalTimeout => shard.inc(http.downstream_rq_timeout),
             ProxyError::MaxStreamDuration { .. } => shard.inc(http.downstream_rq_max_duration_reached),
-            ProxyError::ClientGone => shard.inc(stats.upstream_rq_cancelled),
             _ => {}
         }
     }

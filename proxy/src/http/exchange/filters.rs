@@ -97,6 +97,13 @@ impl<'r> Exchange<'r> {
         }
     }
 
+    /// Whether it shows that the client leaves: on an HTTP/1 connection a body that nobody has read is in the way.
+    pub(in crate::http) fn shows_leaving(&self, down: &Downstream<'_>, body: Option<&ReplayBuffer>) -> bool {
+        self.head.body == BodyLength::None
+            || matches!(down, Downstream::H2(_))
+            || body.is_some_and(ReplayBuffer::is_ended)
+    }
+
     /// Waits; a client that leaves ends it.
     async fn delay(
         &mut self,
@@ -105,7 +112,7 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<(), ProxyError> {
         let until = Instant::now().checked_add(length);
-        let shows_gone = self.head.body == BodyLength::None || matches!(down, Downstream::H2(_));
+        let shows_gone = self.shows_leaving(down, None);
         poll_fn(|cx| {
             if self.ctx.cut.get() {
                 return Poll::Ready(Err(ProxyError::Cut));
@@ -126,10 +133,7 @@ impl<'r> Exchange<'r> {
         deadline: &mut Deadline,
     ) -> Result<Waited, ProxyError> {
         let collected = self.filters.as_ref().and_then(|running| running.body.as_ref());
-        // On an HTTP/1 connection a body that nobody has read is in the way of seeing that.
-        let shows_gone = self.head.body == BodyLength::None
-            || matches!(down, Downstream::H2(_))
-            || collected.is_some_and(ReplayBuffer::is_ended);
+        let shows_gone = self.shows_leaving(down, collected);
         let mut timers = self.request_timers(deadline);
         poll_fn(|cx| {
             if let Poll::Ready(waited) = waiting.0.as_mut().poll(cx) {

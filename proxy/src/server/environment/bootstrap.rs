@@ -9,9 +9,7 @@ use super::{
     AdminBind, VariableError, Variables, admin_bind, boolean, control_plane, endpoint, integer, known, merge,
     tracing,
 };
-
-/// The cluster of the local secret server, as the image names it.
-const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
+use crate::xds::settings::SDS_CLUSTER;
 
 /// Where a StatsD agent listens.
 const STATSD_PORT: i64 = 8125;
@@ -50,7 +48,7 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     root.insert("node".to_owned(), identity.node(variables));
     root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
     root.insert("dynamic_resources".to_owned(), dynamic_resources(&to, fetch_timeout(variables)?));
-    root.insert("cluster_manager".to_owned(), json!({ "load_stats_config": stream("GRPC", &to) }));
+    root.insert("cluster_manager".to_owned(), cluster_manager(variables, stream("GRPC", &to)));
     let mut clusters: Vec<Value> = sds_cluster(variables).into_iter().chain(secure).collect();
     if let Some(interval) = variables.get("ENVOY_STATS_FLUSH_INTERVAL") {
         root.insert("stats_flush_interval".to_owned(), Value::String(flush_interval(&interval)?));
@@ -113,6 +111,13 @@ fn dynamic_resources(target: &Value, fetch_timeout: String) -> Value {
     })
 }
 
+/// Load reports, and where ejections are told: standard output, unless told otherwise.
+fn cluster_manager(variables: &dyn Variables, load_stats: Value) -> Value {
+    let path = variables.get("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH");
+    let path = path.unwrap_or_else(|| "/dev/stdout".to_owned());
+    json!({ "load_stats_config": load_stats, "outlier_detection": { "event_log_path": path } })
+}
+
 /// A stream to the control plane.
 fn stream(api_type: &str, target: &Value) -> Value {
     json!({
@@ -122,7 +127,7 @@ fn stream(api_type: &str, target: &Value) -> Value {
     })
 }
 
-/// The local secret server.
+/// The local secret server, at `APPMESH_SDS_SOCKET_PATH`.
 fn sds_cluster(variables: &dyn Variables) -> Option<Value> {
     let path = variables.get("APPMESH_SDS_SOCKET_PATH")?;
     Some(json!({
@@ -165,9 +170,9 @@ fn dog_statsd(variables: &dyn Variables) -> Result<Option<Value>, VariableError>
     let ip: IpAddr = ip.parse().map_err(|_| {
         VariableError::new(ADDRESS, format!("{ip:?} is not an IP address, as Envoy needs one"))
     })?;
-    let port = integer(variables, PORT)?.unwrap_or(STATSD_PORT);
-    let port = u16::try_from(port).ok().filter(|port| *port > 0);
-    let port = port.ok_or_else(|| VariableError::new(PORT, "is not a port".to_owned()))?;
+    let given = integer(variables, PORT)?.unwrap_or(STATSD_PORT);
+    let port = u16::try_from(given).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| VariableError::new(PORT, format!("{given} is not a port")))?;
     let address = match variables.get("STATSD_SOCKET_PATH") {
         Some(path) => json!({ "pipe": { "path": path } }),
         None => json!({ "socket_address": {

@@ -35,6 +35,13 @@ impl Identity {
                     format!("{id:?} is cut short; use mesh/<mesh>/virtualNode/<node> or the full ARN");
                 return Err(VariableError::new(name, message));
             }
+            _ if mesh::Identity::parse(&id).is_none() => {
+                let message = format!(
+                    "{id:?} has no sidecar: only virtual nodes and gateways have; use mesh/<mesh>/virtualNode/<node> \
+                     or mesh/<mesh>/virtualGateway/<gateway>, or the full ARN of one"
+                );
+                return Err(VariableError::new(name, message));
+            }
             _ => {}
         }
         let cluster = CLUSTER.iter().find_map(|name| variables.get(name)).unwrap_or_else(|| id.clone());

@@ -23,15 +23,63 @@ const WITHOUT_EFFECT: &[(&str, Kind, &str)] = &[
     ("ENVOY_NO_EXTENSION_LOOKUP_BY_NAME", Kind::FlagOnByDefault, RUNTIME),
     ("ENVOY_USE_HTTP_CLIENT_TO_FETCH_AWS_CREDENTIALS", Kind::Flag, RUNTIME),
     ("MAX_REQUESTS_PER_IO_CYCLE", Kind::Number, RUNTIME),
-    ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", Kind::Text, "ejections are told in the log, not as events"),
     ("ENVOY_ENABLE_TCP_POOL_IDLE_TIMEOUT", Kind::Text, RUNTIME),
-    ("ENABLE_STATS_SNAPSHOT", Kind::Text, AGENT),
-    ("APPNET_ENVOY_LOG_DESTINATION", Kind::Text, "logs go to stderr"),
+    ("ENVOY_ADMIN_ACCESS_LOG_FILE", Kind::Text, "requests to admin are not logged"),
+    ("APPMESH_FIPS_ENDPOINT", Kind::Text, SIGNING),
 ];
 
 const SIGNING: &str = "the AWS endpoint is gone and requests are not signed";
 const RUNTIME: &str = "there is no Envoy runtime to set";
-const AGENT: &str = "there is no agent process beside the proxy";
+
+/// Variables of the image's agent: there is none beside the proxy. It took any text and fell back to its defaults.
+const AGENT: &[(&str, &str)] = &[
+    ("APPNET_ENVOY_RESTART_COUNT", RESTARTS),
+    ("PID_POLL_INTERVAL_MS", RESTARTS),
+    ("HC_POLL_INTERVAL_MS", HEALTH),
+    ("HC_DISCONNECTED_TIMEOUT_S", HEALTH),
+    ("APPNET_AGENT_POLL_ENVOY_READINESS_INTERVAL_S", HEALTH),
+    ("APPNET_AGENT_POLL_ENVOY_READINESS_TIMEOUT_S", HEALTH),
+    ("APPNET_AGENT_ADMIN_MODE", MANAGEMENT),
+    ("APPNET_AGENT_HTTP_PORT", MANAGEMENT),
+    ("APPNET_AGENT_HTTP_BIND_ADDRESS", MANAGEMENT),
+    ("APPNET_AGENT_ADMIN_UDS_PATH", MANAGEMENT),
+    ("ENABLE_STATS_SNAPSHOT", MANAGEMENT),
+    ("APPNET_AGENT_LOGGING_RESET_TIMEOUT", "log levels stay as /logging sets them"),
+    ("APPNET_ENVOY_LOG_DESTINATION", LOGS),
+    ("APPNET_ENVOY_LOG_NAME", LOGS),
+    ("APPNET_AGENT_MAX_LOG_FILE_SIZE", LOGS),
+    ("APPNET_AGENT_MAX_RETENTION_COUNT", LOGS),
+    ("APPNET_CONTAINER_IP_MAPPING", CONNECT),
+    ("APPNET_LISTENER_PORT_MAPPING", CONNECT),
+    ("APPNET_ENABLE_RELAY_MODE_FOR_XDS", CONNECT),
+    ("APPNET_RELAY_LISTENER_UDS_PATH", CONNECT),
+    ("APPNET_MANAGEMENT_DOMAIN_NAME", CONNECT),
+    ("APPNET_MANAGEMENT_PORT", CONNECT),
+    ("APPNET_FIPS_MODE_ENABLED", CONNECT),
+    ("NAMESPACE_NAME", CONNECT),
+    ("NAMESPACE_ARN", CONNECT),
+    ("ECS_CONTAINER_INSTANCE_ARN", CONNECT),
+];
+
+const RESTARTS: &str = "the proxy is the container's own process, which the orchestrator restarts";
+const HEALTH: &str = "no agent watches the proxy; ask /ready, or run `outrigger-proxy ready`";
+const MANAGEMENT: &str = "there is no management API beside the admin endpoint";
+const LOGS: &str = "logs go to stderr";
+const CONNECT: &str = "it belongs to Service Connect, not to App Mesh";
+
+/// Names the agent's variables that are set.
+pub(super) fn agent(variables: &dyn Variables, warnings: &mut Vec<String>) {
+    let set = AGENT.iter().filter(|(name, _)| variables.get(name).is_some());
+    warnings.extend(set.map(|(name, why)| not_in_effect(name, why)));
+    let mut relay: Vec<String> =
+        variables.names().into_iter().filter(|name| name.starts_with("RELAY_")).collect();
+    relay.sort();
+    warnings.extend(relay.iter().map(|name| not_in_effect(name, CONNECT)));
+}
+
+fn not_in_effect(name: &str, why: &str) -> String {
+    format!("{name} is not in effect: {why}")
+}
 
 /// The tracers of the image: at most one.
 pub(super) const TRACERS: &[&str] =
@@ -48,7 +96,7 @@ pub(super) fn check(variables: &dyn Variables, warnings: &mut Vec<String>) -> Re
             Kind::Text => variables.get(name).is_some(),
         };
         if set {
-            warnings.push(format!("{name} is not in effect: {why}"));
+            warnings.push(not_in_effect(name, why));
         }
     }
     // Process flags of the image; what they switch does not exist here, but a wrong value stopped the image.

@@ -1,5 +1,5 @@
-//! Our own variables. An unknown one is an error that names the closest known: a misspelt setting must not
-//! silently do nothing.
+//! Our own variables. An unknown one is an error that names the one that was meant, or all of them: a misspelt setting
+//! must not silently do nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,6 +33,24 @@ const KNOWN: &[&str] = &[
     "OUTRIGGER_XRAY_SAMPLING",
     "OUTRIGGER_XRAY_SEGMENTS",
 ];
+
+/// Variables of the image that could be taken for one of ours.
+const IMAGE: &[&str] = &[
+    "APPMESH_RESOURCE_ARN",
+    "APPMESH_RESOURCE_CLUSTER",
+    "APPMESH_SDS_SOCKET_PATH",
+    "APPMESH_XDS_ENDPOINT",
+    "ENVOY_ADMIN_ACCESS_PORT",
+    "ENVOY_ADMIN_MODE",
+    "ENVOY_CONCURRENCY",
+    "ENVOY_CONFIG_FILE",
+    "ENVOY_LOG_LEVEL",
+    "ENVOY_STATS_FLUSH_INTERVAL",
+    "XRAY_DAEMON_PORT",
+    "XRAY_SAMPLING_RATE",
+];
+/// Typing errors in a name that is still recognised.
+const NEAR: usize = 3;
 
 /// What they say.
 pub(super) struct Own {
@@ -89,8 +107,23 @@ pub(super) fn in_range(
 fn refuse_unknown(names: &[String]) -> Result<(), VariableError> {
     let unknown = names.iter().find(|name| name.starts_with("OUTRIGGER_") && !KNOWN.contains(&name.as_str()));
     let Some(name) = unknown else { return Ok(()) };
-    let closest = KNOWN.iter().min_by_key(|known| distance(known, name)).unwrap_or(&"");
-    Err(VariableError::new(name, format!("is not known; did you mean {closest}?")))
+    let message = match meant(name) {
+        Some(meant) => format!("is not known; did you mean {meant}?"),
+        None => format!("is not known; there are {}", KNOWN.join(", ")),
+    };
+    Err(VariableError::new(name, message))
+}
+
+/// The variable that an unknown one of ours is close to: one of ours, or one of the image's without our prefix.
+fn meant(name: &str) -> Option<&'static str> {
+    let ours = KNOWN.iter().map(|known| (distance(known, name), *known));
+    let bare = name.strip_prefix("OUTRIGGER_").unwrap_or(name);
+    let of_image = IMAGE.iter().map(|known| {
+        let setting = known.split_once('_').map_or(*known, |(_, setting)| setting);
+        (distance(setting, bare), *known)
+    });
+    let (closest, known) = ours.chain(of_image).min_by_key(|(distance, _)| *distance)?;
+    (closest <= NEAR).then_some(known)
 }
 
 /// Levenshtein distance.

@@ -209,11 +209,52 @@ fn what_is_not_in_effect_is_named() {
         ("APPMESH_SIGNING_NAME", "appmesh"),
         ("APPMESH_SET_TRACING_DECISION", "0"),
         ("MAX_REQUESTS_PER_IO_CYCLE", "5"),
-        ("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", "/dev/stdout"),
+        ("ENVOY_ADMIN_ACCESS_LOG_FILE", "/tmp/admin.log"),
+        ("APPMESH_FIPS_ENDPOINT", "1"),
     ] {
         let (_, warnings) = with(&[(name, value)]);
         assert_eq!(warnings.len(), 1, "{name}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("{name} is not in effect")), "{warnings:?}");
+    }
+}
+
+#[test]
+fn variables_of_the_agent_are_named() {
+    let set = [
+        ("APPNET_ENVOY_RESTART_COUNT", "3"),
+        ("APPNET_AGENT_ADMIN_MODE", "uds"),
+        ("HC_DISCONNECTED_TIMEOUT_S", "nonsense"),
+        ("RELAY_STREAM_IDLE_TIMEOUT", "5"),
+        ("APPMESH_PLATFORM_K8S_VERSION", "1.30"),
+    ];
+    let mut warnings = process_settings(&table(&set)).unwrap().warnings;
+    warnings.sort();
+    let named: Vec<&str> = warnings.iter().filter_map(|warning| warning.split(' ').next()).collect();
+    let want = [
+        "APPNET_AGENT_ADMIN_MODE",
+        "APPNET_ENVOY_RESTART_COUNT",
+        "HC_DISCONNECTED_TIMEOUT_S",
+        "RELAY_STREAM_IDLE_TIMEOUT",
+    ];
+    assert_eq!(named, want, "{warnings:?}");
+}
+
+#[test]
+fn ejections_are_told_where_the_image_told_them() {
+    let path = |pairs: &[(&'static str, &str)]| {
+        let (bootstrap, _) = json_of(pairs);
+        bootstrap["cluster_manager"]["outlier_detection"]["event_log_path"].clone()
+    };
+    assert_eq!(path(&[]), "/dev/stdout");
+    assert_eq!(path(&[("ENVOY_OUTLIER_DETECTION_EVENT_LOG_PATH", "/logs/events")]), "/logs/events");
+}
+
+#[test]
+fn only_nodes_and_gateways_have_sidecars() {
+    for id in ["mesh/m/virtualRouter/r", "arn:aws:appmesh:eu-west-1:1:mesh/m/route/r/x"] {
+        let error = bootstrap_text(&table(&[("APPMESH_RESOURCE_ARN", id), XDS])).unwrap_err();
+        assert_eq!(error.name, "APPMESH_RESOURCE_ARN");
+        assert!(error.message.contains("only virtual nodes and gateways"), "{error}");
     }
 }
 
@@ -337,6 +378,14 @@ fn a_complete_file_is_used_untouched_unless_empty() {
 fn unknown_variables_of_ours_name_the_closest() {
     let error = process_settings(&table(&[("OUTRIGGER_WORKER", "2")])).unwrap_err().to_string();
     assert!(error.contains("OUTRIGGER_WORKER: is not known; did you mean OUTRIGGER_WORKERS?"), "{error}");
+    for (name, meant) in [
+        ("OUTRIGGER_LOG_LEVEL", "; did you mean ENVOY_LOG_LEVEL?"),
+        ("OUTRIGGER_CONCURENCY", "; did you mean ENVOY_CONCURRENCY?"),
+        ("OUTRIGGER_FROBNICATE_ALL", "; there are OUTRIGGER_ADMIN_ADDRESS, OUTRIGGER_CLUSTER_NAME, "),
+    ] {
+        let error = process_settings(&table(&[(name, "2")])).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name}: is not known{meant}")), "{error}");
+    }
 }
 
 #[test]
@@ -350,6 +399,8 @@ fn process_settings_follow_the_agent() {
     assert_eq!(of(&[("LISTENER_DRAIN_WAIT_TIME_S", "5")]).unwrap().drain_time, Duration::from_secs(5));
     for bad in [
         ("ENVOY_CONCURRENCY", "two"),
+        ("ENVOY_CONCURRENCY", "0"),
+        ("ENVOY_CONCURRENCY", "-2"),
         ("ENVOY_CONCURRENCY", "5000"),
         ("OUTRIGGER_WORKERS", "0"),
         ("OUTRIGGER_EMF", "maybe"),

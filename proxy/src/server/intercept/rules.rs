@@ -20,6 +20,17 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+
     /// The program that lists rules.
     pub fn program(self) -> &'static str {
         match self {
@@ -122,6 +133,17 @@ impl Rules {
         }
         text.push_str("-A PREROUTING -p tcp --syn -m addrtype ! --src-type LOCAL -j APPMESH_INGRESS\n");
     }
+}
+
+/// Whether a family is intercepted, in words, and its rules of ours, from a listing (`-S`).
+pub fn status(family: Family, listing: &str) -> String {
+    let ours: Vec<&str> = listing.lines().filter(|line| line.contains("APPMESH_")).collect();
+    let is_on = if ours.is_empty() { "off" } else { "on" };
+    let mut text = format!("{}: {is_on}\n", family.name());
+    for rule in ours {
+        let _ = writeln!(text, "{rule}");
+    }
+    text
 }
 
 /// A rule file that removes our jumps and chains from a listing (`-S`); empty when there is nothing of ours.
@@ -229,6 +251,13 @@ mod tests {
         assert_eq!(name(&USUAL[1..]), "APPMESH_IGNORE_UID");
         assert_eq!(name(&USUAL[..3]), "APPMESH_ENVOY_EGRESS_PORT");
         assert_eq!(name(&[USUAL[0], USUAL[1], USUAL[3]]), "APPMESH_ENVOY_INGRESS_PORT");
+    }
+
+    #[test]
+    fn the_status_says_which_families_are_on() {
+        let listing = "-P OUTPUT ACCEPT\n-N APPMESH_EGRESS\n-N DOCKER\n";
+        assert_eq!(status(Family::V4, listing), "IPv4: on\n-N APPMESH_EGRESS\n");
+        assert_eq!(status(Family::V6, "-P OUTPUT ACCEPT\n"), "IPv6: off\n");
     }
 
     #[test]

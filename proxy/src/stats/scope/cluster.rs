@@ -40,6 +40,8 @@ bundle! {
             upstream_rq_active_overflow: Counter,
             upstream_rq_pending_failure_eject: Counter,
             upstream_rq_cancelled: Counter,
+            // Envoy's runtime would switch it on; there is none here, and it stays 0.
+            upstream_rq_maintenance_mode: Counter,
             upstream_rq_timeout: Counter,
             upstream_rq_per_try_timeout: Counter,
             upstream_rq_per_try_idle_timeout: Counter,
@@ -57,6 +59,7 @@ bundle! {
             upstream_internal_redirect_succeeded_total: Counter,
             upstream_internal_redirect_failed_total: Counter,
             upstream_rq_time: Histogram,
+            upstream_rq_per_cx: Histogram,
             upstream_rq: StatusCodes,
             internal_upstream_rq as "internal.upstream_rq": StatusCodes,
             external_upstream_rq as "external.upstream_rq": StatusCodes,

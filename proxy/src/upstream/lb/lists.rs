@@ -22,6 +22,8 @@ pub struct Lists {
     /// Priorities that have hosts and no share of the load. Retries may go there, and nothing needs to be built then.
     standby: Vec<Part>,
     levels: Vec<Availability>,
+    /// There is no share, and panic is not switched off.
+    panics: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,9 @@ impl Lists {
             let source = source(world, levels.get(priority)?, priority, tier, rng);
             Some(Part { end, priority, tier, source })
         };
-        Self { parts: split.into_iter().filter_map(part).collect(), standby, levels: availability }
+        let parts: Vec<Part> = split.into_iter().filter_map(part).collect();
+        let panics = parts.is_empty() && world.settings.panic_threshold > 0;
+        Self { parts, standby, levels: availability, panics }
     }
 
     /// The hosts of each priority.
@@ -84,6 +88,7 @@ impl Lists {
         }
         let wanted = draw.part.and_then(|wanted| self.parts.iter().position(|part| part.is(wanted)));
         let part = match (wanted, self.parts.as_mut_slice()) {
+            (_, []) => return self.none(draw),
             (Some(at), parts) => parts.get_mut(at)?,
             (None, [only]) => only,
             (None, parts) => {
@@ -92,6 +97,15 @@ impl Lists {
             }
         };
         part.pick(draw)
+    }
+
+    /// There is nothing to pick from; to Envoy that is panic, too.
+    #[cold]
+    fn none(&self, draw: &mut Draw<'_>) -> Option<usize> {
+        if self.panics {
+            draw.notes.add(Note::Panic);
+        }
+        None
     }
 
     /// Where a retry goes that keeps away from what was tried.

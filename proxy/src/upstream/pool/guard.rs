@@ -34,6 +34,8 @@ pub struct ConnectionGuard {
     connection: OnceCell<Rc<UpstreamConnection>>,
     /// It is one request by itself.
     carries: Cell<bool>,
+    /// Requests that were given it.
+    requests: Cell<u32>,
     /// How it ends, and whether a request ends with it; `None` for one that nobody waited for.
     ending: Cell<Option<(Ending, bool)>>,
 }
@@ -125,6 +127,7 @@ impl ConnectionGuard {
             opened: Instant::now(),
             connection: OnceCell::new(),
             carries: Cell::new(false),
+            requests: Cell::new(0),
             ending: Cell::new(None),
         }
     }
@@ -134,6 +137,8 @@ impl ConnectionGuard {
         match connect::dial(&self.local, &self.cluster, &self.host).await {
             Ok(dialled) => Ok(self.connected(dialled)),
             Err(failure) => {
+                let (cluster, host) = (&self.cluster.name, &self.host.display);
+                tracing::debug!("cluster {cluster:?}: no connection to {host}: {failure:?}");
                 let local = !matches!(failure, ConnectFailure::Remote(_));
                 self.ends(if local { Ending::Local } else { Ending::Remote }, false);
                 Err(failure)
@@ -147,6 +152,16 @@ impl ConnectionGuard {
         self.local.stats.inc(stats.upstream_rq_total);
         self.local.stats.gauge_add(stats.upstream_rq_active, 1);
         self.carries.set(true);
+    }
+
+    /// It is given a request; how many it was given before.
+    pub(super) fn take_request(&self) -> u32 {
+        self.requests.replace(self.requests.get() + 1)
+    }
+
+    /// Requests that it was given so far.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
     }
 
     /// The connection stands: remembers it for logs, and gives its stream. Unless told otherwise it is we who close it.
@@ -226,15 +241,20 @@ impl Drop for ConnectionGuard {
         self.local.stats.inc(stats.upstream_cx_destroy);
         self.count_ending();
         self.local.stats.record(stats.upstream_cx_length_ms, millis(self.opened.elapsed()));
+        if self.requests.get() > 0 {
+            self.local.stats.record(stats.upstream_rq_per_cx, self.requests.get().into());
+        }
     }
 }
 
-/// One request that waits for a connection: the `max_pending_requests` permit and its gauges.
+/// One request that waits for a connection: the `max_pending_requests` permit and its gauges. Dropped before the wait
+/// is over, it was cancelled.
 #[derive(Debug)]
 pub struct Pending {
     local: Rc<Local>,
     cluster: Rc<ClusterState>,
     priority: Priority,
+    is_over: bool,
 }
 
 impl Pending {
@@ -247,7 +267,12 @@ impl Pending {
         }
         local.stats.inc(settings.stats.upstream_rq_pending_total);
         local.stats.gauge_add(settings.stats.upstream_rq_pending_active, 1);
-        Some(Self { local: local.clone(), cluster: cluster.clone(), priority })
+        Some(Self { local: local.clone(), cluster: cluster.clone(), priority, is_over: false })
+    }
+
+    /// There is a connection, or there will be none.
+    pub fn over(mut self) {
+        self.is_over = true;
     }
 }
 
@@ -256,6 +281,9 @@ impl Drop for Pending {
         let settings = self.cluster.config();
         settings.breakers(self.priority).pending.release(self.local.index);
         self.local.stats.gauge_add(settings.stats.upstream_rq_pending_active, -1);
+        if !self.is_over {
+            self.local.stats.inc(settings.stats.upstream_rq_cancelled);
+        }
     }
 }
 

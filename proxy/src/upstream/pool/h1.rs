@@ -17,7 +17,6 @@ use crate::upstream::view::ClusterState;
 #[derive(Debug)]
 pub struct Meta {
     guard: ConnectionGuard,
-    requests: u32,
     tls_generation: u64,
 }
 
@@ -50,7 +49,7 @@ pub fn reuse(pool: &Rc<HostPool>, cluster: &Cluster) -> Option<Lease> {
 fn lease(pool: &Rc<HostPool>, conn: Box<h1::ClientConn>, meta: Box<Meta>) -> Lease {
     Lease {
         stream: Upstream::H1(conn),
-        reused: meta.requests > 0,
+        reused: meta.guard.take_request() > 0,
         connection: meta.guard.connection(),
         h1: Some(meta),
         raw: None,
@@ -73,20 +72,31 @@ pub async fn open(
     // Counted as in Envoy, whether it comes about or not.
     local.stats.inc(cluster.config().stats.upstream_cx_http1_total);
     let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
-    Ok(adopt(local, cluster, pool, io, guard))
+    let (conn, meta) = made(local, cluster, io, guard);
+    Ok(lease(pool, conn, meta))
 }
 
-/// Wraps a connection that was just made.
+/// Puts a connection into the pool that was just made.
 pub fn adopt(
     local: &Rc<Local>,
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
     io: Stream,
     guard: ConnectionGuard,
-) -> Lease {
+) {
+    let (conn, meta) = made(local, cluster, io, guard);
+    give_back(pool, local, cluster.config(), conn, meta);
+}
+
+fn made(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    io: Stream,
+    guard: ConnectionGuard,
+) -> (Box<h1::ClientConn>, Box<Meta>) {
     let conn = h1::ClientConn::new(io, cluster.h1_options.clone(), local.heads.clone());
-    let meta = Box::new(Meta { guard, requests: 0, tls_generation: tls_generation(cluster.config()) });
-    lease(pool, Box::new(conn), meta)
+    let meta = Box::new(Meta { guard, tls_generation: tls_generation(cluster.config()) });
+    (Box::new(conn), meta)
 }
 
 /// Back to the idle stack when it can serve again.
@@ -95,12 +105,11 @@ pub fn give_back(
     local: &Local,
     cluster: &Cluster,
     mut conn: Box<h1::ClientConn>,
-    mut meta: Box<Meta>,
+    meta: Box<Meta>,
 ) {
     meta.guard.count_bytes(conn.take_wire_bytes());
-    meta.requests += 1;
-    let spent =
-        cluster.max_requests_per_connection > 0 && meta.requests >= cluster.max_requests_per_connection;
+    let most = cluster.max_requests_per_connection;
+    let spent = most > 0 && meta.guard.requests() >= most;
     if spent {
         local.stats.inc(cluster.stats.upstream_cx_max_requests);
     }

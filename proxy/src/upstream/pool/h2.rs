@@ -22,7 +22,6 @@ pub struct Shared {
     pub(super) conn: h2::ClientConn,
     guard: Rc<ConnectionGuard>,
     idle_since: Cell<Instant>,
-    streams: Cell<u32>,
 }
 
 /// A connection attempt that requests wait for.
@@ -37,7 +36,7 @@ pub fn reuse(pool: &Rc<HostPool>) -> Option<Lease> {
     let shared = pool.shared.borrow();
     let found = shared.iter().find_map(|shared| {
         let stream = shared.conn.open_stream()?;
-        let reused = shared.streams.replace(shared.streams.get() + 1) > 0;
+        let reused = shared.guard.take_request() > 0;
         Some((stream, reused, shared.guard.connection()))
     });
     let (stream, reused, connection) = found?;
@@ -114,7 +113,7 @@ async fn establish(
     let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
     if wanted == Wanted::Alpn && io.alpn() != Some(b"h2") {
         local.stats.inc(settings.stats.upstream_cx_http1_total);
-        h1::adopt(local, cluster, pool, io, guard).finish(local, settings);
+        h1::adopt(local, cluster, pool, io, guard);
         return Ok(());
     }
     let options = h2::Options {
@@ -135,12 +134,7 @@ async fn establish(
     }
     let now = Instant::now();
     let guard = Rc::new(guard);
-    let shared = Shared {
-        conn: conn.clone(),
-        guard: guard.clone(),
-        idle_since: Cell::new(now),
-        streams: Cell::new(0),
-    };
+    let shared = Shared { conn: conn.clone(), guard: guard.clone(), idle_since: Cell::new(now) };
     pool.shared.borrow_mut().push(shared);
     spawn_driver(pool.clone(), conn, guard, driver);
     Ok(())
@@ -178,7 +172,7 @@ pub fn sweep(pool: &HostPool, local: &Local, cluster: &Cluster, now: Instant) {
             local.stats.inc(cluster.stats.upstream_cx_max_duration_reached);
             shared.conn.drain();
         } else if cluster.max_requests_per_connection > 0
-            && shared.streams.get() >= cluster.max_requests_per_connection
+            && shared.guard.requests() >= cluster.max_requests_per_connection
         {
             local.stats.inc(cluster.stats.upstream_cx_max_requests);
             shared.conn.drain();

@@ -84,9 +84,20 @@ pub async fn connect(
     pool: &Rc<HostPool>,
     downstream: Version,
 ) -> Result<Lease, ProxyError> {
+    let pending = Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
+    let lease = obtain(local, cluster, pool, downstream).await;
+    pending.over();
+    lease
+}
+
+async fn obtain(
+    local: &Rc<Local>,
+    cluster: &Rc<ClusterState>,
+    pool: &Rc<HostPool>,
+    downstream: Version,
+) -> Result<Lease, ProxyError> {
     let settings = cluster.config();
     let wanted = wanted(settings, downstream);
-    let _pending = guard::Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
     loop {
         if let Some(attempt) = h2::under_way(pool) {
             attempt.wait().await?;
@@ -135,10 +146,14 @@ pub async fn connect_raw(
     cluster: &Rc<ClusterState>,
     pool: &Rc<HostPool>,
 ) -> Result<Lease, ProxyError> {
-    let _pending = guard::Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
-    let settings = cluster.config();
-    let guard = ConnectionGuard::begin(local, settings, pool).ok_or(ProxyError::Overflow)?;
-    let io = guard.dial().await.map_err(ProxyError::ConnectFailure)?;
+    let pending = Pending::begin(local, cluster, pool.priority).ok_or(ProxyError::Overflow)?;
+    let guard = ConnectionGuard::begin(local, cluster.config(), pool).ok_or(ProxyError::Overflow);
+    let dialled = match &guard {
+        Ok(guard) => guard.dial().await.map_err(ProxyError::ConnectFailure),
+        Err(error) => Err(error.clone()),
+    };
+    pending.over();
+    let (guard, io) = (guard?, dialled?);
     let connection = guard.connection();
     let stream = Upstream::Raw(Box::new(RawConn::new(io, local.bufs.clone())));
     Ok(Lease { stream, reused: false, connection, h1: None, raw: Some(Box::new(guard)), pool: pool.clone() })

@@ -23,6 +23,12 @@ struct Candidate<'a> {
     known: bool,
 }
 
+/// Why a listener got no place; `port`: the system did not give it its own.
+struct Misplaced {
+    reason: String,
+    port: bool,
+}
+
 /// What two listeners may not share: an address, among those that bind and among those that do not.
 type Place = (SocketAddr, bool);
 
@@ -48,8 +54,13 @@ impl Intake<'_> {
                 faults.push(self.refuse(ResourceType::Listener, incoming, reason));
                 continue;
             }
-            if let Err(reason) = self.place(candidate, &mut places, tally) {
+            if let Err(Misplaced { reason, port }) = self.place(candidate, &mut places, tally) {
                 faults.push(self.refuse(ResourceType::Listener, incoming, reason));
+                tally.unbound += u32::from(port);
+                let record = self.store.listeners.get_mut(&incoming.name);
+                if let Some(refused) = record.and_then(|record| record.refused.as_mut()) {
+                    refused.port = port;
+                }
             }
         }
         faults
@@ -76,12 +87,13 @@ impl Intake<'_> {
         candidate: Candidate<'_>,
         places: &mut HashMap<Place, Arc<str>>,
         tally: &mut Tally,
-    ) -> Result<(), String> {
+    ) -> Result<(), Misplaced> {
         let Candidate { incoming, translated, known } = candidate;
         let listener = &translated.config;
         if let Some(place) = place(listener) {
             if let Some(other) = places.get(&place) {
-                return Err(format!("address {}: listener {other:?} has it already", listener.address));
+                let reason = format!("address {}: listener {other:?} has it already", listener.address);
+                return Err(Misplaced { reason, port: false });
             }
             places.insert(place, incoming.name.clone());
         }
@@ -99,11 +111,10 @@ impl Intake<'_> {
         Ok(())
     }
 
-    fn bind(&self, listener: &Listener) -> Result<Arc<ListenerSockets>, String> {
-        match self.ports.bind(listener) {
-            Ok(sockets) => Ok(Arc::new(sockets)),
-            Err(error) => Err(format!("address {}: cannot bind: {error}", listener.address)),
-        }
+    fn bind(&self, listener: &Listener) -> Result<Arc<ListenerSockets>, Misplaced> {
+        let reason = |error| format!("address {}: cannot bind: {error}", listener.address);
+        let bound = self.ports.bind(listener).map(Arc::new);
+        bound.map_err(|error| Misplaced { reason: reason(error), port: true })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::xds::resource::ResourceType;
-use crate::xds::store::{Now, Refused};
+use crate::xds::store::{Held, Now, Refused};
 
 impl Engine {
     /// Lets warm listeners serve; true when there were any.
@@ -45,7 +45,8 @@ impl Engine {
         self.counters.listener_failed();
         let Some(record) = self.store.listeners.get_mut(name) else { return };
         let Some(held) = record.warming.take() else { return };
-        let refused = Refused { body: held.body, version: held.version, at: now.wall, details: reason };
+        let Held { body, version, .. } = held;
+        let refused = Refused { body, version, at: now.wall, details: reason, port: true };
         self.store.refuse(ResourceType::Listener, name, refused);
     }
 }

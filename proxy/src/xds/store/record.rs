@@ -47,6 +47,8 @@ pub struct Refused {
     pub at: SystemTime,
     /// Why.
     pub details: String,
+    /// Nothing is wrong with it: its port could not be had.
+    pub port: bool,
 }
 
 /// All that is known under one name.

@@ -5,12 +5,14 @@ use super::framing::{Expect, Extent, Framing};
 use super::incoming::Parsed;
 use super::parse::{MALFORMED, RequestLine, bad};
 use super::source::Receiving;
-use super::target::{self, Path, Port, check_authority};
+use super::target::{self, Path, Port, check_authority, has_fragment};
 use super::wire::Wire;
 use crate::base::error::DownstreamError;
-use crate::http::head::{BodyLength, Method, RequestHead, Span, Version};
+use crate::http::head::{BodyLength, Field, Method, RequestHead, Span, Version};
 
 const HOST_MISSING: DownstreamError = bad("missing_host_header");
+/// A path with a fragment, which belongs to the client alone.
+const FRAGMENT: DownstreamError = bad("path_normalization_failed");
 const LOW_VERSION: DownstreamError = DownstreamError { status: 426, detail: "low_version" };
 const EXPECTATION_FAILED: DownstreamError =
     DownstreamError { status: 417, detail: "http1.expectation_failed" };
@@ -25,25 +27,47 @@ pub(super) struct Assembled {
     pub persists: bool,
 }
 
+/// A head that is refused: for what, and the head itself where it was understood all the same.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub error: DownstreamError,
+    pub known: Option<Box<RequestHead>>,
+}
+
+impl From<DownstreamError> for Refusal {
+    fn from(error: DownstreamError) -> Self {
+        Self { error, known: None }
+    }
+}
+
 /// Checks a parsed head and takes its text out of the connection's buffer.
 pub(super) fn assemble(
     wire: &mut Wire,
     parsed: Parsed<RequestLine>,
     options: &ServerOptions,
-) -> Result<Assembled, DownstreamError> {
+) -> Result<Assembled, Refusal> {
     let Parsed { start: line, length, fields, framing, .. } = parsed;
     let version = line.version;
     let is_tls = wire.is_tls();
     let text = &mut wire.buffers.unread_mut()[..length];
     if version == Version::Http10 && !options.accept_http_10 {
-        return Err(LOW_VERSION);
+        return Err(LOW_VERSION.into());
     }
     let method = Method::of(line.method.of(text));
-    let target = target::read(text, line.target, method, options.allow_absolute_url)?;
+    let target = match target::read(text, line.target, method, options.allow_absolute_url) {
+        Ok(target) => target,
+        Err(_) if has_fragment(line.target.of(text)) => {
+            return Err(understood(wire, line, (length, fields), &framing, FRAGMENT));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if target.https == Some(true) && !is_tls {
-        return Err(INVALID_SCHEME);
+        return Err(INVALID_SCHEME.into());
     }
-    check_host(text, &framing, version)?;
+    match check_host(text, &framing, version) {
+        Err(HOST_MISSING) => return Err(understood(wire, line, (length, fields), &framing, HOST_MISSING)),
+        checked => checked?,
+    }
     let (body, receiving) = body(&framing, method, version)?;
     let expects_continue = expects_continue(&framing, version)? && body != BodyLength::None;
     let upgrade = framing.upgrade(version);
@@ -82,6 +106,31 @@ pub(super) fn assemble(
     // Bytes that follow a refused CONNECT were meant for a tunnel: never read them as a request.
     let persists = framing.persists(version) && method != Method::Connect;
     Ok(Assembled { request, receiving, persists })
+}
+
+/// A request that is refused for what it asks, not for how it is written: logs know it.
+#[cold]
+fn understood(
+    wire: &mut Wire,
+    line: RequestLine,
+    (length, fields): (usize, Vec<Field>),
+    framing: &Framing,
+    error: DownstreamError,
+) -> Refusal {
+    let method = Method::of(line.method.of(&wire.buffers.unread_mut()[..length]));
+    let mut block = wire.buffers.pool().clone().block(wire.buffers.split_head(length), fields);
+    block.set_checked(length);
+    let known = RequestHead {
+        block,
+        method,
+        method_text: line.method,
+        path: line.target,
+        authority: framing.host.unwrap_or_default(),
+        https: wire.is_tls(),
+        version: line.version,
+        ..RequestHead::unparsed()
+    };
+    Refusal { error, known: Some(Box::new(known)) }
 }
 
 /// RFC 9112 section 3.2: exactly one valid host, which only HTTP/1.0 may leave out.

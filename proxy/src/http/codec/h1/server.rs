@@ -34,6 +34,8 @@ pub struct ServerConn {
     sink: Sink,
     phase: Phase,
     exchange: Exchange,
+    /// The head that was refused last, where it was understood.
+    refused: Option<Box<RequestHead>>,
 }
 
 /// Where the connection stands.
@@ -88,6 +90,7 @@ impl ServerConn {
             sink: Sink::new(options.header_case),
             phase: Phase::Reading,
             exchange: Exchange::NONE,
+            refused: None,
             options,
         }
     }
@@ -121,6 +124,11 @@ impl ServerConn {
         }
     }
 
+    /// The head of an [invalid](NextRequest::Invalid) request, where it was understood and is refused all the same.
+    pub fn take_refused(&mut self) -> Option<Box<RequestHead>> {
+        self.refused.take()
+    }
+
     /// A malformed request is answered like any other, except that nothing follows.
     fn begin_refusal(&mut self) {
         self.phase = Phase::Requested;
@@ -141,7 +149,10 @@ impl ServerConn {
         };
         let Some(parsed) = parsed else { return Ok(None) };
         self.wire.heads.0 = parsed.told;
-        let head = request::assemble(&mut self.wire, parsed, &self.options)?;
+        let head = request::assemble(&mut self.wire, parsed, &self.options).map_err(|refusal| {
+            self.refused = refusal.known;
+            refusal.error
+        })?;
         self.empty_lines = 0;
         self.phase = Phase::Requested;
         self.exchange = Exchange {

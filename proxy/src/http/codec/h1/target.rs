@@ -63,6 +63,11 @@ pub(super) fn read(
     }
 }
 
+/// A path that has one. Elsewhere a `#` is no part of any form.
+pub(super) fn has_fragment(target: &[u8]) -> bool {
+    target.starts_with(b"/") && memchr::memchr(b'#', target).is_some()
+}
+
 fn has_scheme(target: &[u8]) -> bool {
     memchr::memmem::find(target, b"://").is_some()
 }

@@ -27,8 +27,8 @@ fn named(
 ) -> Option<bool> {
     let value = match (of, name) {
         (Message::Request, HeaderName::Known(id)) => record.request?.block.get(*id)?,
-        (Message::Request, HeaderName::Method) => record.request?.method_text(),
-        (Message::Request, HeaderName::Path) => record.request?.path_and_query(),
+        (Message::Request, HeaderName::Method) => not_empty(record.request?.method_text())?,
+        (Message::Request, HeaderName::Path) => not_empty(record.request?.path_and_query())?,
         (Message::Request, HeaderName::Authority) => not_empty(record.request?.authority())?,
         (Message::Request, HeaderName::Scheme) => record.request?.scheme().as_bytes(),
         (Message::Request, HeaderName::OriginalPath) => {
