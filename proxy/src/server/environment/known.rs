@@ -1,5 +1,7 @@
 //! Variables of the image that are read and change nothing here, checked as the image checked them.
 
+use std::collections::BTreeMap;
+
 use super::{VariableError, Variables, boolean, integer};
 
 /// How the image reads a variable.
@@ -12,6 +14,8 @@ enum Kind {
     Number,
     /// Anything.
     Text,
+    /// Not read by the image, and so never wrong; meant when true.
+    Unread,
 }
 
 /// Name, kind, and what setting it does not do.
@@ -24,8 +28,7 @@ const WITHOUT_EFFECT: &[(&str, Kind, &str)] = &[
     ("ENVOY_USE_HTTP_CLIENT_TO_FETCH_AWS_CREDENTIALS", Kind::Flag, RUNTIME),
     ("MAX_REQUESTS_PER_IO_CYCLE", Kind::Number, RUNTIME),
     ("ENVOY_ENABLE_TCP_POOL_IDLE_TIMEOUT", Kind::Text, RUNTIME),
-    ("ENVOY_ADMIN_ACCESS_LOG_FILE", Kind::Text, "requests to admin are not logged"),
-    ("APPMESH_FIPS_ENDPOINT", Kind::Text, SIGNING),
+    ("APPMESH_FIPS_ENDPOINT", Kind::Unread, SIGNING),
 ];
 
 const SIGNING: &str = "the AWS endpoint is gone and requests are not signed";
@@ -67,18 +70,26 @@ const MANAGEMENT: &str = "there is no management API beside the admin endpoint";
 const LOGS: &str = "logs go to stderr";
 const CONNECT: &str = "it belongs to Service Connect, not to App Mesh";
 
-/// Names the agent's variables that are set.
+/// Names the agent's variables that are set, those with the same reason together: injectors set several of them always.
 pub(super) fn agent(variables: &dyn Variables, warnings: &mut Vec<String>) {
     let set = AGENT.iter().filter(|(name, _)| variables.get(name).is_some());
-    warnings.extend(set.map(|(name, why)| not_in_effect(name, why)));
-    let mut relay: Vec<String> =
-        variables.names().into_iter().filter(|name| name.starts_with("RELAY_")).collect();
-    relay.sort();
-    warnings.extend(relay.iter().map(|name| not_in_effect(name, CONNECT)));
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, why) in set {
+        by_reason.entry(why).or_default().push((*name).to_owned());
+    }
+    let mut relay = variables.names();
+    relay.retain(|name| name.starts_with("RELAY_"));
+    if !relay.is_empty() {
+        relay.sort();
+        by_reason.entry(CONNECT).or_default().extend(relay);
+    }
+    warnings.extend(by_reason.iter().map(|(why, names)| not_in_effect(names, why)));
 }
 
-fn not_in_effect(name: &str, why: &str) -> String {
-    format!("{name} is not in effect: {why}")
+fn not_in_effect(names: &[impl AsRef<str>], why: &str) -> String {
+    let all: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let are = if all.len() == 1 { "is" } else { "are" };
+    format!("{} {are} not in effect: {why}", all.join(", "))
 }
 
 /// The tracers of the image: at most one.
@@ -94,9 +105,10 @@ pub(super) fn check(variables: &dyn Variables, warnings: &mut Vec<String>) -> Re
             Kind::FlagOnByDefault => boolean(variables, name)? == Some(false),
             Kind::Number => integer(variables, name)?.is_some(),
             Kind::Text => variables.get(name).is_some(),
+            Kind::Unread => matches!(boolean(variables, name), Ok(Some(true))),
         };
         if set {
-            warnings.push(not_in_effect(name, why));
+            warnings.push(not_in_effect(&[name], why));
         }
     }
     // Process flags of the image; what they switch does not exist here, but a wrong value stopped the image.

@@ -209,7 +209,6 @@ fn what_is_not_in_effect_is_named() {
         ("APPMESH_SIGNING_NAME", "appmesh"),
         ("APPMESH_SET_TRACING_DECISION", "0"),
         ("MAX_REQUESTS_PER_IO_CYCLE", "5"),
-        ("ENVOY_ADMIN_ACCESS_LOG_FILE", "/tmp/admin.log"),
         ("APPMESH_FIPS_ENDPOINT", "1"),
     ] {
         let (_, warnings) = with(&[(name, value)]);
@@ -223,18 +222,20 @@ fn variables_of_the_agent_are_named() {
     let set = [
         ("APPNET_ENVOY_RESTART_COUNT", "3"),
         ("APPNET_AGENT_ADMIN_MODE", "uds"),
+        ("APPNET_AGENT_HTTP_PORT", "9902"),
         ("HC_DISCONNECTED_TIMEOUT_S", "nonsense"),
         ("RELAY_STREAM_IDLE_TIMEOUT", "5"),
         ("APPMESH_PLATFORM_K8S_VERSION", "1.30"),
     ];
     let mut warnings = process_settings(&table(&set)).unwrap().warnings;
     warnings.sort();
-    let named: Vec<&str> = warnings.iter().filter_map(|warning| warning.split(' ').next()).collect();
+    let named: Vec<&str> =
+        warnings.iter().filter_map(|warning| Some(warning.split_once(" not in effect: ")?.0)).collect();
     let want = [
-        "APPNET_AGENT_ADMIN_MODE",
-        "APPNET_ENVOY_RESTART_COUNT",
-        "HC_DISCONNECTED_TIMEOUT_S",
-        "RELAY_STREAM_IDLE_TIMEOUT",
+        "APPNET_AGENT_ADMIN_MODE, APPNET_AGENT_HTTP_PORT are",
+        "APPNET_ENVOY_RESTART_COUNT is",
+        "HC_DISCONNECTED_TIMEOUT_S is",
+        "RELAY_STREAM_IDLE_TIMEOUT is",
     ];
     assert_eq!(named, want, "{warnings:?}");
 }

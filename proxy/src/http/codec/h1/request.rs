@@ -117,8 +117,11 @@ fn understood(
     framing: &Framing,
     error: DownstreamError,
 ) -> Refusal {
-    let method = Method::of(line.method.of(&wire.buffers.unread_mut()[..length]));
-    let mut block = wire.buffers.pool().clone().block(wire.buffers.split_head(length), fields);
+    // The connection keeps what it refused.
+    let mut text = wire.buffers.pool().bufs().take();
+    text.extend(&wire.buffers.unread()[..length]);
+    let method = Method::of(line.method.of(text.filled()));
+    let mut block = wire.buffers.pool().block(text, fields);
     block.set_checked(length);
     let known = RequestHead {
         block,
