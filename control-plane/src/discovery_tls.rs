@@ -101,17 +101,33 @@ impl DiscoveryTls {
     }
 }
 
-/// URIs of the certificate that a client has shown and that was verified.
-pub fn client_uris<S>(stream: &TlsStream<S>) -> Vec<String> {
+/// What a client has shown, verified.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its URIs.
+    pub uris: Vec<String>,
+    /// When it ends; `None` without a certificate.
+    pub until: Option<SystemTime>,
+}
+
+/// The certificate that a client has shown; without one it is empty.
+pub fn client_certificate<S>(stream: &TlsStream<S>) -> ClientCertificate {
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let Some(leaf) = leaf else { return Vec::new() };
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf) else { return Vec::new() };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
-    let uri = |name: &x509_parser::extensions::GeneralName<'_>| match name {
-        x509_parser::extensions::GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
-    };
-    names.value.general_names.iter().filter_map(uri).collect()
+    leaf.and_then(|leaf| ClientCertificate::of(leaf)).unwrap_or_default()
+}
+
+impl ClientCertificate {
+    fn of(leaf: &[u8]) -> Option<Self> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(leaf).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        let uri = |name: &x509_parser::extensions::GeneralName<'_>| match name {
+            x509_parser::extensions::GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        };
+        let uris = names.value.general_names.iter().filter_map(uri).collect();
+        let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+        Some(Self { uris, until: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)) })
+    }
 }
 
 impl Inputs {

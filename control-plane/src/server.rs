@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::access::Access;
+use crate::access::{Access, Gate};
 use crate::admin;
 use crate::ads::issue::{IssueLimits, Issues};
 use crate::ads::registry::Registry;
@@ -29,8 +29,8 @@ pub struct Config {
     pub admin: Option<Address>,
     /// TLS of discovery over the network.
     pub tls: Option<Arc<DiscoveryTls>>,
-    /// Who may connect.
-    pub access: Access,
+    /// Who may connect, by rules that may change.
+    pub gate: Arc<Gate>,
     /// Whether discovery may be offered, unencrypted and unauthenticated, to other hosts.
     pub insecure_plaintext: bool,
     /// Whether private keys are among what is served: never to other hosts in plain text.
@@ -56,7 +56,7 @@ impl Config {
             xds,
             admin,
             tls: None,
-            access: Access::Open,
+            gate: Arc::new(Gate::new(Access::Open)),
             insecure_plaintext: false,
             serves_secrets: false,
             streams: Policy::default(),
@@ -146,7 +146,7 @@ impl ControlPlane {
             policy: config.streams,
             first_request: config.first_request,
             streams: Arc::new(Semaphore::new(config.max_streams)),
-            access: config.access,
+            gate: config.gate,
             issues: Issues::new(config.issues),
             tls: config.tls,
         });
@@ -207,7 +207,7 @@ async fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for address in &config.xds {
         let listener = bind(address).await?;
-        let anyone = config.tls.is_none() || matches!(config.access, Access::Open);
+        let anyone = config.tls.is_none() || config.gate.is_open();
         if listener.is_exposed() && config.serves_secrets && anyone {
             return Err(StartError::Secrets(listener.address()));
         }

@@ -1,10 +1,11 @@
-//! A wire that is listened in on: passes bytes on to a server, and keeps what went over it.
+//! A wire that is listened in on: passes bytes on to a server, and keeps what went over it. Answers can be held back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::Result;
@@ -15,6 +16,7 @@ pub struct Relay {
     address: SocketAddr,
     /// One text per direction of each connection.
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    open: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
@@ -23,9 +25,9 @@ impl Relay {
     pub async fn start(server: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, seen) = (listener.local_addr()?, Arc::default());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, server, Arc::clone(&seen)));
-        Ok(Self { address, seen, _tasks: tasks })
+        let (mut tasks, open) = (JoinSet::new(), watch::Sender::new(true));
+        tasks.spawn(accept(listener, server, Arc::clone(&seen), open.subscribe()));
+        Ok(Self { address, seen, open, _tasks: tasks })
     }
 
     /// Where it listens.
@@ -39,6 +41,16 @@ impl Relay {
         seen.chunks_exact(2).map(|both| (both[0].clone(), both[1].clone())).collect()
     }
 
+    /// From now on nothing that the server says arrives.
+    pub fn hold_answers(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// What was held arrives, and all that comes.
+    pub fn release_answers(&self) {
+        self.open.send_replace(true);
+    }
+
     /// How often a text went over the wire so far.
     pub fn count(&self, text: &str) -> usize {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +59,13 @@ impl Relay {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, seen: Arc<Mutex<Vec<Vec<u8>>>>) {
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    open: watch::Receiver<bool>,
+) {
+    let always = watch::Sender::new(true).subscribe();
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         let Ok(upstream) = TcpStream::connect(server).await else { continue };
@@ -58,8 +76,8 @@ async fn accept(listener: TcpListener, server: SocketAddr, seen: Arc<Mutex<Vec<V
             seen.extend([Vec::new(), Vec::new()]);
             seen.len() - 2
         };
-        connections.spawn(pass(from_client, to_server, Arc::clone(&seen), place));
-        connections.spawn(pass(from_server, to_client, Arc::clone(&seen), place + 1));
+        connections.spawn(pass(from_client, to_server, Arc::clone(&seen), place, always.clone()));
+        connections.spawn(pass(from_server, to_client, Arc::clone(&seen), place + 1, open.clone()));
     }
 }
 
@@ -68,12 +86,15 @@ async fn pass(
     mut to: impl AsyncWrite + Unpin,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     place: usize,
+    mut open: watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if let Some(bytes) = seen.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
             bytes.extend_from_slice(&buffer[..length]);
         }
+        // Without a sender it stays as it is.
+        let _ = open.wait_for(|open| *open).await;
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

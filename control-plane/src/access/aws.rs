@@ -26,8 +26,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 const SKEW: Duration = Duration::from_secs(60);
 /// How long STS may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How many proofs are remembered; they end within minutes.
-const REMEMBERED: usize = 4096;
+/// How many proofs of one role are remembered; they end within minutes.
+const REMEMBERED: usize = 1024;
 
 /// As an operator writes it.
 #[derive(Debug, Deserialize)]
@@ -59,8 +59,18 @@ pub(super) struct Callers {
     roles: Vec<Role>,
     client: Client,
     questions: Questions,
-    /// Who it was, and until when it may be shown again.
-    known: Mutex<HashMap<Mark, (String, SystemTime)>>,
+    /// Proofs of identities that have nodes.
+    known: Mutex<HashMap<Mark, Answer>>,
+}
+
+/// What STS said about a proof.
+#[derive(Debug)]
+struct Answer {
+    arn: String,
+    /// The role, by its place in the rules: nobody remembers much at the cost of another.
+    role: usize,
+    /// It may be shown again until then.
+    until: SystemTime,
 }
 
 /// A proof that may be shown to STS.
@@ -108,29 +118,38 @@ impl Callers {
         token.starts_with(PREFIX)
     }
 
-    /// Who shows this from an address, and as which nodes.
+    /// Who shows this from an address: an ARN that has nodes.
     pub(super) async fn identify(
         &self,
         token: &str,
         address: &str,
         now: SystemTime,
-    ) -> Result<(String, Vec<String>), Denied> {
+    ) -> Result<String, Denied> {
         let denied = |reason: &str| Denied(format!("AWS: {reason}"));
         let proof = proof(token, &self.endpoints, now).map_err(denied)?;
         let mark = mark(token);
-        let arn = match self.remembered(&mark, now) {
-            Some(arn) => arn,
-            None => {
-                let asked = self.questions.ask(&mark, address, now, self.ask(&proof)).await;
-                let arn = asked.map_err(|reason| denied(&reason))?;
-                self.remember(mark, &arn, proof.until, now);
-                arn
-            }
-        };
-        match self.roles.iter().find(|one| is_role(&one.role, &arn)) {
-            Some(role) => Ok((arn, role.nodes.clone())),
-            None => Err(Denied(format!("AWS: {arn:?} has no nodes"))),
+        if let Some(arn) = self.remembered(&mark, now) {
+            return Ok(arn);
         }
+        let question = async {
+            // Everybody in the world can prove to be somebody: that is no better than nothing.
+            let arn = self.ask(&proof).await?;
+            let role = self.role(&arn).ok_or_else(|| Bad::Refused(format!("{arn:?} has no nodes")))?;
+            Ok((arn, role))
+        };
+        let asked = self.questions.ask(&mark, address, now, question).await;
+        let (arn, role) = asked.map_err(|reason| denied(&reason))?;
+        self.remember(mark, Answer { arn: arn.clone(), role, until: proof.until }, now);
+        Ok(arn)
+    }
+
+    /// The nodes of an ARN.
+    pub(super) fn nodes(&self, arn: &str) -> Option<&[String]> {
+        self.role(arn).and_then(|role| self.roles.get(role)).map(|role| &*role.nodes)
+    }
+
+    fn role(&self, arn: &str) -> Option<usize> {
+        self.roles.iter().position(|one| is_role(&one.role, arn))
     }
 
     async fn ask(&self, proof: &Proof) -> Result<String, Bad> {
@@ -154,16 +173,18 @@ impl Callers {
 
     fn remembered(&self, hash: &Mark, now: SystemTime) -> Option<String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(_, until)| now < *until).map(|(arn, _)| arn.clone())
+        known.get(hash).filter(|answer| now < answer.until).map(|answer| answer.arn.clone())
     }
 
-    fn remember(&self, hash: Mark, arn: &str, until: SystemTime, now: SystemTime) {
+    fn remember(&self, hash: Mark, answer: Answer, now: SystemTime) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.retain(|_, (_, until)| now < *until);
+        let others =
+            |known: &HashMap<Mark, Answer>| known.values().filter(|other| other.role == answer.role).count();
+        if others(&known) >= REMEMBERED {
+            known.retain(|_, answer| now < answer.until);
         }
-        if known.len() < REMEMBERED {
-            known.insert(hash, (arn.to_owned(), until));
+        if others(&known) < REMEMBERED {
+            known.insert(hash, answer);
         }
     }
 }

@@ -1,21 +1,26 @@
 //! Who may connect, and as which node.
 //!
-//! Owns the decision, made before a client is told anything; knows neither streams nor resources. A client shows a
-//! certificate of the mesh, a join token, a service-account token of Kubernetes, or a signed question to AWS; the rules
-//! say which nodes that makes it. A refusal tells the client nothing; the log has an audit line. Source: SPIFFE, RFC 7519,
-//! Kubernetes "Service account token volume projection", AWS STS.
+//! Owns the decision, made before a client is told anything, and how long it holds; knows neither streams nor resources. A
+//! client shows a certificate of the mesh, a join token, a service-account token of Kubernetes, or a signed question to
+//! AWS, which prove who it is; the rules of the moment say which nodes that makes it. A refusal tells the client nothing;
+//! the log has an audit line. Source: SPIFFE, RFC 7519, Kubernetes "Service account token volume projection", AWS STS.
 
 mod aws;
-mod jwt;
+mod cluster;
+mod gate;
 mod nodes;
 mod questions;
 mod rules;
 mod token_review;
 
+pub(crate) use gate::passed;
+pub use gate::{Ended, Gate, Grant};
 pub use nodes::Nodes;
 pub use rules::{Rules, RulesError};
 
 use std::time::SystemTime;
+
+use self::questions::Mark;
 
 /// Longest token looked at.
 const MAX_TOKEN: usize = 16 << 10;
@@ -35,6 +40,8 @@ pub enum Access {
 pub struct Shown<'s> {
     /// URIs of its certificate, whose chain and key have been checked.
     pub uris: &'s [String],
+    /// When that certificate ends.
+    pub until: Option<SystemTime>,
     /// `authorization` of the call.
     pub authorization: Option<&'s str>,
     /// Where it connects from.
@@ -48,6 +55,25 @@ pub struct Principal {
     pub name: String,
     /// As which nodes.
     pub nodes: Nodes,
+    /// When what it has shown says nothing any more. What a connection has shown ends with the connection.
+    pub until: Option<SystemTime>,
+    /// What was proved, for rules that come later.
+    proven: Proven,
+}
+
+/// Who a client has proved to be, whatever the rules make of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Proven {
+    /// Nobody was asked.
+    Anyone,
+    /// The holder of a certificate of the mesh with this URI.
+    Certificate(String),
+    /// The holder of a join token.
+    JoinToken(Mark),
+    /// A service account of a cluster.
+    Account { issuer: String, subject: String, until: SystemTime },
+    /// An identity of AWS, by its ARN.
+    Aws(String),
 }
 
 /// A client that may not; the reason is for the audit alone.
@@ -60,21 +86,45 @@ impl Access {
     /// # Errors
     /// When nothing that it shows is enough.
     pub async fn principal(&self, shown: Shown<'_>, now: SystemTime) -> Result<Principal, Denied> {
-        let Self::Ruled(rules) = self else {
-            return Ok(Principal { name: "anyone".to_owned(), nodes: Nodes::All });
+        let proven = match self {
+            Self::Open => Proven::Anyone,
+            Self::Ruled(rules) => prove(rules, shown, now).await?,
         };
-        if let (Some(uri), true) = (shown.uris.first(), rules.takes_certificates()) {
-            return Ok(Principal { name: uri.clone(), nodes: Nodes::Identity(uri.clone()) });
-        }
-        let Some(authorization) = shown.authorization else { return Err(Denied("shows nothing".to_owned())) };
-        let bearer =
-            authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = bearer else { return Err(Denied("no bearer token".to_owned())) };
-        if token.len() > MAX_TOKEN {
-            return Err(Denied("the token is too long".to_owned()));
-        }
-        rules.of_token(token.trim(), shown.address, now).await
+        self.of_proven(proven, now)
     }
+
+    /// Decides anew about a client that earlier rules let in.
+    ///
+    /// # Errors
+    /// When these do not.
+    pub fn again(&self, earlier: &Principal, now: SystemTime) -> Result<Principal, Denied> {
+        self.of_proven(earlier.proven.clone(), now)
+    }
+
+    fn of_proven(&self, proven: Proven, now: SystemTime) -> Result<Principal, Denied> {
+        match self {
+            Self::Open => Ok(Principal { name: "anyone".to_owned(), nodes: Nodes::All, until: None, proven }),
+            Self::Ruled(rules) => rules.principal(proven, now),
+        }
+    }
+}
+
+async fn prove(rules: &Rules, shown: Shown<'_>, now: SystemTime) -> Result<Proven, Denied> {
+    let denied = |reason: &str| Denied(reason.to_owned());
+    if let (Some(uri), true) = (shown.uris.first(), rules.takes_certificates()) {
+        // It was good at the beginning of the connection, which may be long ago.
+        return match shown.until.is_some_and(|until| now >= until) {
+            true => Err(denied("an expired certificate")),
+            false => Ok(Proven::Certificate(uri.clone())),
+        };
+    }
+    let authorization = shown.authorization.ok_or_else(|| denied("shows nothing"))?;
+    let bearer = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = bearer.ok_or_else(|| denied("no bearer token"))?;
+    if token.len() > MAX_TOKEN {
+        return Err(denied("the token is too long"));
+    }
+    rules.prove(token.trim(), shown.address, now).await
 }
 
 #[cfg(test)]

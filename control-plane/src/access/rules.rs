@@ -22,17 +22,17 @@
 //!       nodes: [mesh/shop/virtualNode/front]
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use outrigger_aws_auth::sigv4::moment_of;
+use outrigger_jwt::Token;
 use serde::Deserialize;
 
 use super::aws::{self, Callers};
-use super::jwt::{self, Claims};
+use super::cluster::Cluster;
 use super::questions::{Mark, mark};
-use super::token_review::Reviewer;
-use super::{Denied, Nodes, Principal};
+use super::{Denied, Nodes, Principal, Proven};
 use crate::model::NodeId;
 
 /// Shortest join token.
@@ -74,23 +74,6 @@ struct Known {
     until: Option<SystemTime>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cluster {
-    issuer: String,
-    audience: String,
-    keys: Option<PathBuf>,
-    review: Option<Reviewer>,
-    accounts: Vec<Account>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Account {
-    account: String,
-    nodes: Vec<String>,
-}
-
 /// The rules. Join tokens are kept as hashes.
 #[derive(Debug)]
 pub struct Rules {
@@ -126,23 +109,11 @@ impl Rules {
                 ));
             }
         }
-        let accounts = kubernetes.iter().flat_map(|cluster| &cluster.accounts);
-        let listed = tokens.iter().map(|one| &one.nodes).chain(accounts.clone().map(|one| &one.nodes));
+        let accounts = kubernetes.iter().flat_map(|cluster| &cluster.accounts).map(|one| &one.nodes);
+        let listed = tokens.iter().map(|one| &one.nodes).chain(accounts);
         let roles = aws.iter().flat_map(|section| &section.roles).map(|one| &one.nodes);
         listed.chain(roles).flatten().try_for_each(|node| check_node(node))?;
-        if let Some(odd) = accounts.into_iter().find(|one| one.account.split('/').count() != 2) {
-            return Err(format!("account {:?}: write namespace/name", odd.account));
-        }
-        if let Some(empty) = kubernetes.iter().find(|one| one.issuer.is_empty() || one.audience.is_empty()) {
-            return Err(format!("issuer {:?}: issuer and audience must be given", empty.issuer));
-        }
-        if let Some(odd) = kubernetes.iter().find(|one| one.keys.is_some() == one.review.is_some()) {
-            return Err(format!("issuer {:?}: give either keys or review", odd.issuer));
-        }
-        let plain = |one: &Reviewer| !one.server.starts_with("https://");
-        if let Some(odd) = kubernetes.iter().find(|one| one.review.as_ref().is_some_and(plain)) {
-            return Err(format!("issuer {:?}: review.server must begin with https://", odd.issuer));
-        }
+        kubernetes.iter().try_for_each(Cluster::check)?;
         let aws = aws.map(Callers::new).transpose()?;
         let tokens = tokens.into_iter().enumerate().map(|(position, one)| one.known(position));
         Ok(Self { certificates, tokens: tokens.collect::<Result<_, _>>()?, clusters: kubernetes, aws })
@@ -152,36 +123,55 @@ impl Rules {
         self.certificates
     }
 
-    /// The client that holds this token, and shows it from this address.
-    pub(super) async fn of_token(
-        &self,
-        token: &str,
-        address: &str,
-        now: SystemTime,
-    ) -> Result<Principal, Denied> {
+    /// Whose token this is, shown from this address.
+    pub(super) async fn prove(&self, token: &str, address: &str, now: SystemTime) -> Result<Proven, Denied> {
         // Hashes are compared: how long that takes says nothing about the token.
         let hash = mark(token);
-        if let Some(known) = self.tokens.iter().find(|known| known.mark == hash) {
-            if known.until.is_some_and(|until| now >= until) {
-                return Err(Denied("an expired join token".to_owned()));
-            }
-            return Ok(Principal {
-                name: "join token".to_owned(),
-                nodes: Nodes::Listed(known.nodes.clone()),
-            });
+        if self.tokens.iter().any(|known| known.mark == hash) {
+            return Ok(Proven::JoinToken(hash));
         }
         if let Some(callers) = self.aws.as_ref().filter(|_| Callers::recognise(token)) {
-            let (name, nodes) = callers.identify(token, address, now).await?;
-            return Ok(Principal { name, nodes: Nodes::Listed(nodes) });
+            return callers.identify(token, address, now).await.map(Proven::Aws);
         }
-        let claimed = jwt::issuer(token).ok_or_else(|| Denied("an unknown token".to_owned()))?;
-        let cluster = self.clusters.iter().find(|cluster| cluster.issuer == claimed);
-        let cluster = cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {claimed:?}")))?;
-        let Claims { subject } = cluster.verify(token, address, now).await.map_err(Denied)?;
-        let account = subject.strip_prefix("system:serviceaccount:").map(|rest| rest.replacen(':', "/", 1));
-        let known = cluster.accounts.iter().find(|one| Some(&one.account) == account.as_ref());
-        let known = known.ok_or_else(|| Denied(format!("{subject:?} has no nodes")))?;
-        Ok(Principal { name: subject, nodes: Nodes::Listed(known.nodes.clone()) })
+        let taken = Token::parse(token).map_err(|_| Denied("an unknown token".to_owned()))?;
+        let cluster = self.cluster(&taken.issuer);
+        let cluster =
+            cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {:?}", taken.issuer)))?;
+        cluster.identify(&taken, token, address, now).await.map_err(Denied)
+    }
+
+    /// What somebody is here.
+    pub(super) fn principal(&self, proven: Proven, now: SystemTime) -> Result<Principal, Denied> {
+        let none = |who: &str| Denied(format!("{who:?} has no nodes"));
+        let (name, nodes, until) = match &proven {
+            Proven::Certificate(uri) if self.certificates => {
+                (uri.clone(), Nodes::Identity(uri.clone()), None)
+            }
+            Proven::Anyone | Proven::Certificate(_) => return Err(none("a certificate")),
+            Proven::JoinToken(mark) => {
+                let known = self.tokens.iter().find(|known| known.mark == *mark);
+                let known = known.ok_or_else(|| none("join token"))?;
+                if known.until.is_some_and(|until| now >= until) {
+                    return Err(Denied("an expired join token".to_owned()));
+                }
+                ("join token".to_owned(), Nodes::Listed(known.nodes.clone()), known.until)
+            }
+            Proven::Account { issuer, subject, until } => {
+                let nodes = self.cluster(issuer).and_then(|cluster| cluster.nodes(subject));
+                let nodes = nodes.ok_or_else(|| none(subject))?;
+                (subject.clone(), Nodes::Listed(nodes.to_vec()), Some(*until))
+            }
+            Proven::Aws(arn) => {
+                let nodes = self.aws.as_ref().and_then(|callers| callers.nodes(arn));
+                let nodes = nodes.ok_or_else(|| none(arn))?;
+                (arn.clone(), Nodes::Listed(nodes.to_vec()), None)
+            }
+        };
+        Ok(Principal { name, nodes, until, proven })
+    }
+
+    fn cluster(&self, issuer: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.issuer == issuer)
     }
 }
 
@@ -193,20 +183,6 @@ impl JoinToken {
             format!("tokens[{position}].until: {odd:?} is no moment; write it like 20270115T080000Z")
         })?;
         Ok(Known { mark: mark(&token), nodes, until })
-    }
-}
-
-impl Cluster {
-    async fn verify(&self, token: &str, address: &str, now: SystemTime) -> Result<Claims, String> {
-        match (&self.keys, &self.review) {
-            (Some(keys), _) => {
-                let known = std::fs::read(keys)
-                    .map_err(|error| format!("{} cannot be read: {error}", keys.display()))?;
-                jwt::verify(token, &known, &self.audience, now)
-            }
-            (None, Some(reviewer)) => reviewer.verify(token, &self.audience, address, now).await,
-            (None, None) => Err("nobody checks its tokens".to_owned()),
-        }
     }
 }
 

@@ -14,7 +14,6 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::jwt::{self, Claims};
 use super::questions::{Bad, Questions, mark};
 
 /// How long the API server may take.
@@ -59,20 +58,27 @@ struct User {
 }
 
 impl Reviewer {
-    /// Whom the API server says the token belongs to, which a client shows from this address. The error is for the
-    /// audit.
+    /// The account that the API server says the token belongs to, which a client shows from this address. One that is
+    /// not `known` is as good as none, and costs its client the same. The error is for the audit.
     pub(super) async fn verify(
         &self,
         token: &str,
         audience: &str,
         address: &str,
         now: SystemTime,
-    ) -> Result<Claims, String> {
-        jwt::could_be(token, audience, now)?;
-        self.questions.ask(&mark(token), address, now, self.review(token, audience)).await
+        known: impl Fn(&str) -> bool,
+    ) -> Result<String, String> {
+        let review = async {
+            let subject = self.review(token, audience).await?;
+            match known(&subject) {
+                true => Ok(subject),
+                false => Err(Bad::Refused(format!("{subject:?} has no nodes"))),
+            }
+        };
+        self.questions.ask(&mark(token), address, now, review).await
     }
 
-    async fn review(&self, token: &str, audience: &str) -> Result<Claims, Bad> {
+    async fn review(&self, token: &str, audience: &str) -> Result<String, Bad> {
         let request = self.request(token, audience).map_err(Bad::Unanswered)?;
         let client = self.client().map_err(Bad::Unanswered)?;
         let (status, body) =
@@ -89,7 +95,7 @@ impl Reviewer {
         if !status.audiences.iter().any(|one| one == audience) {
             return Err(Bad::Refused("a token for another audience".to_owned()));
         }
-        Ok(Claims { subject: status.user.username })
+        Ok(status.user.username)
     }
 
     fn request(&self, token: &str, audience: &str) -> Result<Request<Bytes>, String> {

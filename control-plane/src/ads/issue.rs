@@ -16,8 +16,8 @@ use tonic::server::{Grpc, UnaryService};
 use tonic::{Response, Status};
 use tonic_prost::ProstCodec;
 
+use super::peer::Peer;
 use super::refusal::{refuse, unauthenticated};
-use super::server::Peer;
 use super::session::Context;
 use crate::metrics::Refusal;
 use crate::quota::{Quota, Terms};
@@ -87,13 +87,14 @@ impl UnaryService<IssueRequest> for Issue {
 
 async fn issue(context: &Context, peer: &Peer, asked: IssueRequest) -> Result<IssueResponse, Status> {
     let IssueRequest { node_id, request } = asked;
-    if !peer.may_be(&node_id) {
+    let generation = context.store.current();
+    if !context.permits(peer, &node_id, &generation) {
         let (peer, node) = (peer.address(), node_id);
         tracing::warn!(target: "audit", peer, node, "denied a certificate: not a node of this client");
         return Err(refuse(context, Refusal::Unauthenticated, unauthenticated()));
     }
     // Ids have several forms; those that nobody knows cost little, and share one place.
-    let node = context.store.canonical_id(&node_id).unwrap_or_default();
+    let node = generation.canonical_id(&node_id).unwrap_or_default();
     let now = Instant::now();
     let own = context.issues.node.enter(&node, now);
     let own = own.ok_or_else(|| exhausted(context, peer, &node_id, NODE))?;

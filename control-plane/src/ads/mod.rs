@@ -10,6 +10,7 @@ pub mod delta;
 pub mod issue;
 pub mod ledger;
 mod machine;
+pub mod peer;
 pub mod protocol;
 mod refusal;
 pub mod registry;

@@ -12,6 +12,11 @@ pub(super) fn unauthenticated() -> Status {
     Status::unauthenticated("not authenticated")
 }
 
+/// What a client learns that has shown something which is over: it knows it, and is to show something new.
+pub(super) fn expired() -> Status {
+    Status::unauthenticated("the proof of identity has ended; show a new one")
+}
+
 /// Counts a refusal on its way to the client.
 pub(super) fn refuse(context: &Context, refusal: Refusal, status: Status) -> Status {
     context.metrics.refused(refusal);

@@ -2,7 +2,8 @@
 //!
 //! A connection ends when it has carried no stream for a while, when it is old (so that clients spread over replicas
 //! again), and when the control plane stops. In all three cases the client gets GOAWAY, its streams end with status
-//! OK, and what is left after a grace period is cut. A client that vanishes without a word is found by keepalive.
+//! OK, and what is left after a grace period is cut. So it is when the certificate that the client has shown ends, but
+//! for the status, which says that. A client that vanishes without a word is found by keepalive.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::peer::{Closing, Peer};
 use super::service::Service;
 use super::session::Context;
-use crate::access::Nodes;
-use crate::discovery_tls::client_uris;
+use crate::access::passed;
+use crate::discovery_tls::{ClientCertificate, client_certificate};
 use crate::listen::{Duplex, Listener, Socket};
 
 /// Largest request message. Names and versions of 100,000 resources fit; a peer cannot have us buffer more.
@@ -59,59 +61,6 @@ impl Default for ConnectionPolicy {
             max_age: Duration::from_secs(40 * 60),
             grace: Duration::from_secs(5),
         }
-    }
-}
-
-/// The client at the other end of a connection, as its sessions see it.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    address: Arc<str>,
-    uris: Arc<[String]>,
-    nodes: Nodes,
-    closing: watch::Receiver<bool>,
-    streams: watch::Sender<usize>,
-}
-
-impl Peer {
-    /// Where it connects from.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// URIs of the certificate that it has shown, verified.
-    pub fn uris(&self) -> &[String] {
-        &self.uris
-    }
-
-    /// The same peer, as one of these nodes.
-    pub fn known_as(self, nodes: Nodes) -> Self {
-        Self { nodes, ..self }
-    }
-
-    /// Whether it may be the node that it says it is. Nobody, before [`Self::known_as`].
-    pub fn may_be(&self, node_id: &str) -> bool {
-        self.nodes.include(node_id)
-    }
-
-    /// Becomes true when streams are to end.
-    pub fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.clone()
-    }
-
-    /// Counts a stream until the guard is dropped.
-    pub fn stream_opened(&self) -> OpenStream {
-        self.streams.send_modify(|streams| *streams += 1);
-        OpenStream(self.streams.clone())
-    }
-}
-
-/// A stream that counts against the idleness of its connection.
-#[derive(Debug)]
-pub struct OpenStream(watch::Sender<usize>);
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.send_modify(|streams| *streams = streams.saturating_sub(1));
     }
 }
 
@@ -167,13 +116,13 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let address: Arc<str> = socket.peer.as_str().into();
-    let (io, uris): (Box<dyn Duplex>, Arc<[String]>) = match context.tls.as_ref().filter(|_| socket.is_remote)
-    {
-        None => (socket.io, Arc::default()),
+    let tls = context.tls.as_ref().filter(|_| socket.is_remote);
+    let (io, certificate): (Box<dyn Duplex>, ClientCertificate) = match tls {
+        None => (socket.io, ClientCertificate::default()),
         Some(tls) => match tls.accept(socket.io).await {
             Ok(stream) => {
-                let uris = client_uris(&stream).into();
-                (Box::new(stream), uris)
+                let certificate = client_certificate(&stream);
+                (Box::new(stream), certificate)
             }
             Err(error) => {
                 let peer = &*address;
@@ -182,27 +131,29 @@ async fn connection(
             }
         },
     };
-    let (close, closing) = watch::channel(false);
+    let (close, closing) = watch::channel(None);
     let (streams, count) = watch::channel(0);
-    let peer = Peer { address, uris, nodes: Nodes::Listed(Vec::new()), closing, streams };
+    let certificate_end = certificate.until;
+    let peer = Peer::new(address, certificate, closing, streams);
     let service = Service::new(Arc::clone(context), peer.clone());
     let mut http = pin!(protocol(policy).serve_connection(TokioIo::new(io), service));
     let age = jittered(policy.max_age, fastrand::f64());
-    let reason = tokio::select! {
+    let (reason, how) = tokio::select! {
         ended = http.as_mut() => {
             if let Err(error) = ended {
                 tracing::debug!(peer = peer.address(), "connection ended: {error}");
             }
             return;
         }
-        _ = stop.wait_for(|stop| *stop) => "the control plane stops",
-        () = tokio::time::sleep(age) => "the connection is old",
-        () = idle(count, policy.idle) => "the connection is idle",
+        _ = stop.wait_for(|stop| *stop) => ("the control plane stops", Closing::Goodbye),
+        () = tokio::time::sleep(age) => ("the connection is old", Closing::Goodbye),
+        () = idle(count, policy.idle) => ("the connection is idle", Closing::Goodbye),
+        () = passed(certificate_end) => ("the client's certificate has ended", Closing::CertificateEnded),
     };
     tracing::debug!(peer = peer.address(), "closing: {reason}");
     http.as_mut().graceful_shutdown();
     // Sessions that are gone already need no telling.
-    let _ = close.send(true);
+    let _ = close.send(Some(how));
     if tokio::time::timeout(policy.grace, http).await.is_err() {
         tracing::debug!(peer = peer.address(), "cut after the grace period");
     }

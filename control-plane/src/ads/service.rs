@@ -21,12 +21,13 @@ use tonic::{Status, Streaming};
 
 use super::issue;
 use super::machine::Push;
+use super::peer::Peer;
 use super::protocol::{DeltaProtocol, Protocol, SotwProtocol};
 use super::refusal::{refuse, unauthenticated};
-use super::server::{MAX_REQUEST_BYTES, Peer};
+use super::server::MAX_REQUEST_BYTES;
 use super::session::{self, Context};
 use super::wire::XdsCodec;
-use crate::access::{Denied, Principal, Shown};
+use crate::access::Denied;
 use crate::load::LoadReports;
 use crate::metrics::Refusal;
 use crate::snapshot::TypeUrl;
@@ -106,12 +107,11 @@ impl Service {
     async fn authenticated(self, request: Request<Incoming>) -> Response<Body> {
         let authorization =
             request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = Shown { uris: self.peer.uris(), authorization, address: self.peer.address() };
-        match self.context.access.principal(shown, SystemTime::now()).await {
-            Ok(Principal { name, nodes }) => {
-                tracing::debug!(target: "audit", peer = self.peer.address(), "known: {name}");
+        match self.context.gate.admit(self.peer.shown(authorization), SystemTime::now()).await {
+            Ok(grant) => {
+                tracing::debug!(target: "audit", peer = self.peer.address(), "known: {}", grant.name());
                 let Self { context, peer } = self;
-                Self { context, peer: peer.known_as(nodes) }.dispatch(request).await
+                Self { context, peer: peer.let_in(grant) }.dispatch(request).await
             }
             Err(Denied(reason)) => {
                 tracing::warn!(target: "audit", peer = self.peer.address(), "denied: {reason}");
@@ -139,7 +139,7 @@ impl Service {
     }
 
     async fn load_reports(self, request: Request<Incoming>) -> Response<Body> {
-        let reports = LoadReports::new(Arc::clone(&self.context.loads), self.peer);
+        let reports = LoadReports::new(self.context, self.peer);
         let mut server = LoadReportingServer::new(reports).max_decoding_message_size(MAX_REQUEST_BYTES);
         let Ok(response) = tower::Service::call(&mut server, request).await;
         response

@@ -14,14 +14,14 @@ use tonic::{Status, Streaming};
 
 use super::issue::Issues;
 use super::machine::{Machine, Push, Received};
+use super::peer::Peer;
 use super::protocol::{Envelope, Protocol, audience, identify, user_agent};
 use super::refusal::{self, ended, refuse, refuse_node, unauthenticated};
 use super::registry::{Client, Registration, Registry};
-use super::server::Peer;
 use super::service::Method;
 use super::store::{Generation, NoSnapshot, Store};
 use super::stream::{Next, Policy, Stream};
-use crate::access::Access;
+use crate::access::Gate;
 use crate::discovery_tls::DiscoveryTls;
 use crate::load::Loads;
 use crate::metrics::{Metrics, Refusal};
@@ -46,11 +46,19 @@ pub struct Context {
     /// How many streams there may be.
     pub streams: Arc<Semaphore>,
     /// Who may connect.
-    pub access: Access,
+    pub gate: Arc<Gate>,
     /// How many certificates there may be on request.
     pub issues: Issues,
     /// TLS of connections from the network, if any.
     pub tls: Option<Arc<DiscoveryTls>>,
+}
+
+impl Context {
+    /// Whether a client may be the node that it says it is, in a state of the definitions: that knows the account of the
+    /// mesh, which the client may leave out. A node that nobody knows is what it is called.
+    pub(crate) fn permits(&self, peer: &Peer, node_id: &str, generation: &Generation) -> bool {
+        peer.may_be(generation.canonical_id(node_id).as_deref().unwrap_or(node_id))
+    }
 }
 
 /// Runs a stream to its end and tells the client why it ended, if it was not its own wish or ours.
@@ -61,7 +69,7 @@ pub async fn run<P: Protocol>(
     requests: Streaming<P::Wire>,
     responses: mpsc::Sender<Result<Push, Status>>,
 ) {
-    let closing = peer.closing();
+    let end = peer.ended();
     let outcome = async {
         match Session::<P>::open(context, peer, method, requests, &responses).await? {
             Some(session) => session.serve(&responses).await,
@@ -70,7 +78,7 @@ pub async fn run<P: Protocol>(
     };
     let ended = tokio::select! {
         ended = outcome => ended,
-        () = closed(closing) => Ok(()),
+        ended = end => ended,
     };
     if let Err(status) = ended {
         tracing::info!(code = ?status.code(), "discovery stream ended: {}", status.message());
@@ -79,14 +87,9 @@ pub async fn run<P: Protocol>(
     }
 }
 
-/// Waits until the connection is to be closed.
-async fn closed(mut closing: watch::Receiver<bool>) {
-    // An error means that the connection is gone, which is as good a reason.
-    let _ = closing.wait_for(|closing| *closing).await;
-}
-
 struct Session<P: Protocol> {
     context: Arc<Context>,
+    peer: Peer,
     method: Method,
     node_id: String,
     audience: Audience,
@@ -128,12 +131,9 @@ impl<P: Protocol> Session<P> {
             }
         };
         let node = identify(first.node.as_ref()).map_err(|s| refuse(&context, Refusal::BadRequest, s))?;
-        if !peer.may_be(&node.id) {
-            tracing::warn!(target: "audit", peer = peer.address(), node = node.id, "denied: not a node of this client");
-            return Err(refuse(&context, Refusal::Unauthenticated, unauthenticated()));
-        }
         let mut generations = context.store.subscribe();
         let generation = Arc::clone(&generations.borrow_and_update());
+        permitted(&context, &peer, &node.id, &generation)?;
         let audience = audience(node);
         let snapshot = context.store.snapshot(&generation, &node.id, audience).await;
         let snapshot = snapshot.map_err(|e| refuse_node(&context, &e))?;
@@ -150,6 +150,7 @@ impl<P: Protocol> Session<P> {
             node_id: node.id.clone(),
             audience,
             context,
+            peer,
             method,
             requests,
             generations,
@@ -256,6 +257,8 @@ impl<P: Protocol> Session<P> {
     /// what it has.
     async fn update(&mut self) -> Result<(), Status> {
         let generation = Arc::clone(&self.generations.borrow_and_update());
+        // The same id may be the node of another account now.
+        permitted(&self.context, &self.peer, &self.node_id, &generation)?;
         match self.context.store.snapshot(&generation, &self.node_id, self.audience).await {
             Ok(snapshot) if snapshot.same_content(&self.snapshot) => {}
             Ok(snapshot) => self.snapshot = snapshot,
@@ -264,6 +267,14 @@ impl<P: Protocol> Session<P> {
         }
         Ok(())
     }
+}
+
+fn permitted(context: &Context, peer: &Peer, node: &str, generation: &Generation) -> Result<(), Status> {
+    if context.permits(peer, node, generation) {
+        return Ok(());
+    }
+    tracing::warn!(target: "audit", peer = peer.address(), node, "denied: not a node of this client");
+    Err(refuse(context, Refusal::Unauthenticated, unauthenticated()))
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -57,6 +57,11 @@ impl Generation {
         self.number
     }
 
+    /// The canonical form of a node id, when this state has the node.
+    pub fn canonical_id(&self, node_id: &str) -> Option<String> {
+        self.source.canonical_id(node_id)
+    }
+
     fn cell(&self, key: Key) -> Cell {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if nodes.len() >= CACHED_NODES {
@@ -98,6 +103,11 @@ impl Store {
         self.builder.sweep();
     }
 
+    /// The current state.
+    pub fn current(&self) -> Arc<Generation> {
+        Arc::clone(&self.current.borrow())
+    }
+
     /// Follows the current state.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Generation>> {
         self.current.subscribe()
@@ -136,12 +146,6 @@ impl Store {
             source.certify(&node_id, &request)
         });
         signed.await.map_err(|e| failed(&e))?
-    }
-
-    /// The canonical form of a node id, when the current state has the node.
-    pub fn canonical_id(&self, node_id: &str) -> Option<String> {
-        let source = Arc::clone(&self.current.borrow().source);
-        source.canonical_id(node_id)
     }
 
     /// Waits for what a node's resources need from elsewhere, and not in the way of nodes that need nothing.

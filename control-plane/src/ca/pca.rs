@@ -26,8 +26,9 @@ const TEMPLATE: &str = "template/EndEntityCertificate/V1";
 const SHORT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long one call may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long a certificate may take, from the first call on: less than a sidecar waits for an answer.
+/// How long a certificate may take, from the first call to the last answer: less than a sidecar waits.
 const DEADLINE: Duration = Duration::from_secs(45);
+const LATE: &str = "there is no answer in time";
 /// The first pause before the same is asked again; each is twice the one before.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest.
@@ -77,8 +78,8 @@ impl Pca {
 
     /// How it signs, if it can issue what we need.
     fn algorithm(&self, life: Duration) -> Result<String, CaError> {
-        let answer =
-            self.call("DescribeCertificateAuthority", json!({"CertificateAuthorityArn": self.arn}))?;
+        let asked = json!({"CertificateAuthorityArn": self.arn});
+        let answer = self.call(self.end(), "DescribeCertificateAuthority", asked)?;
         let authority = &answer["CertificateAuthority"];
         let status = authority["Status"].as_str().unwrap_or("unknown");
         if status != "ACTIVE" {
@@ -105,7 +106,7 @@ impl Pca {
     /// When it does not say.
     pub fn bundle(&self) -> Result<String, CaError> {
         let asked = json!({"CertificateAuthorityArn": self.arn});
-        let answer = self.call("GetCertificateAuthorityCertificate", asked)?;
+        let answer = self.call(self.end(), "GetCertificateAuthorityCertificate", asked)?;
         let certificate = answer["Certificate"].as_str().filter(|text| !text.is_empty());
         certificate
             .map(|text| format!("{}\n", text.trim()))
@@ -117,7 +118,7 @@ impl Pca {
     /// # Errors
     /// When there is no certificate in time.
     pub fn issue(&self, request: &str, until: SystemTime) -> Result<String, CaError> {
-        let end = Instant::now() + self.deadline;
+        let end = self.end();
         let partition = self.arn.split(':').nth(1).unwrap_or("aws");
         let issued = self.call_until(
             end,
@@ -137,11 +138,16 @@ impl Pca {
         joined(&answer).ok_or_else(|| failed("the certificate is missing".to_owned()))
     }
 
+    /// When what begins now must have ended.
+    fn end(&self) -> Instant {
+        Instant::now() + self.deadline
+    }
+
     /// One operation, again while its error is one that passes and the time is not over.
     fn call_until(&self, end: Instant, operation: &str, body: &Value) -> Result<Value, CaError> {
         let mut pause = PAUSE;
         loop {
-            let error = match self.call(operation, body.clone()) {
+            let error = match self.call(end, operation, body.clone()) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -154,11 +160,18 @@ impl Pca {
         }
     }
 
-    /// One operation. On a thread and runtime of its own: callers may be on any.
-    fn call(&self, operation: &str, body: Value) -> Result<Value, CaError> {
+    /// One operation, which ends in time. On a thread and runtime of its own: callers may be on any.
+    fn call(&self, end: Instant, operation: &str, body: Value) -> Result<Value, CaError> {
         let work = || -> Result<Value, String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| error.to_string())?.block_on(self.exchange(operation, &body))
+            let runtime = runtime.map_err(|error| error.to_string())?;
+            let answer = runtime.block_on(async {
+                let exchange = self.exchange(operation, &body);
+                tokio::time::timeout_at(end.into(), exchange).await.unwrap_or_else(|_| Err(LATE.to_owned()))
+            });
+            // A name that is being looked up has a thread of its own, which nobody waits for.
+            runtime.shutdown_background();
+            answer
         };
         let done = std::thread::scope(|scope| scope.spawn(work).join());
         let done = done.unwrap_or_else(|_| Err("has failed".to_owned()));

@@ -1,6 +1,6 @@
 //! Identities as the command line of `serve` sets them up: the mesh's authority, and who may connect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,12 +8,13 @@ use clap::Args;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::access::{Access, Rules};
+use crate::access::{Access, Gate, Rules, RulesError};
 use crate::ca::{MeshCa, Pca, SHORTEST_LIFE, Secured, Settings};
 use crate::discovery_tls::{Certificate, DiscoveryTls};
 use crate::mesh_source::MeshSource;
 use crate::server::Config;
 use crate::snapshot::ResourceSource;
+use crate::watch::{Pace, Watcher};
 
 /// The authority's settings.
 #[derive(Debug, Clone, Args)]
@@ -38,7 +39,7 @@ pub struct IdentityArgs {
     /// Serve discovery over TLS with a certificate of the mesh for this name or address; may be given several times
     #[arg(long, value_name = "NAME", conflicts_with = "xds_certificate")]
     xds_name: Vec<String>,
-    /// Rules that say who may connect, as which node; absent: whoever reaches this control plane
+    /// Rules that say who may connect, as which node, followed when they change; absent: whoever reaches this control plane
     #[arg(long, value_name = "FILE")]
     access: Option<PathBuf>,
 }
@@ -132,12 +133,14 @@ impl Identity {
     pub async fn open(args: &IdentityArgs, config: &mut Config) -> Result<Self, Failure> {
         let opened = args.clone();
         let (ca, tls) = tokio::task::spawn_blocking(move || opened.open()).await??;
-        if let Some(path) = &args.access {
-            config.access = Access::Ruled(Box::new(Rules::read(path)?));
+        let (changed, mut tasks) = (Arc::<Notify>::default(), JoinSet::new());
+        if let Some(path) = args.access.clone() {
+            let watcher = Watcher::new(vec![path.clone()], Pace::default()).await;
+            config.gate = Arc::new(Gate::new(rules(&path)?));
+            tasks.spawn(follow_rules(path, watcher, Arc::clone(&config.gate)));
         }
         config.tls.clone_from(&tls);
         config.serves_secrets = ca.is_some();
-        let (changed, mut tasks) = (Arc::<Notify>::default(), JoinSet::new());
         let pace = ca.as_ref().map_or(FILES, |ca| ca.pace());
         if let Some(ca) = &ca {
             tasks.spawn(follow_authority(Arc::clone(ca), pace, Arc::clone(&changed)));
@@ -159,6 +162,26 @@ impl Identity {
     /// Returns when certificates or roots are others than before.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+fn rules(path: &Path) -> Result<Access, RulesError> {
+    Ok(Access::Ruled(Box::new(Rules::read(path)?)))
+}
+
+/// Follows the rules. Those that cannot be read change nothing: nobody is let in or put out by a slip of the pen.
+async fn follow_rules(path: PathBuf, mut watcher: Watcher, gate: Arc<Gate>) {
+    loop {
+        watcher.changed().await;
+        match rules(&path) {
+            Ok(access) => {
+                gate.replace(access);
+                tracing::info!(target: "audit", "the rules of access have changed");
+            }
+            Err(error) => {
+                tracing::error!("the rules of access have changed: {error}; those before stay in force");
+            }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use outrigger_xds_protos::v3::load_service::{LoadReportingService, LoadStatsRequ
 use outrigger_xds_protos::v3::wkt;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Loads;
-use crate::ads::server::Peer;
+use crate::ads::peer::Peer;
+use crate::ads::session::Context;
 
 /// How often sidecars report.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -17,16 +17,16 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const MAX_ID: usize = 2048;
 
 /// The service.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LoadReports {
-    loads: Arc<Loads>,
+    context: Arc<Context>,
     peer: Peer,
 }
 
 impl LoadReports {
-    /// The service for a connection with `peer`; reports are kept in `loads`.
-    pub fn new(loads: Arc<Loads>, peer: Peer) -> Self {
-        Self { loads, peer }
+    /// The service for a connection with `peer`.
+    pub fn new(context: Arc<Context>, peer: Peer) -> Self {
+        Self { context, peer }
     }
 }
 
@@ -47,21 +47,22 @@ impl LoadReportingService for LoadReports {
         let Some(id) = id.filter(|id| id.len() <= MAX_ID) else {
             return Err(Status::invalid_argument("the first report needs node.id, of at most 2048 bytes"));
         };
-        if !self.peer.may_be(id) {
+        let Context { store, loads, .. } = &*self.context;
+        if !self.context.permits(&self.peer, id, &store.current()) {
             tracing::warn!(target: "audit", peer = self.peer.address(), node = id, "denied: reports for another node");
             return Err(Status::unauthenticated("not authenticated"));
         }
-        let place = self.loads.open(id.to_owned());
+        let place = loads.open(id.to_owned());
         place.put(&first.cluster_stats);
         let hello = stream::once(std::future::ready(Ok(answer(INTERVAL))));
         // Nothing more is answered: the other half lives as long as reports come.
-        let state = Some((reports, place, self.peer.closing(), self.peer.stream_opened()));
+        let state = Some((reports, place, Box::pin(self.peer.ended()), self.peer.stream_opened()));
         let rest = stream::unfold(state, |state| async move {
-            let (mut reports, place, mut closing, open) = state?;
+            let (mut reports, place, mut end, open) = state?;
             loop {
                 let report = tokio::select! {
                     report = reports.message() => report,
-                    _ = closing.wait_for(|closing| *closing) => return None,
+                    ended = &mut end => ended.map(|()| None),
                 };
                 match report {
                     Ok(Some(report)) => place.put(&report.cluster_stats),

@@ -84,7 +84,13 @@ impl<'g> Translation<'g> {
     fn needs_tls(&self, backend: &Backend, port: &ServicePort<'g>) -> bool {
         let defaults = &self.node.spec.backend_defaults;
         let policy = if backend.has_policy { &backend.client_tls } else { defaults };
-        let scene = tls::Scene { mesh: &self.mesh.id, has_ca: false, issuer: "", asks_only: false };
+        let scene = tls::Scene {
+            mesh: &self.mesh.id,
+            has_ca: false,
+            issuer: "",
+            is_ambiguous: false,
+            asks_only: false,
+        };
         let plain = |target| {
             matches!(tls::upstream(policy.as_ref(), target, scene, &mut Report::default()), Ok(None))
         };

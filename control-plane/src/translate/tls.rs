@@ -41,6 +41,8 @@ pub struct Scene<'g> {
     pub has_ca: bool,
     /// How that one is called.
     pub issuer: &'static str,
+    /// Another account's mesh of this name, under the same authority, would have the same identities.
+    pub is_ambiguous: bool,
     /// Callers are asked who they are, and let in whatever they answer.
     pub asks_only: bool,
 }
@@ -49,7 +51,8 @@ impl<'g> Scene<'g> {
     /// The mesh with the authority that the options say.
     pub fn new(mesh: &'g MeshId, options: &TranslateOptions) -> Self {
         let issuer = if options.private_ca { "AWS Private CA" } else { "the mesh's own authority" };
-        Self { mesh, has_ca: options.mesh_ca, issuer, asks_only: false }
+        let is_ambiguous = options.private_ca && mesh.owner.is_none();
+        Self { mesh, has_ca: options.mesh_ca, issuer, is_ambiguous, asks_only: false }
     }
 }
 
@@ -66,9 +69,16 @@ pub fn downstream(
         ListenerCertificate::Sds(name) => common.tls_certificate_sds_secret_configs = vec![secret(name)],
         ListenerCertificate::Acm { at, .. } if scene.has_ca => {
             let issuer = scene.issuer;
+            let whose = match scene.is_ambiguous {
+                true => {
+                    "; name the mesh's owner (meshOwner), or a mesh of the same name of another account that uses this \
+                     authority has the same ids"
+                }
+                false => "",
+            };
             let message = format!(
                 "{issuer} issues the certificate in place of AWS Certificate Manager, for a short while and with the \
-                 node's SPIFFE id; callers from outside the mesh must trust its root"
+                 node's SPIFFE id; callers from outside the mesh must trust its root{whose}"
             );
             report.warn(at, "tls-mesh-ca", message);
             common.tls_certificate_sds_secret_configs = vec![mesh_secret(IDENTITY)];

@@ -1,5 +1,6 @@
 //! A control plane with rules for every kind of proof, and calls that show one.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -19,6 +20,12 @@ use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::discovery::DeltaDiscoveryRequest;
 use prost::Message;
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 pub const A: &str = "mesh/shop/virtualNode/a";
@@ -47,6 +54,8 @@ pub struct Scene {
 pub struct Shown<'s> {
     pub token: Option<&'s str>,
     pub identity: Option<&'s Identity>,
+    /// The certificate is somebody else's: what it takes to use it is signed with another key.
+    pub without_key: bool,
 }
 
 impl<'s> Shown<'s> {
@@ -59,8 +68,37 @@ impl<'s> Shown<'s> {
     }
 }
 
+/// A client that shows a certificate whose key it has not got. A client of rustls would not even begin with both from one
+/// hand, so they are put together here.
+#[derive(Debug)]
+struct Stolen(Arc<CertifiedKey>);
+
+impl Stolen {
+    fn new(identity: &Identity) -> Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+        let own = KeyPair::generate()?;
+        let key = any_supported_type(&PrivatePkcs8KeyDer::from(own.serialize_der()).into())?;
+        Ok(Self(Arc::new(CertifiedKey::new(chain.collect::<std::result::Result<_, _>>()?, key))))
+    }
+}
+
+impl ResolvesClientCert for Stolen {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Scene {
     pub async fn start() -> Result<Self> {
+        Self::serving(DEFINITIONS, &["--no-interception"]).await
+    }
+
+    /// Serves these definitions with these further arguments.
+    pub async fn serving(definitions: &str, more: &[&str]) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let api = ApiServer::start(files.path()).await?;
         let issuer = TokenIssuer::new()?;
@@ -84,9 +122,9 @@ kubernetes:
         );
         std::fs::write(path("access.yaml"), rules)?;
         let (rules, ca) = (path("access.yaml"), path("ca"));
-        let arguments =
-            ["--no-interception", "--mesh-ca", &ca, "--xds-name", "127.0.0.1", "--access", &rules];
-        let plane = Launch::of(DEFINITIONS)?.args(arguments.map(str::to_owned)).start().await?;
+        let arguments = ["--mesh-ca", &ca, "--xds-name", "127.0.0.1", "--access", &rules];
+        let launch = Launch::of(definitions)?.args(arguments.map(str::to_owned));
+        let plane = launch.args(more.iter().copied()).start().await?;
         Ok(Self { files, plane, api, issuer })
     }
 
@@ -109,7 +147,10 @@ kubernetes:
     /// Makes one call with one message; an error is a connection that did not come about.
     pub async fn call(&self, method: &str, message: &[u8], shown: &Shown<'_>) -> Result<Reply> {
         let root = std::fs::read_to_string(self.path("ca/root.pem"))?;
-        let config = tls::client_of(&root, &["h2"], shown.identity)?;
+        let mut config = tls::client_of(&root, &["h2"], shown.identity.filter(|_| !shown.without_key))?;
+        if let Some(identity) = shown.identity.filter(|_| shown.without_key) {
+            config.client_auth_cert_resolver = Arc::new(Stolen::new(identity)?);
+        }
         let stream = tls::connect(&Place::Host, self.plane.xds(), "127.0.0.1", config).await?;
         let mut connection = Connection::over(stream).await?;
         let mut request = Request::post(format!("https://control-plane{method}"))

@@ -175,16 +175,21 @@ async fn the_control_plane_shows_none_either() -> Result<()> {
         texts.push(plane.get(page).await?.text());
     }
     texts.push(plane.process().stderr());
-    // A root that does not fit, and one that is damaged.
+    // A key that is not the root's, and one that is damaged.
     let root = std::fs::read_to_string(ca.join("root.key"))?;
-    let traces = Traces::of(&root)?;
-    std::fs::write(ca.join("root.key"), root.replacen("BEGIN PRIVATE", "BEGIN STRANGE", 1))?;
-    plane.until_says("keeps its last good state").await?;
+    let other = Authority::new()?.issue(&["other"])?.key;
+    let traces = [Traces::of(&root)?, Traces::of(&other)?];
+    let damaged = root.replacen("BEGIN PRIVATE", "BEGIN STRANGE", 1);
+    for (key, reason) in [(&other, "is not the key of root.pem"), (&damaged, "is no private key in PEM")] {
+        std::fs::write(ca.join("root.key"), key)?;
+        let line = plane.until_says(reason).await?;
+        assert!(line.contains("keeps its last good state"), "{line}");
+    }
     let said = plane.process().stderr();
     assert!(said.contains("TRACE") || said.contains("DEBUG"), "it does talk");
     texts.push(said);
     for text in texts {
-        assert!(!traces.are_in(text.as_bytes()), "{text}");
+        assert!(!traces.iter().any(|traces| traces.are_in(text.as_bytes())), "{text}");
         assert!(!text.contains("PRIVATE KEY"), "{text}");
     }
     Ok(())

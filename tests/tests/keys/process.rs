@@ -3,12 +3,13 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-use outrigger_tests::Result;
 use outrigger_tests::bootstrap::with_static;
+use outrigger_tests::control_plane::Launch;
 use outrigger_tests::data_plane::DataPlane;
 use outrigger_tests::netns::Place;
 use outrigger_tests::process::Process;
 use outrigger_tests::requirement::{Missing, met};
+use outrigger_tests::{Result, binaries};
 use rustix::process::{Resource as Limit, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::LIMIT;
@@ -18,8 +19,6 @@ const NOBODY: u32 = 65534;
 
 #[tokio::test]
 async fn a_dead_sidecar_leaves_no_core() -> Result<()> {
-    let maximum = getrlimit(Limit::Core).maximum;
-    setrlimit(Limit::Core, Rlimit { current: maximum, maximum })?;
     if met(cores()).is_none() {
         return Ok(());
     }
@@ -28,21 +27,73 @@ async fn a_dead_sidecar_leaves_no_core() -> Result<()> {
         let launch = DataPlane::Outrigger.launch()?.env("OUTRIGGER_CORE_DUMPS", allowed);
         let mut sidecar = launch.start(&bootstrap).await?;
         assert_eq!(sidecar.said("core dumps are allowed"), dumped);
-        let process = sidecar.process();
-        let core = std::env::current_dir()?.join("core");
-        process.signal(Signal::ABORT)?;
-        let status = process.wait(LIMIT).await?;
-        // Beside this test, where the kernel's pattern is the usual one.
-        for core in [core.clone(), core.with_extension(process.id().to_string())] {
-            let _ = std::fs::remove_file(core);
-        }
-        assert_eq!((status.signal(), status.core_dumped()), (Some(6), dumped));
+        assert_eq!(dies(sidecar.process()).await?, dumped);
     }
     Ok(())
 }
 
-/// Whether this machine writes cores at all.
+#[tokio::test]
+async fn a_dead_control_plane_leaves_no_core() -> Result<()> {
+    if met(cores()).is_none() {
+        return Ok(());
+    }
+    for (more, dumped) in [(&[][..], false), (&["--core-dumps"], true)] {
+        let ca = tempfile::tempdir()?;
+        let launch = Launch::of("[{meshName: shop, spec: {}}]")?.args(more.iter().copied());
+        let mut plane = launch.args(["--mesh-ca", &ca.path().display().to_string()]).start().await?;
+        assert_eq!(plane.process().stderr().contains("core dumps are allowed"), dumped);
+        assert_eq!(dies(plane.process()).await?, dumped);
+    }
+    Ok(())
+}
+
+/// Whether a process that aborts leaves a core.
+async fn dies(process: &mut Process) -> Result<bool> {
+    let core = std::env::current_dir()?.join("core");
+    process.signal(Signal::ABORT)?;
+    let status = process.wait(LIMIT).await?;
+    // Beside this test, where the kernel's pattern is the usual one.
+    for core in [core.clone(), core.with_extension(process.id().to_string())] {
+        let _ = std::fs::remove_file(core);
+    }
+    assert_eq!(status.signal(), Some(6));
+    Ok(status.core_dumped())
+}
+
+/// The steps that replace a root are over too soon to be killed in time, so each is let die of a file that is too long,
+/// with the key in its memory.
+#[tokio::test]
+async fn a_dead_step_of_the_authority_leaves_no_core() -> Result<()> {
+    const TOO_LONG: i32 = 25;
+    if met(cores()).is_none() {
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join("root.pem"), "")?;
+    let limited = |program: &std::path::Path, arguments: &[&str]| {
+        let mut command = Command::new("prlimit");
+        command.arg("--fsize=64").arg(program).args(arguments).current_dir(directory.path()).status()
+    };
+    let control = limited("dd".as_ref(), &["if=/dev/zero", "of=file", "bs=100", "count=1"]);
+    let control = control.map_err(|error| error.to_string()).and_then(|status| match status.core_dumped() {
+        true => Ok(()),
+        false => Err(format!("dd that writes too much ends with {status}")),
+    });
+    if met(control.map_err(|why| missing_cores(&why))).is_none() {
+        return Ok(());
+    }
+    let program = binaries::path(binaries::CONTROL_PLANE)?;
+    let status = limited(&program, &["ca", "prepare", &directory.path().display().to_string()])?;
+    assert_eq!((status.signal(), status.core_dumped()), (Some(TOO_LONG), false));
+    assert!(std::fs::read_to_string(directory.path().join("next.key"))?.starts_with("-----BEGIN"));
+    Ok(())
+}
+
+/// Whether this machine writes cores at all, once it is allowed to.
 fn cores() -> Result<(), Missing> {
+    let maximum = getrlimit(Limit::Core).maximum;
+    let raised = setrlimit(Limit::Core, Rlimit { current: maximum, maximum });
+    raised.map_err(|error| missing_cores(&error.to_string()))?;
     let directory = tempfile::tempdir().map_err(|error| missing_cores(&error.to_string()))?;
     let mut command = Command::new("sh");
     command.args(["-c", "kill -ABRT $$"]).current_dir(directory.path());

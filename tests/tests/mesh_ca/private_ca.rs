@@ -8,6 +8,7 @@ use outrigger_tests::data_plane::DataPlane::{self, Envoy, Outrigger};
 use outrigger_tests::load::Load;
 use outrigger_tests::netns::Place;
 use outrigger_tests::process::Process;
+use outrigger_tests::relay::Relay;
 use outrigger_tests::requirement::met;
 use outrigger_tests::{Result, binaries, wait};
 use rustix::process::Signal;
@@ -15,6 +16,7 @@ use rustix::process::Signal;
 use crate::scene::Scene;
 
 const LIMIT: Duration = Duration::from_secs(20);
+const CALLEE: &str = "mesh/Shop/virtualNode/callee";
 
 #[tokio::test]
 async fn our_client_and_envoys_server() -> Result<()> {
@@ -46,28 +48,80 @@ async fn renewed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {
     load.end().await.map(drop)
 }
 
+/// While AWS dawdles over a renewal, an edit of the definitions arrives and a signal ends the control plane; the one that
+/// comes after it has its certificates, and no request fails.
+#[tokio::test]
+async fn a_slow_renewal_is_in_nobodys_way() -> Result<()> {
+    let Some((services, key)) = aws(Outrigger, Envoy).await? else { return Ok(()) };
+    let wire = Relay::start(services.endpoint().trim_start_matches("http://").parse()?).await?;
+    let endpoint = format!("http://{}", wire.address());
+    let mut scene = scene(Outrigger, Envoy, "30s", &services.authority(), &endpoint, &key).await?;
+    let load = Load::start(scene.egress, "callee.shop", 2);
+    load.until_answered(20).await?;
+    let asked = wire.count("IssueCertificate");
+    wire.hold_answers();
+    let asks = || std::future::ready((wire.count("IssueCertificate") > asked).then_some(()));
+    wait::until("a renewal to begin", Duration::from_secs(60), asks).await?;
+    let plane = &mut scene.planes[1];
+    let before = plane.until_accepted(CALLEE).await?["RDS"]["version"].clone();
+    let listener = "            TLS:\n";
+    let edited = format!("            Timeout: {{HTTP: {{PerRequest: {{Value: 20, Unit: s}}}}}}\n{listener}");
+    let text = plane.read("mesh.yaml")?;
+    assert_eq!(text.matches(listener).count(), 1);
+    plane.write("mesh.yaml", &text.replace(listener, &edited))?;
+    let arrived = || async {
+        let now = plane.until_accepted(CALLEE).await.ok()?["RDS"]["version"].clone();
+        (now != before).then_some(())
+    };
+    wait::until("the edit to arrive", LIMIT, arrived).await?;
+    plane.process().signal(Signal::TERM)?;
+    assert_eq!(plane.process().wait(LIMIT).await?.code(), Some(0), "{}", plane.process().stderr());
+    wire.release_answers();
+    plane.restart().await?;
+    scene.until_renewed(1).await?;
+    load.until_answered(20).await?;
+    load.end().await.map(drop)
+}
+
 /// A scene whose certificates live that long; with the services behind it, and the key that it is known by there.
 async fn started(
     caller: DataPlane,
     callee: DataPlane,
     life: &str,
 ) -> Result<Option<(Services, RoleKey, Scene)>> {
+    let Some((services, key)) = aws(caller, callee).await? else { return Ok(None) };
+    let scene = scene(caller, callee, life, &services.authority(), &services.endpoint(), &key).await?;
+    Ok(Some((services, key, scene)))
+}
+
+/// AWS's services and a key for them, where there are also these data planes.
+async fn aws(caller: DataPlane, callee: DataPlane) -> Result<Option<(Services, RoleKey)>> {
     let Some(python) = met(aws::python()) else { return Ok(None) };
     if met(caller.launch()).is_none() || met(callee.launch()).is_none() {
         return Ok(None);
     }
     let services = Services::start(&python).await?;
-    let (arn, endpoint, key) = (services.authority(), services.endpoint(), services.role("front"));
+    let key = services.role("front");
+    Ok(Some((services, key)))
+}
+
+async fn scene(
+    caller: DataPlane,
+    callee: DataPlane,
+    life: &str,
+    arn: &str,
+    endpoint: &str,
+    key: &RoleKey,
+) -> Result<Scene> {
     let variables = [
-        ("AWS_ENDPOINT_URL_ACM_PCA", endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_ACM_PCA", endpoint),
         ("AWS_ACCESS_KEY_ID", &key.id),
         ("AWS_SECRET_ACCESS_KEY", &key.secret),
         ("AWS_SESSION_TOKEN", &key.token),
     ];
     let files = tempfile::tempdir()?;
-    let arguments = ["--mesh-ca-pca", arn.as_str(), "--certificate-life", life];
-    let scene = Scene::start_with(caller, callee, files, &arguments, &variables).await?;
-    Ok(Some((services, key, scene)))
+    let arguments = ["--mesh-ca-pca", arn, "--certificate-life", life];
+    Scene::start_with(caller, callee, files, &arguments, &variables).await
 }
 
 async fn signed_by_aws(caller: DataPlane, callee: DataPlane) -> Result<()> {

@@ -1,4 +1,9 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::*;
 
@@ -133,18 +138,96 @@ fn sessions_are_their_roles() {
     assert!(!is_role("arn:aws:iam::1:role/", "arn:aws:sts::1:assumed-role//x"));
 }
 
+fn answer(arn: &str, role: usize, until: SystemTime) -> Answer {
+    Answer { arn: arn.to_owned(), role, until }
+}
+
 #[test]
 fn proofs_are_remembered_while_they_last() {
     let section = "{audience: shop, regions: [eu-west-1], roles: []}";
     let callers = Callers::new(yaml_serde::from_str(section).unwrap()).unwrap();
     let until = now() + Duration::from_secs(60);
-    callers.remember([1; 32], "arn:x", until, now());
+    callers.remember([1; 32], answer("arn:x", 0, until), now());
     assert_eq!(callers.remembered(&[1; 32], now()).as_deref(), Some("arn:x"));
     assert_eq!(callers.remembered(&[1; 32], until), None);
     for number in 0..2 * REMEMBERED as u64 {
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&number.to_be_bytes());
-        callers.remember(hash, "arn:x", until, now());
+        callers.remember(hash, answer("arn:x", 0, until), now());
     }
-    assert!(callers.known.lock().unwrap().len() <= REMEMBERED);
+    assert_eq!(callers.known.lock().unwrap().len(), REMEMBERED);
+    callers.remember([2; 32], answer("arn:y", 1, until), now());
+    assert!(callers.remembered(&[2; 32], now()).is_some(), "another role has its own");
+    callers.remember([3; 32], answer("arn:x", 0, until + SKEW), until);
+    assert_eq!(callers.known.lock().unwrap().len(), 1, "what has ended makes room");
+}
+
+/// STS on loopback, which says that a proof is of the session of the role that its signature names, and counts.
+async fn sts() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (base, asked) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicUsize>::default());
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut question = vec![0; 4096];
+            let length = stream.read(&mut question).await.unwrap();
+            let question = String::from_utf8_lossy(&question[..length]).into_owned();
+            let (_, role) = question.split_once("X-Amz-Signature=").unwrap();
+            let role: String = role.chars().take_while(char::is_ascii_alphabetic).collect();
+            let body = format!("<Arn>arn:aws:sts::111122223333:assumed-role/{role}/task</Arn>");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        }
+    });
+    (base, asked)
+}
+
+fn callers(endpoint: &str) -> Callers {
+    let role = "{role: 'arn:aws:iam::111122223333:role/front', nodes: [mesh/shop/virtualNode/front]}";
+    let section =
+        format!("{{audience: shop, regions: [eu-west-1], endpoint: '{endpoint}', roles: [{role}]}}");
+    Callers::new(yaml_serde::from_str(&section).unwrap()).unwrap()
+}
+
+/// A proof of a role, one of many.
+fn of_role(base: &str, role: &str, number: usize) -> String {
+    token(&format!("{base}/?{}", query(&[("X-Amz-Signature", &format!("{role}{number}"))])))
+}
+
+#[tokio::test]
+async fn who_has_no_nodes_is_charged_and_displaces_nobody() {
+    const STRANGER: &str = "192.0.2.66:1";
+    let (base, asked) = sts().await;
+    let callers = callers(&base);
+    let front = of_role(&base, "front", 0);
+    assert!(callers.identify(&front, "192.0.2.1:1", now()).await.unwrap().contains("/front/"));
+    let mut refusals = Vec::new();
+    for number in 0..200 {
+        let Denied(reason) =
+            callers.identify(&of_role(&base, "stranger", number), STRANGER, now()).await.unwrap_err();
+        refusals.push(reason);
+    }
+    assert!(refusals[0].ends_with("has no nodes"), "{}", refusals[0]);
+    assert!(refusals[199].contains("or were refused"), "{}", refusals[199]);
+    // A token comes back in two seconds of this loop.
+    assert!((33..60).contains(&asked.load(Ordering::SeqCst)), "{asked:?}");
+    assert_eq!(callers.known.lock().unwrap().len(), 1, "strangers are not remembered");
+    let (others, before) = (callers.identify(&front, STRANGER, now()).await, asked.load(Ordering::SeqCst));
+    assert!(others.is_ok(), "what is known needs no question");
+    assert!(callers.identify(&of_role(&base, "front", 1), "192.0.2.1:1", now()).await.is_ok());
+    assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+    let again = callers.identify(&of_role(&base, "stranger", 0), "192.0.2.67:1", now()).await;
+    assert!(again.unwrap_err().0.contains("a moment ago"));
+}
+
+#[tokio::test]
+async fn fifty_sidecars_behind_one_address_start_at_once() {
+    let (base, asked) = sts().await;
+    let callers = callers(&base);
+    let proofs: Vec<String> = (0..50).map(|number| of_role(&base, "front", number)).collect();
+    let all = proofs.iter().map(|proof| callers.identify(proof, "192.0.2.1:1", now()));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    assert_eq!(asked.load(Ordering::SeqCst), 50);
 }

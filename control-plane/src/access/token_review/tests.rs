@@ -21,7 +21,11 @@ use crate::access::{Access, Denied, Principal, Rules, Shown};
 fn token(audience: &str, end: SystemTime) -> String {
     let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let body = serde_json::json!({"iss": "https://k8s", "aud": [audience], "exp": end});
-    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(body.to_string()))
+    format!(
+        "{}.{}.c2ln",
+        URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\"}"),
+        URL_SAFE_NO_PAD.encode(body.to_string())
+    )
 }
 
 fn good() -> String {

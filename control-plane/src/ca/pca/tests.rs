@@ -17,6 +17,8 @@ enum Mood {
     Signs,
     /// Takes requests, and is never done.
     Dawdles,
+    /// Takes requests, and never says a word about certificates.
+    IsSilent,
     /// Takes none for a while.
     IsBusy,
     Refuses,
@@ -93,6 +95,11 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) {
         Ok(answer) => ("200 OK", answer),
         Err(kind) => ("400 Bad Request", json!({"__type": kind, "message": "no"})),
     };
+    if operation == "getcertificate" && state.lock().unwrap().mood == Mood::IsSilent {
+        // Until who asked is gone.
+        let _ = stream.read(&mut part);
+        return;
+    }
     let answer = answer.to_string();
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", answer.len());
     // Who asked may be gone.
@@ -186,6 +193,18 @@ fn one_certificate_may_take_its_time_and_no_longer() {
     let ca = MeshCa::private(pca, LIFE).unwrap();
     let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();
     assert!(error.contains("RequestInProgressException"), "{error}");
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_part_of_that_time() {
+    let authority = StandIn::start();
+    authority.be(Mood::IsSilent);
+    let pca = Pca { deadline: Duration::from_millis(600), ..authority.pca() };
+    let ca = MeshCa::private(pca, LIFE).unwrap();
+    let start = Instant::now();
+    let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();
+    assert!(error.contains(LATE), "{error}");
+    assert!(start.elapsed() < ANSWER, "it is not the limit of one call that has ended it");
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn an_acm_certificate_says_who_issues_it_now_and_what_is_different() {
         ] {
             assert!(listener.contains(part), "{part}: {listener}");
         }
+        assert_eq!(listener.contains("name the mesh's owner (meshOwner)"), private_ca, "{listener}");
         let caller = said("a", &options, &["tls-mesh-ca"]);
         for part in [
             issuer,
