@@ -151,6 +151,8 @@ typed! {
         = "envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig";
     SCALE_TIMERS v3::overload::ScaleTimersOverloadActionConfig
         = "envoy.config.overload.v3.ScaleTimersOverloadActionConfig";
+    NETWORK_EXT_AUTHZ v3::network_ext_authz::ExtAuthz
+        = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz";
     NETWORK_RBAC v3::network_rbac::Rbac = "envoy.extensions.filters.network.rbac.v3.RBAC";
     ORIGINAL_DST v3::original_dst::OriginalDst = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst";
     TLS_INSPECTOR v3::tls_inspector::TlsInspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";

@@ -41,6 +41,7 @@ pub use crate::pb::envoy::extensions::filters::listener::original_dst::v3 as ori
 pub use crate::pb::envoy::extensions::filters::listener::proxy_protocol::v3 as proxy_protocol;
 pub use crate::pb::envoy::extensions::filters::listener::tls_inspector::v3 as tls_inspector;
 pub use crate::pb::envoy::extensions::filters::network::connection_limit::v3 as connection_limit;
+pub use crate::pb::envoy::extensions::filters::network::ext_authz::v3 as network_ext_authz;
 pub use crate::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 pub use crate::pb::envoy::extensions::filters::network::local_ratelimit::v3 as network_local_ratelimit;
 pub use crate::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;

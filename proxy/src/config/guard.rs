@@ -1,13 +1,14 @@
 //! Network filters before the terminal one: each decides whether a connection is served.
-//! Source: `envoy.extensions.filters.network.{local_ratelimit,connection_limit,rbac}.v3`.
+//! Source: `envoy.extensions.filters.network.{local_ratelimit,connection_limit,rbac,ext_authz}.v3`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::filter::authz::GrpcService;
 use super::live::TokenBucket;
 use super::rbac::RbacFilter;
-use crate::stats::scope::{ConnectionLimitStats, NetworkRateLimitStats};
+use crate::stats::scope::{ConnectionLimitStats, NetworkAuthzStats, NetworkRateLimitStats};
 
 /// One guard of a filter chain.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub enum Guard {
     Count(ConnectionCount),
     /// `rbac`
     Access(Access),
+    /// `ext_authz`
+    Asked(Box<ConnectionAuthz>),
 }
 
 /// A limit on connections that are open at once, over all workers.
@@ -64,6 +67,21 @@ pub struct Access {
     pub rules: RbacFilter,
     /// How long one that is denied is kept waiting before it is closed.
     pub delay: Duration,
+}
+
+/// A service that is asked about each connection, when TLS is done and before a byte is read.
+#[derive(Debug)]
+pub struct ConnectionAuthz {
+    /// Who is asked.
+    pub service: GrpcService,
+    /// Connections are served when it cannot be asked.
+    pub allow_on_error: bool,
+    /// The client's certificate is shown.
+    pub peer_certificate: bool,
+    /// SNI is shown.
+    pub tls_session: bool,
+    /// `ext_authz.<stat_prefix>.*`
+    pub stats: NetworkAuthzStats,
 }
 
 #[cfg(test)]

@@ -135,6 +135,14 @@ impl Stream {
         matches!(self, Stream::TlsServer(_) | Stream::TlsClient(_))
     }
 
+    /// The name that a client asked for in its handshake with us.
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Stream::TlsServer(stream) => stream.get_ref().1.server_name(),
+            _ => None,
+        }
+    }
+
     /// Protocol chosen by ALPN.
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {

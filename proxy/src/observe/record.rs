@@ -46,6 +46,27 @@ pub struct Closes {
     pub reason: &'static str,
 }
 
+/// A connection that is served, as records tell of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// Number.
+    pub id: u64,
+    /// The client's connection.
+    pub connection: &'a DownstreamConnection,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// The address that the client meant.
+    pub destination: SocketAddr,
+    /// SNI.
+    pub server_name: &'a str,
+    /// What TLS agreed on.
+    pub tls: Option<Agreed>,
+    /// Who the client is.
+    pub identity: Option<&'a PeerIdentity>,
+    /// Name of the filter chain.
+    pub filter_chain: &'a str,
+}
+
 /// Points in time of one exchange; `None` is "did not happen".
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -171,4 +192,51 @@ pub struct Record<'a> {
     pub health_check: bool,
     /// What filters left of the request.
     pub dynamic: Option<&'a DynamicMetadata>,
+}
+
+impl<'a> Record<'a> {
+    /// Of a connection, with nothing on it yet.
+    pub fn of_connection(served: Served<'a>, timing: Timing) -> Self {
+        let Served { id, connection, peer, destination, server_name, tls, identity, filter_chain } = served;
+        Self {
+            request: None,
+            original_path: None,
+            response: None,
+            trailers: None,
+            status: 0,
+            flags: ResponseFlags::NONE,
+            details: "",
+            upstream_failure: "",
+            protocol: None,
+            upstream_protocol: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            downstream_wire: Measured::default(),
+            upstream_wire: Measured::default(),
+            closes: Closes::default(),
+            timing,
+            upstream_host: None,
+            upstream: None,
+            earlier: &[],
+            downstream: Some(connection),
+            metadata: RecordMetadata::default(),
+            cluster: "",
+            cluster_alias: None,
+            route_name: "",
+            virtual_host: "",
+            filter_chain,
+            attempts: 0,
+            downstream_direct_remote: peer,
+            downstream_remote: peer,
+            downstream_local: destination,
+            server_name,
+            tls,
+            peer: identity,
+            trace: None,
+            connection_id: id,
+            local_reply_body: b"",
+            health_check: false,
+            dynamic: None,
+        }
+    }
 }

@@ -20,8 +20,8 @@ pub use cluster::{
 pub use downstream::{HttpStats, ListenerStats, TcpStats, TlsStats};
 pub use filter::{
     AuthzStats, ClusterAuthzStats, ConnectionLimitStats, CorsStats, FaultCallerStats, FaultStats,
-    GradientStats, JwtStats, LoadShedStats, LocalRateLimitStats, NetworkRateLimitStats, OverloadActionStats,
-    PolicyStats, RbacStats, ResourceMonitorStats,
+    GradientStats, JwtStats, LoadShedStats, LocalRateLimitStats, NetworkAuthzStats, NetworkRateLimitStats,
+    OverloadActionStats, PolicyStats, RbacStats, ResourceMonitorStats,
 };
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, GrpcLogStats, ListenerManagerStats,

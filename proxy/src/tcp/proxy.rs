@@ -17,7 +17,7 @@ use crate::config::live::Priority;
 use crate::net::copy::{Copied, CopyEnd, copy_both};
 use crate::net::stream::Stream;
 use crate::observe::connection::{DownstreamConnection, UpstreamConnection};
-use crate::observe::record::{Closes, Measured, Record, RecordMetadata, Timing};
+use crate::observe::record::{Closes, Measured, Record, RecordMetadata, Served, Timing};
 use crate::tls::{Agreed, PeerIdentity};
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
@@ -77,6 +77,14 @@ pub async fn serve(conn: TcpConn, io: Stream) {
     let mut story = Story::begin();
     run(&conn, io, &mut story).await;
     story.log(&conn);
+}
+
+/// Logs a connection that a filter before has refused.
+pub fn refused(conn: &TcpConn, flags: ResponseFlags, details: &'static str) {
+    conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
+    let mut story = Story::begin();
+    story.end(flags, details);
+    story.log(conn);
 }
 
 async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
@@ -248,52 +256,40 @@ impl Story {
 
     fn log(&self, conn: &TcpConn) {
         let cluster = self.cluster.as_ref().map(|cluster| cluster.config());
+        let timing = Timing {
+            pool_ready: self.pool_ready,
+            finished: Some(Instant::now()),
+            ..Timing::begun(self.started_at, self.started)
+        };
+        let served = Served {
+            id: conn.id,
+            connection: &conn.connection,
+            peer: conn.peer,
+            destination: conn.destination,
+            server_name: &conn.server_name,
+            tls: conn.agreed,
+            identity: conn.peer_identity.as_deref(),
+            filter_chain: &conn.filter_chain,
+        };
         let record = Record {
-            request: None,
-            original_path: None,
-            response: None,
-            trailers: None,
-            status: 0,
             flags: self.flags,
             details: self.details,
             upstream_failure: &self.failure,
-            protocol: None,
-            upstream_protocol: None,
             bytes_received: self.received,
             bytes_sent: self.sent,
             downstream_wire: Measured::raw(self.received, self.sent),
             upstream_wire: Measured::raw(self.sent, self.received),
             closes: self.closes,
-            timing: Timing {
-                pool_ready: self.pool_ready,
-                finished: Some(Instant::now()),
-                ..Timing::begun(self.started_at, self.started)
-            },
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
             upstream: self.connection.as_deref(),
-            earlier: &[],
-            downstream: Some(&conn.connection),
             metadata: RecordMetadata {
                 cluster: cluster.and_then(|cluster| cluster.metadata.as_deref()),
                 ..RecordMetadata::default()
             },
             cluster: cluster.map_or("", |cluster| &cluster.name),
             cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
-            route_name: "",
-            virtual_host: "",
-            filter_chain: &conn.filter_chain,
             attempts: self.attempts,
-            downstream_direct_remote: conn.peer,
-            downstream_remote: conn.peer,
-            downstream_local: conn.destination,
-            server_name: &conn.server_name,
-            tls: conn.agreed,
-            peer: conn.peer_identity.as_deref(),
-            trace: None,
-            connection_id: conn.id,
-            local_reply_body: b"",
-            health_check: false,
-            dynamic: None,
+            ..Record::of_connection(served, timing)
         };
         for log in &conn.settings.access_logs {
             log.log(&record, &mut conn.local.logs.borrow_mut());

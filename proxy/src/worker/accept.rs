@@ -15,10 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::Worker;
-use super::guard::{self, Peer};
+use super::guard::{self, Peer, Refusal};
 use super::overload;
 use super::reconcile::ChainDrains;
 use crate::base::drain::Drain;
+use crate::base::error::ResponseFlags;
 use crate::base::ids::ListenerId;
 use crate::config::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter};
 use crate::config::overload::ScaledTimer;
@@ -28,6 +29,7 @@ use crate::net::orig_dst::{canonical, original_destination};
 use crate::net::peek::{Detected, PeekError, detect};
 use crate::net::stream::Stream;
 use crate::observe::connection::DownstreamConnection;
+use crate::observe::record::Served;
 use crate::tcp::proxy::TcpConn;
 use crate::upstream::connect::millis;
 use crate::upstream::view::View;
@@ -338,13 +340,25 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
         listener: serving,
         chain: chain.metadata.clone(),
     };
-    let server_name = detected.server_name.unwrap_or_default();
-    let who =
-        Peer { io: &io, identity: peer_identity.as_deref(), peer, destination, server_name: &server_name };
-    if !chain.guards.is_empty() && !guard::authorise(&chain, &worker.local, &who).await {
-        return;
-    }
+    // Who looks at nothing before the handshake learns the name in it.
+    let server_name = detected.server_name.or_else(|| io.server_name().map(Box::from)).unwrap_or_default();
+    let served = Served {
+        id,
+        connection: &connection,
+        peer,
+        destination,
+        server_name: &server_name,
+        tls: agreed,
+        identity: peer_identity.as_deref(),
+        filter_chain: &chain.name,
+    };
+    let refused = match chain.guards.is_empty() {
+        true => None,
+        false => guard::authorise(&chain, &worker.local, &Peer { io: &io, served }).await.err(),
+    };
     match &chain.filter {
+        // Requests have logs, and there is none.
+        NetworkFilter::Http(_) if refused.is_some() => {}
         NetworkFilter::Http(settings) => {
             let own = connection.own.as_deref();
             let client_cert =
@@ -384,7 +398,13 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
                 filter_chain: chain.name.clone(),
                 drain,
             };
-            Box::pin(tcp::proxy::serve(conn, io)).await;
+            match refused {
+                None => Box::pin(tcp::proxy::serve(conn, io)).await,
+                Some(Refusal::Silent) => {}
+                Some(Refusal::Told(details)) => {
+                    tcp::proxy::refused(&conn, ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE, details);
+                }
+            }
         }
     }
 }

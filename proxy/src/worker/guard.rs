@@ -1,14 +1,17 @@
 //! Network filters before the terminal one, at work on a new connection.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::authz;
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::guard::{Guard, OpenConnection};
 use crate::config::listener::FilterChain;
 use crate::config::rbac::{Access, Facts};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::net::stream::Stream;
+use crate::observe::record::Served;
 use crate::stats::registry::Gauge;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
@@ -52,23 +55,44 @@ pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<A
                     }
                 }
             }
-            Guard::Access(_) => {}
+            Guard::Access(_) | Guard::Asked(_) => {}
         }
     }
     Some(admission)
 }
 
-/// Asks the guards that want to know who it is. False: close it.
-pub(super) async fn authorise(chain: &FilterChain, local: &Local, peer: &Peer<'_>) -> bool {
+/// A connection that is to be closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Without a word.
+    Silent,
+    /// With a line in its log, which has these details.
+    Told(&'static str),
+}
+
+/// Asks the guards that want to know who it is, in their order.
+pub(super) async fn authorise(
+    chain: &FilterChain,
+    local: &Rc<Local>,
+    peer: &Peer<'_>,
+) -> Result<(), Refusal> {
     for guard in &chain.guards {
-        if let Guard::Access(access) = guard
-            && let Access::Denied(_) = access.rules.rules.check(peer, &access.rules, &local.stats)
-        {
-            wait(access.delay).await;
-            return false;
+        match guard {
+            Guard::Access(access) => {
+                if let Access::Denied(_) = access.rules.rules.check(peer, &access.rules, &local.stats) {
+                    wait(access.delay).await;
+                    return Err(Refusal::Silent);
+                }
+            }
+            Guard::Asked(service) => {
+                if let Some(details) = authz::ask(service, local, peer).await {
+                    return Err(Refusal::Told(details));
+                }
+            }
+            Guard::Rate(..) | Guard::Count(_) => {}
         }
     }
-    true
+    Ok(())
 }
 
 async fn wait(delay: Duration) {
@@ -80,10 +104,7 @@ async fn wait(delay: Duration) {
 /// A connection as access rules see it.
 pub(super) struct Peer<'c> {
     pub(super) io: &'c Stream,
-    pub(super) identity: Option<&'c PeerIdentity>,
-    pub(super) peer: SocketAddr,
-    pub(super) destination: SocketAddr,
-    pub(super) server_name: &'c str,
+    pub(super) served: Served<'c>,
 }
 
 impl Facts for Peer<'_> {
@@ -100,26 +121,27 @@ impl Facts for Peer<'_> {
     }
 
     fn destination(&self) -> SocketAddr {
-        self.destination
+        self.served.destination
     }
 
     fn peer(&self) -> SocketAddr {
-        self.peer
+        self.served.peer
     }
 
     fn client(&self) -> SocketAddr {
-        self.peer
+        self.served.peer
     }
 
     fn server_name(&self) -> &str {
-        self.server_name
+        self.served.server_name
     }
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
-        self.io.is_tls() && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.identity, matcher))
+        self.io.is_tls()
+            && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.served.identity, matcher))
     }
 
     fn caller(&self) -> Option<&str> {
-        self.identity.and_then(PeerIdentity::name)
+        self.served.identity.and_then(PeerIdentity::name)
     }
 }

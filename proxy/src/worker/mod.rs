@@ -2,6 +2,7 @@
 //! statistics shard. They share nothing with each other but the snapshot and the live cells it reaches.
 
 mod accept;
+mod authz;
 mod guard;
 mod overload;
 mod reconcile;

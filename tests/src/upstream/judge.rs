@@ -1,9 +1,10 @@
 //! An authorization service, over gRPC (`envoy.service.auth.v3.Authorization/Check`) and over HTTP, on the same port.
 //!
-//! The request that is judged says in its header `x-judge` (JSON) what the verdict is; without it all is well:
+//! The request that is judged says in its header `x-judge` (JSON) what the verdict is, or the metadata of the question
+//! does; without it all is well:
 //! `{"code", "status", "headers": [[name, value, append, action]], "body", "long": bytes over HTTP, "remove": [name], "response": [...],
 //! "query": [[name, value]], "drop_query": [name], "metadata", "error": true, "grpc_status", "garbage": true,
-//! "hang": true}`. With `"saw": true` the upstream learns in `x-saw` what the service was shown.
+//! "hang": true, "busy": number of the first questions that get 503}`. With `"saw": true` the upstream learns in `x-saw` what the service was shown.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,7 +78,8 @@ async fn answer(seen: Seen, request: Request<Incoming>) -> Result<Response<Body>
         let check = CheckRequest::decode(body.get(5..).unwrap_or_default()).unwrap_or_default();
         let attributes = check.attributes.unwrap_or_default();
         let http = attributes.request.clone().and_then(|request| request.http).unwrap_or_default();
-        let verdict = http.headers.get("x-judge").cloned();
+        let own = head.headers.get("x-judge").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let verdict = http.headers.get("x-judge").cloned().or(own);
         (described(&attributes, &http, &head.headers), verdict)
     } else {
         let verdict = head.headers.get("x-judge").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -87,12 +89,21 @@ async fn answer(seen: Seen, request: Request<Incoming>) -> Result<Response<Body>
         });
         (shown, verdict)
     };
-    seen.0.lock().unwrap_or_else(PoisonError::into_inner).push(shown.clone());
+    let asked = {
+        let mut all = seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(shown.clone());
+        all.len() as u64
+    };
     let verdict: Option<String> = verdict;
     let verdict: Value =
         verdict.and_then(|text: String| serde_json::from_str(&text).ok()).unwrap_or_default();
     if verdict["hang"] == true {
         std::future::pending::<()>().await;
+    }
+    if verdict["busy"].as_u64().is_some_and(|busy| asked <= busy) {
+        let mut busy = Response::new(Full::default().boxed_unsync());
+        *busy.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        return Ok(busy);
     }
     Ok(if is_grpc { over_grpc(&verdict, &shown) } else { over_http(&verdict, &shown) })
 }

@@ -34,13 +34,13 @@ on_both_data_planes!(
 );
 
 /// A service with its clusters: `judge` over HTTP/1, `judge-grpc` over HTTP/2.
-struct Court {
-    seen: Seen,
+pub struct Court {
+    pub seen: Seen,
     upstream: Upstream,
 }
 
 impl Court {
-    fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let judge = Judge::default();
         Ok(Self { seen: judge.seen(), upstream: Upstream::start(judge)? })
     }
@@ -51,13 +51,13 @@ impl Court {
     }
 
     /// The filter with this configuration.
-    fn chain(&self, config: Value) -> Script {
+    pub fn chain(&self, config: Value) -> Script {
         let [http, grpc] = self.clusters();
         Script::of(&[filter(NAME, KIND, config)]).cluster(http).cluster(grpc)
     }
 }
 
-fn grpc() -> Value {
+pub fn grpc() -> Value {
     json!({"grpc_service": {"envoy_grpc": {"cluster_name": "judge-grpc"}, "timeout": "10s"}})
 }
 

@@ -660,19 +660,24 @@ async fn keys_are_fetched_before_anybody_asks(plane: DataPlane) -> Result<()> {
     let (control, server) = (keys.control(), Upstream::start(keys)?);
     let provider =
         remote(json!({"async_fetch": {"failed_refetch_duration": "0.2s"}, "cache_duration": "6s"}));
-    let scene = chain(one(provider)).cluster(cluster("keys", &[server.address()])).start(plane).await?;
-    let asked = |count: usize| {
-        let control = control.clone();
-        wait::until("fetches", std::time::Duration::from_secs(20), move || {
-            std::future::ready((control.requests().len() >= count).then_some(()))
-        })
-    };
-    asked(1).await?;
-    assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200);
-    // A server that is away takes no keys away.
-    control.fail(503);
-    asked(3).await?;
-    assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200);
+    for by_default in [false, true] {
+        let cluster = cluster("keys", &[server.address()]);
+        let script = chain(one(provider.clone())).cluster(cluster).by_default(by_default);
+        let (before, scene) = (control.requests().len(), script.start(plane).await?);
+        let asked = |count: usize| {
+            let control = control.clone();
+            wait::until("fetches", std::time::Duration::from_secs(20), move || {
+                std::future::ready((control.requests().len() >= before + count).then_some(()))
+            })
+        };
+        asked(1).await?;
+        assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200, "default: {by_default}");
+        // A server that is away takes no keys away.
+        control.fail(503);
+        asked(3).await?;
+        assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200, "default: {by_default}");
+        control.hold(issuer.keys());
+    }
     Ok(())
 }
 

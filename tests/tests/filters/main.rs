@@ -3,6 +3,7 @@
 mod authz;
 mod buffer;
 mod concurrency;
+mod connections;
 mod cors;
 mod fault;
 mod guards;
@@ -11,6 +12,7 @@ mod health;
 mod identity;
 mod jwt;
 mod overrides;
+mod questions;
 mod rate_limit;
 mod rbac;
 mod scene;

@@ -62,6 +62,8 @@ pub struct Script {
     pub guards: Vec<Value>,
     /// Clusters beside those of every scene.
     pub clusters: Vec<Value>,
+    /// In the chain for connections that no other matches.
+    pub by_default: bool,
     /// What the access log tells, by its operators.
     pub operators: Vec<String>,
     /// Further fields of the bootstrap.
@@ -79,6 +81,7 @@ impl Script {
             transport: Value::Null,
             guards: Vec::new(),
             clusters: Vec::new(),
+            by_default: false,
             operators: ["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -113,6 +116,12 @@ impl Script {
     /// Behind this network filter.
     pub fn guard(mut self, guard: Value) -> Self {
         self.guards.push(guard);
+        self
+    }
+
+    /// Whether in `default_filter_chain`.
+    pub fn by_default(mut self, by_default: bool) -> Self {
+        self.by_default = by_default;
         self
     }
 
@@ -156,6 +165,10 @@ impl Script {
         let mut filters = self.guards;
         filters.extend(network["filters"].as_array().cloned().unwrap_or_default());
         network["filters"] = Value::Array(filters);
+        if self.by_default {
+            listener["default_filter_chain"] = network.take();
+            listener["filter_chains"] = json!([]);
+        }
         let mut grpc = over_http2(cluster("grpc", &[upstream.address()]));
         grpc["name"] = json!("grpc");
         let mut clusters = vec![cluster("a", &[upstream.address()]), grpc];

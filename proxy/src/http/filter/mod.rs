@@ -3,7 +3,7 @@
 //! An enum, so that dispatch inlines. Filters are synchronous; one that has to wait says so in its [`Verdict`], and
 //! the exchange waits for it. A filter keeps state for a request only when it has something to do later.
 
-mod authz;
+pub(crate) mod authz;
 mod concurrency;
 mod cors;
 mod descriptors;

@@ -210,6 +210,22 @@ bundle! {
 }
 
 bundle! {
+    /// `ext_authz.<stat_prefix>.*`: connections. One that never moves is there because dashboards name it.
+    NetworkAuthzStats(prefix) {
+        connections: workers(prefix) {
+            active: Gauge,
+            cx_closed: Counter,
+            denied: Counter,
+            disabled: Counter,
+            error: Counter,
+            failure_mode_allowed: Counter,
+            ok: Counter,
+            total: Counter,
+        }
+    }
+}
+
+bundle! {
     /// `connection_limit.<stat_prefix>.*`
     ConnectionLimitStats(prefix) {
         connections: workers(prefix) {

@@ -23,6 +23,9 @@ use crate::config::retry::RetryPolicy;
 use crate::config::route::{AppendAction, HeaderAdd};
 use crate::observe::format::Format;
 
+/// Envoy's default for a question over gRPC.
+const TIMEOUT: Duration = Duration::from_millis(200);
+
 /// Where an HTTP service is, and its URI.
 pub(super) fn http<'m>(
     message: &'m Option<HttpUri>,
@@ -44,10 +47,9 @@ pub(super) fn http<'m>(
     Ok((Callee { cluster, timeout, retry: retries(retry, &parent.field("retry_policy"), scope)? }, uri))
 }
 
-/// A gRPC service that is asked; `timeout` where it has none of its own.
+/// A gRPC service that is asked whether something may pass.
 pub(super) fn grpc(
     message: &GrpcMessage,
-    timeout: Duration,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
 ) -> Result<GrpcService, Rejection> {
@@ -71,12 +73,16 @@ pub(super) fn grpc(
         let field = envoy_path.field("max_receive_message_length");
         scope.warn(&field, "is not in effect: an answer has at most a mebibyte");
     }
-    let retry = match inner {
-        Some(_) => retries(inner, &envoy_path.field("retry_policy"), scope)?,
-        None => retries(retry_policy, &path.field("retry_policy"), scope)?,
-    };
+    if inner.is_some() {
+        let field = envoy_path.field("retry_policy");
+        scope.warn(
+            &field,
+            "has no effect: it is for streams of discovery; questions have that of grpc_service",
+        );
+    }
+    let retry = retries(retry_policy, &path.field("retry_policy"), scope)?;
     let cluster = scope.cluster(cluster_name, &envoy_path.field("cluster_name"))?;
-    let timeout = fields::duration(own, &path.field("timeout"))?.unwrap_or(timeout);
+    let timeout = fields::duration(own, &path.field("timeout"))?.unwrap_or(TIMEOUT);
     Ok(GrpcService {
         callee: Callee { cluster, timeout, retry },
         authority: authority.as_str().into(),

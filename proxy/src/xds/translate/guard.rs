@@ -1,5 +1,5 @@
 //! Network filters before the terminal one.
-//! Source: `envoy.extensions.filters.network.{local_ratelimit,connection_limit,rbac}.v3`.
+//! Source: `envoy.extensions.filters.network.{local_ratelimit,connection_limit,rbac,ext_authz}.v3`.
 
 use std::time::Instant;
 
@@ -8,16 +8,17 @@ use outrigger_xds_protos::any::Typed;
 use outrigger_xds_protos::pb::google::protobuf::Any;
 use outrigger_xds_protos::v3::connection_limit::ConnectionLimit;
 use outrigger_xds_protos::v3::core::RuntimeFeatureFlag;
+use outrigger_xds_protos::v3::network_ext_authz::ExtAuthz;
 use outrigger_xds_protos::v3::network_local_ratelimit::LocalRateLimit;
 use outrigger_xds_protos::v3::network_rbac::Rbac;
 
-use super::fields::{self, refuse};
+use super::fields::{self, refuse, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{filter, rbac};
-use crate::config::guard::{ConnectionCount, Guard};
+use super::{call, filter, rbac};
+use crate::config::guard::{ConnectionAuthz, ConnectionCount, Guard};
 use crate::config::live::TokenBucket;
-use crate::stats::scope::{ConnectionLimitStats, NetworkRateLimitStats, sanitize};
+use crate::stats::scope::{ConnectionLimitStats, NetworkAuthzStats, NetworkRateLimitStats, sanitize};
 
 /// Compiles a guard. `None`: the filter is none.
 pub(super) fn compile(
@@ -28,6 +29,7 @@ pub(super) fn compile(
     Ok(Some(match any::type_name(&config.type_url) {
         Some(LocalRateLimit::NAME) => rate(&unpack(config, path)?, path, scope)?,
         Some(ConnectionLimit::NAME) => count(&unpack(config, path)?, path, scope)?,
+        Some(ExtAuthz::NAME) => authz(&unpack(config, path)?, path, scope)?,
         Some(Rbac::NAME) => Guard::Access(rbac::network(&unpack(config, path)?, path, scope)?),
         _ => return Ok(None),
     }))
@@ -60,6 +62,37 @@ fn count(message: &ConnectionLimit, path: &Path<'_>, scope: &mut Scope<'_>) -> R
     let stats = ConnectionLimitStats::new(&scope.context.stats, &format!("connection_limit.{prefix}."));
     let delay = fields::duration_or_off(delay, &path.field("delay"))?;
     Ok(Guard::Count(ConnectionCount::new(stats, max, delay)))
+}
+
+fn authz(message: &ExtAuthz, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Guard, Rejection> {
+    let ExtAuthz {
+        stat_prefix,
+        grpc_service,
+        failure_mode_allow,
+        include_peer_certificate,
+        transport_api_version: _, // AUTO, V2 and V3 all mean V3 since V2 was removed.
+        filter_enabled_metadata,
+        bootstrap_metadata_labels_key,
+        include_tls_session,
+        send_tls_alert_on_denial,
+        metadata_context_namespaces,
+        typed_metadata_context_namespaces,
+        shadow_mode,
+    } = message;
+    refuse!(path; filter_enabled_metadata, bootstrap_metadata_labels_key, shadow_mode);
+    warn_set!(scope, path, "has no effect: nothing leaves metadata on a connection";
+        metadata_context_namespaces, typed_metadata_context_namespaces);
+    warn_set!(scope, path, "has no effect: a denied connection is closed without an alert"; send_tls_alert_on_denial);
+    let prefix = sanitize(fields::required(stat_prefix, &path.field("stat_prefix"))?);
+    let service_path = path.field("grpc_service");
+    let service = fields::message(grpc_service, &service_path)?;
+    Ok(Guard::Asked(Box::new(ConnectionAuthz {
+        service: call::grpc(service, &service_path, scope)?,
+        allow_on_error: *failure_mode_allow,
+        peer_certificate: *include_peer_certificate,
+        tls_session: *include_tls_session,
+        stats: NetworkAuthzStats::new(&scope.context.stats, &format!("ext_authz.{prefix}.")),
+    })))
 }
 
 /// There is no runtime that could switch a guard on later: one that is off is a mistake.

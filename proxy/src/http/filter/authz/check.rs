@@ -1,10 +1,12 @@
 //! The question over gRPC: `envoy.service.auth.v3.CheckRequest`, written straight into its frame.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::matcher::StringMatch;
 use crate::config::filter::authz::{Authz, Body, CheckSettings};
+use crate::config::secret::described::Described;
 use crate::http::filter::{Call, Collected};
 use crate::http::head::{BodyLength, RequestHead, Version};
 use crate::observe::protobuf::Message;
@@ -14,23 +16,60 @@ use crate::tls::PeerIdentity;
 /// Says how much of the body a service sees. Of the client it would be a lie.
 pub(super) const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
-/// The message behind gRPC's frame head.
-pub(super) fn framed(
+/// The two ends of a connection, as a service is told of them.
+#[derive(Debug)]
+pub(crate) struct Ends<'c> {
+    /// Where the client connects from.
+    pub(crate) peer: SocketAddr,
+    /// What the client says that it is; nothing where it says nothing.
+    pub(crate) service: &'c [u8],
+    /// The certificate that it has shown.
+    pub(crate) identity: Option<&'c PeerIdentity>,
+    /// The service is shown that, too.
+    pub(crate) certificate: bool,
+    /// The address that the client meant.
+    pub(crate) destination: SocketAddr,
+    /// The certificate that the client was shown.
+    pub(crate) own: Option<&'c Described>,
+    /// SNI, if the service is shown it.
+    pub(crate) server_name: Option<&'c str>,
+}
+
+/// A question about a connection.
+pub(crate) fn of_connection(ends: &Ends<'_>) -> Vec<u8> {
+    framed(|attributes| {
+        ends.source_and_destination(attributes);
+        ends.session(attributes);
+    })
+}
+
+/// `CheckRequest` with these attributes, behind gRPC's frame head.
+fn framed(write: impl FnOnce(&mut Message<'_>)) -> Vec<u8> {
+    let mut out = vec![0; 5];
+    Message(&mut out).message(1, write);
+    let length = u32::try_from(out.len() - 5).unwrap_or(u32::MAX);
+    out[1..5].copy_from_slice(&length.to_be_bytes());
+    out
+}
+
+/// A question about a request.
+pub(super) fn of_request(
     authz: &Authz,
     levels: &[&CheckSettings],
     shown: Option<(Body, Collected<'_>)>,
     call: &Call<'_, '_>,
 ) -> Vec<u8> {
-    let mut out = vec![0; 5];
-    Message(&mut out).message(1, |attributes| {
-        attributes.message(1, |peer| source(authz, call, peer));
-        attributes.message(2, |peer| {
-            address(1, call.ctx.destination, peer);
-            if let Some(own) = call.ctx.connection.own.as_deref() {
-                let name = own.uris.first().or(own.dns_names.first()).unwrap_or(&own.subject);
-                text(4, name.as_bytes(), peer);
-            }
-        });
+    let ends = Ends {
+        peer: call.ctx.peer,
+        service: call.head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or_default(),
+        identity: call.ctx.peer_identity.as_deref(),
+        certificate: authz.peer_certificate,
+        destination: call.ctx.destination,
+        own: call.ctx.connection.own.as_deref(),
+        server_name: authz.tls_session.then_some(&*call.ctx.server_name),
+    };
+    framed(|attributes| {
+        ends.source_and_destination(attributes);
         attributes.message(4, |request| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             time(1, now.as_secs(), now.subsec_nanos(), request);
@@ -43,14 +82,9 @@ pub(super) fn framed(
             });
         }
         attributes.message(11, |metadata| metadata_context(authz, call, metadata));
-        if authz.tls_session {
-            attributes.message(12, |session| text(1, call.ctx.server_name.as_bytes(), session));
-        }
+        ends.session(attributes);
         attributes.message(13, |_| {});
-    });
-    let length = u32::try_from(out.len() - 5).unwrap_or(u32::MAX);
-    out[1..5].copy_from_slice(&length.to_be_bytes());
-    out
+    })
 }
 
 /// Settings of all levels, those of more specific ones over those of others.
@@ -59,14 +93,32 @@ fn context<'s>(levels: &[&'s CheckSettings]) -> BTreeMap<&'s str, &'s str> {
     least_first.flat_map(|level| level.context.iter().map(|(name, value)| (&**name, &**value))).collect()
 }
 
-fn source(authz: &Authz, call: &Call<'_, '_>, peer: &mut Message<'_>) {
-    address(1, call.ctx.peer, peer);
-    let service = call.head.block.get_by_name(b"x-envoy-downstream-service-cluster");
-    text(2, service.unwrap_or_default(), peer);
-    if let Some(identity) = call.ctx.peer_identity.as_deref() {
-        text(4, PeerIdentity::name(identity).unwrap_or(&identity.names.subject).as_bytes(), peer);
-        if authz.peer_certificate {
-            peer.bytes(5, identity.pem(1).as_bytes());
+impl Ends<'_> {
+    fn source_and_destination(&self, attributes: &mut Message<'_>) {
+        attributes.message(1, |peer| self.source(peer));
+        attributes.message(2, |peer| {
+            address(1, self.destination, peer);
+            if let Some(own) = self.own {
+                let name = own.uris.first().or(own.dns_names.first()).unwrap_or(&own.subject);
+                text(4, name.as_bytes(), peer);
+            }
+        });
+    }
+
+    fn source(&self, peer: &mut Message<'_>) {
+        address(1, self.peer, peer);
+        text(2, self.service, peer);
+        if let Some(identity) = self.identity {
+            text(4, identity.name().unwrap_or(&identity.names.subject).as_bytes(), peer);
+            if self.certificate {
+                peer.bytes(5, identity.pem(1).as_bytes());
+            }
+        }
+    }
+
+    fn session(&self, attributes: &mut Message<'_>) {
+        if let Some(name) = self.server_name {
+            attributes.message(12, |session| text(1, name.as_bytes(), session));
         }
     }
 }

@@ -5,8 +5,8 @@
 
 mod answer;
 mod apply;
-mod check;
-mod over_grpc;
+pub(crate) mod check;
+pub(crate) mod over_grpc;
 mod over_http;
 
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ pub(super) use apply::Edit;
 /// Namespace of what services leave for others.
 const NAMESPACE: &str = "envoy.filters.http.ext_authz";
 /// Longest body of an answer that is read.
-const MOST_ANSWER: usize = 1 << 20;
+pub(crate) const MOST_ANSWER: usize = 1 << 20;
 /// Details for the log.
-const DENIED: &str = "ext_authz_denied";
-const ERROR: &str = "ext_authz_error";
+pub(crate) const DENIED: &str = "ext_authz_denied";
+pub(crate) const ERROR: &str = "ext_authz_error";
 const INVALID: &str = "ext_authz_invalid";
 
 pub(super) fn request<'r>(

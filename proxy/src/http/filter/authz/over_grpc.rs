@@ -1,4 +1,6 @@
-//! A service asked over gRPC. Source: `envoy.service.auth.v3.Authorization`; gRPC over HTTP/2.
+//! A service asked over gRPC, about a request or a connection. Source: `envoy.service.auth.v3.Authorization`; gRPC over HTTP/2.
+
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -12,6 +14,7 @@ use crate::http::header_id::HeaderId;
 use crate::http::subrequest::Answer;
 use crate::http::{edits, grpc};
 use crate::observe::protobuf::read::{Fields, Item, Unreadable, structure};
+use crate::observe::record::Record;
 use crate::upstream::connect::millis;
 
 const METHOD: &[u8] = b"/envoy.service.auth.v3.Authorization/Check";
@@ -25,10 +28,18 @@ pub(super) fn question(
     shown: Option<(Body, Collected<'_>)>,
     call: &Call<'_, '_>,
 ) -> (RequestHead, Vec<u8>) {
-    let body = check::framed(authz, levels, shown, call);
+    let body = check::of_request(authz, levels, shown, call);
+    let record = call.summary.record(Some(&*call.head));
+    let mut head = head(service, cluster, call.ctx.local.own_address, &record);
+    call.summary.inject_span(&mut head);
+    (head, body)
+}
+
+/// The head of a call to a service in this cluster, from our own address.
+pub(crate) fn head(service: &GrpcService, cluster: &str, own: IpAddr, record: &Record<'_>) -> RequestHead {
     let mut block = HeaderBlock::default();
     block.add(HeaderId::ContentType, b"application/grpc");
-    block.append(b"x-forwarded-for", call.ctx.local.own_address.to_string().as_bytes());
+    block.append(b"x-forwarded-for", own.to_string().as_bytes());
     let timeout = service.callee.timeout;
     if !timeout.is_zero() {
         block.add(HeaderId::GrpcTimeout, grpc::timeout_text(timeout).as_bytes());
@@ -39,10 +50,10 @@ pub(super) fn question(
             block.add(HeaderId::EnvoyExpectedTimeout, millis(timeout).to_string().as_bytes());
         }
     }
-    let values = edits::render(&service.metadata, &call.summary.record(Some(&*call.head)));
+    let values = edits::render(&service.metadata, record);
     edits::add_to_request(&service.metadata, &values, &mut block);
     let authority = if service.authority.is_empty() { cluster } else { &service.authority };
-    let mut head = RequestHead {
+    RequestHead {
         method: Method::Post,
         method_text: block.push_text(b"POST"),
         path: block.push_text(METHOD),
@@ -52,9 +63,16 @@ pub(super) fn question(
         accepts_trailers: true,
         block,
         ..RequestHead::unparsed()
-    };
-    call.summary.inject_span(&mut head);
-    (head, body)
+    }
+}
+
+/// Whether what was asked about may pass; `None`: nobody knows.
+pub(crate) fn verdict(answer: &Answer) -> Option<bool> {
+    match read(answer).0 {
+        Told::Granted(_) => Some(true),
+        Told::Denied(_) => Some(false),
+        Told::Failed(_) => None,
+    }
 }
 
 /// What the service says, and what it leaves for others.

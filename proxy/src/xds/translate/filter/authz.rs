@@ -1,7 +1,5 @@
 //! `envoy.extensions.filters.http.ext_authz.v3`.
 
-use std::time::Duration;
-
 use outrigger_xds_protos::v3::core::{GrpcService as GrpcMessage, RuntimeFeatureFlag};
 use outrigger_xds_protos::v3::ext_authz::check_settings::ServiceOverride;
 use outrigger_xds_protos::v3::ext_authz::ext_authz::Services;
@@ -25,8 +23,8 @@ use crate::config::filter::authz::{
 };
 use crate::stats::scope::AuthzStats;
 
-/// Envoy's default timeout of a gRPC service.
-const TIMEOUT: Duration = Duration::from_millis(200);
+/// An HTTP service is shown the request itself, and nothing beside it.
+const GRPC_ONLY: &str = "has no effect on what http_service is asked";
 
 /// The filter in a chain.
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -95,6 +93,13 @@ pub(super) fn filter(
         }
         None => return Err(path.reject("needs one of grpc_service, http_service")),
     };
+    if let Service::Http(_) = service {
+        warn_set!(scope, path, GRPC_ONLY; include_peer_certificate, include_tls_session, metadata_context_namespaces);
+        let path = path.field("with_request_body");
+        if with_request_body.as_ref().is_some_and(|body| body.pack_as_bytes) {
+            scope.warn(&path.field("pack_as_bytes"), GRPC_ONLY);
+        }
+    }
     let below = match own_prefix.as_str() {
         "" => "ext_authz.".to_owned(),
         prefix => format!("ext_authz.{}.", prefix.trim_end_matches('.')),
@@ -176,13 +181,16 @@ fn settings(
         }
         None => None,
     };
+    if let Some(Service::Http(_)) = service {
+        warn_set!(scope, path, GRPC_ONLY; context_extensions);
+    }
     let context = context_extensions.iter();
     let context = context.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
     Ok(CheckSettings { context, body, service })
 }
 
 fn grpc(message: &GrpcMessage, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Service, Rejection> {
-    call::grpc(message, TIMEOUT, path, scope).map(Service::Grpc)
+    call::grpc(message, path, scope).map(Service::Grpc)
 }
 
 fn http(message: &HttpMessage, path: &Path<'_>, scope: &mut Scope<'_>) -> Result<Service, Rejection> {

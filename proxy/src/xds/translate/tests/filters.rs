@@ -218,6 +218,90 @@ fn guards() {
     assert_eq!(access("stat_prefix: x, matcher: {}"), "matcher");
     assert_eq!(access("stat_prefix: x, enforcement_type: 9"), "enforcement_type");
     assert_eq!(access("stat_prefix: x, rules: {policies: {p: {}}}"), "rules.policies[\"p\"].permissions");
+    let asked = |fields: &str| guard_refused("ext_authz.v3.ExtAuthz", fields);
+    let service = "grpc_service: {envoy_grpc: {cluster_name: c}}";
+    assert_eq!(asked(service), "stat_prefix");
+    assert_eq!(asked("stat_prefix: x"), "grpc_service");
+    assert_eq!(asked("stat_prefix: x, grpc_service: {}"), "grpc_service.envoy_grpc");
+    for (field, value) in [
+        ("filter_enabled_metadata", "{filter: f}"),
+        ("bootstrap_metadata_labels_key", "k"),
+        ("shadow_mode", "true"),
+    ] {
+        assert_eq!(asked(&format!("stat_prefix: x, {service}, {field}: {value}")), field);
+    }
+}
+
+/// What is without effect on a listener, by path below the first network filter's configuration.
+fn warned(yaml: &str) -> Vec<String> {
+    let mut context = context();
+    listener(&message(yaml), &mut context).unwrap();
+    let paths = context.warnings.take().into_iter().map(|warning| warning.path);
+    let below = |path: String| path.replacen("filter_chains[0].filters[0].typed_config.", "", 1);
+    paths.map(below).collect()
+}
+
+#[test]
+fn what_an_authorization_service_is_not_shown_is_said() {
+    let uri = "server_uri: {uri: u, cluster: c, timeout: 1s}";
+    let shown = "include_peer_certificate: true, include_tls_session: true, metadata_context_namespaces: [ns], \
+                 with_request_body: {max_request_bytes: 5, pack_as_bytes: true}";
+    let over = |service: &str| {
+        let filter = filter("ext_authz.v3.ExtAuthz", &format!("{service}, {shown}"));
+        warned(&with_filters(&filter))
+    };
+    let place = "http_filters[0].typed_config";
+    let fields = [
+        "include_peer_certificate",
+        "include_tls_session",
+        "metadata_context_namespaces",
+        "with_request_body.pack_as_bytes",
+    ];
+    assert_eq!(over(&format!("http_service: {{{uri}}}")), fields.map(|field| format!("{place}.{field}")));
+    let grpc = |more: &str| format!("grpc_service: {{envoy_grpc: {{cluster_name: c{more}}}}}");
+    assert_eq!(over(&grpc("")), [""; 0]);
+    assert_eq!(over(&grpc(", retry_policy: {}")), [format!("{place}.grpc_service.envoy_grpc.retry_policy")]);
+    let guard = format!(
+        "name: l
+address: {{socket_address: {{address: 0.0.0.0, port_value: 80}}}}
+filter_chains: [{{filters: [
+  {{name: g, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz,
+    stat_prefix: x, {}, metadata_context_namespaces: [ns], typed_metadata_context_namespaces: [ns],
+    send_tls_alert_on_denial: true}}}},
+  {{name: t, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,
+    stat_prefix: t, cluster: c}}}}]}}]
+",
+        grpc("")
+    );
+    let fields =
+        ["metadata_context_namespaces", "typed_metadata_context_namespaces", "send_tls_alert_on_denial"];
+    assert_eq!(warned(&guard), fields);
+}
+
+#[test]
+fn what_routes_show_a_service_over_http_is_said() {
+    let yaml = |service: &str| {
+        format!(
+            r#"
+name: t
+virtual_hosts:
+- name: v
+  domains: ['*']
+  typed_per_filter_config:
+    f: {{"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute,
+        check_settings: {{context_extensions: {{a: b}}{service}}}}}
+"#
+        )
+    };
+    let warned = |service: &str| {
+        let mut context = context();
+        route_table(&message(&yaml(service)), &mut context).unwrap();
+        context.warnings.take().into_iter().map(|warning| warning.path).collect::<Vec<_>>()
+    };
+    let place = "virtual_hosts[0].typed_per_filter_config[\"f\"].check_settings.context_extensions";
+    let http = ", http_service: {server_uri: {uri: u, cluster: c, timeout: 1s}}";
+    assert_eq!(warned(http), [place]);
+    assert_eq!(warned(", grpc_service: {envoy_grpc: {cluster_name: c}}"), [""; 0]);
 }
 
 #[test]
