@@ -257,8 +257,10 @@ impl<P: Protocol> Session<P> {
     /// what it has.
     async fn update(&mut self) -> Result<(), Status> {
         let generation = Arc::clone(&self.generations.borrow_and_update());
-        // The same id may be the node of another account now.
-        permitted(&self.context, &self.peer, &self.node_id, &generation)?;
+        // The same id may be the node of another account now; one that is no node any more is told so below.
+        if generation.canonical_id(&self.node_id).is_some() {
+            permitted(&self.context, &self.peer, &self.node_id, &generation)?;
+        }
         match self.context.store.snapshot(&generation, &self.node_id, self.audience).await {
             Ok(snapshot) if snapshot.same_content(&self.snapshot) => {}
             Ok(snapshot) => self.snapshot = snapshot,
