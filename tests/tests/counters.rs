@@ -29,6 +29,7 @@ on_both_data_planes!(
     retries,
     timeouts,
     resets,
+    aborted_uploads,
     local_replies,
 );
 
@@ -434,6 +435,36 @@ async fn resets(plane: DataPlane) -> Result<()> {
             ("cluster.gone.upstream_cx_destroy_remote_with_active_rq", 2),
             ("cluster.slow.upstream_rq_total", 2),
             ("cluster.slow.upstream_rq_completed", 0),
+        ])
+        .await
+}
+
+/// Clients that leave in the middle of a body.
+async fn aborted_uploads(plane: DataPlane) -> Result<()> {
+    let upstream = Upstream::start(Echo::new("a"))?;
+    let scene =
+        Scene::start(plane, &[prefix_route("/", "a")], &[cluster("a", &[upstream.address()])]).await?;
+    let mut client = h1::Connection::open(scene.address()).await?;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nten bytes.").await?;
+    scene.sidecar.until_stat("cluster.a.upstream_rq_active", |active| active == 1).await?;
+    drop(client);
+    let mut connection = h2::Connection::open(scene.address()).await?;
+    let (response, mut stream) = connection.start(http::Request::post("http://a/").body(())?, false).await?;
+    stream.send_data(Bytes::from_static(b"ten bytes."), false)?;
+    scene.sidecar.until_stat("cluster.a.upstream_rq_total", |count| count == 2).await?;
+    stream.send_reset(::h2::Reason::CANCEL);
+    drop((response, stream));
+    scene.sidecar.until_stat("http.ingress.downstream_rq_rx_reset", |count| count == 2).await?;
+    drop(connection);
+    scene
+        .counted(&[
+            ("downstream_rq_total", 2),
+            ("downstream_rq_completed", 0),
+            ("downstream_rq_rx_reset", 2),
+            ("downstream_cx_destroy_remote_active_rq", 1),
+            ("cluster.a.upstream_rq_total", 2),
+            ("cluster.a.upstream_rq_completed", 0),
+            ("cluster.a.upstream_cx_destroy_local_with_active_rq", 2),
         ])
         .await
 }

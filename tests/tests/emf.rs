@@ -198,6 +198,7 @@ async fn a_pod_of_a_cluster_is_named_and_seconds_are_kept(plane: DataPlane) -> R
         ("OUTRIGGER_EMF_RESOLUTION", "1"),
         ("OUTRIGGER_CLUSTER_NAME", "prod"),
         ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ("POD_NAMESPACE", "shop"),
         ("HOSTNAME", "cart-7d9f"),
     ];
     let mut scene = Scene::start(plane, &variables).await?;
@@ -205,6 +206,14 @@ async fn a_pod_of_a_cluster_is_named_and_seconds_are_kept(plane: DataPlane) -> R
     scene.sidecar.terminate(LIMIT).await?;
     let documents = emf::documents(&scene.sidecar.process().stdout())?;
     assert!(documents.iter().all(|document| document["PodName"] == "cart-7d9f"), "{documents:#?}");
+    let set = json!(["ClusterName", "Namespace"]);
+    let of_pods = documents.iter().filter(|document| {
+        let sets = document["_aws"]["CloudWatchMetrics"][0]["Dimensions"].as_array();
+        sets.is_some_and(|sets| sets.contains(&set))
+    });
+    let of_pods: Vec<_> = of_pods.cloned().collect();
+    let place = [("ClusterName", "prod"), ("Namespace", "shop")];
+    assert_eq!(emf::sum(&of_pods, "RequestCount", &place), 2, "{documents:#?}");
     let metrics = documents.iter().flat_map(|document| document["_aws"]["CloudWatchMetrics"].as_array());
     let metrics: Vec<&Value> =
         metrics.flatten().filter_map(|set| set["Metrics"].as_array()).flatten().collect();

@@ -379,3 +379,23 @@ async fn central_rules_come_through_the_daemon() -> Result<()> {
     };
     wait::until("the share that the service told", std::time::Duration::from_secs(10), recorded).await
 }
+
+/// X-Ray takes letters, digits, blanks and some signs, 200 of them: what else is in a name is left out.
+#[tokio::test]
+async fn names_keep_to_what_x_ray_takes() -> Result<()> {
+    let cases = [
+        ("shop/cart-vn".to_owned(), "shop/cart-vn".to_owned()),
+        ("a\"b\n(c)*d!\u{e9} _.:/%&#=+\\-@".to_owned(), "abcd\u{e9} _.:/%&#=+\\-@".to_owned()),
+        ("x".repeat(300), "x".repeat(200)),
+        ("\u{540d}".repeat(300), "\u{540d}".repeat(200)),
+    ];
+    for (given, told) in cases {
+        let scene = Scene::start(DataPlane::Outrigger, ALL, |manager| {
+            manager["tracing"]["provider"]["typed_config"]["segment_name"] = json!(given);
+        })
+        .await?;
+        scene.ask("/", &[]).await?;
+        assert_eq!(scene.daemon.until(1).await?[0]["name"], told, "{given:?}");
+    }
+    Ok(())
+}

@@ -48,7 +48,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest answer.
 const MAX_ANSWER: u64 = 256 * 1024;
-/// Where Kubernetes tells a pod its namespace.
+/// Where a pod's manifest tells its namespace (downward API, `metadata.namespace`).
+const NAMESPACE_VARIABLE: &str = "POD_NAMESPACE";
+/// Where Kubernetes does, unless the pod has no service account's token.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 impl Place {
@@ -57,7 +59,9 @@ impl Place {
     pub fn find(cluster: Option<&str>) -> Self {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let in_pod = !variable("KUBERNETES_SERVICE_HOST").is_empty();
-        let namespace = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();
+        let of_file = || std::fs::read_to_string(NAMESPACE_FILE).unwrap_or_default().trim().to_owned();
+        let namespace =
+            || Some(variable(NAMESPACE_VARIABLE)).filter(|name| !name.is_empty()).unwrap_or_else(of_file);
         let first = Platform {
             cluster_name: cluster.unwrap_or_default().to_owned(),
             namespace: if in_pod { namespace() } else { String::new() },

@@ -2,12 +2,17 @@
 
 mod arguments;
 mod names;
+mod parts;
 mod tls;
 
 use super::FormatError;
 use super::time::{TimeFormat, Zone};
-use crate::http::header_id::HeaderId;
 use arguments::header_choice;
+pub use parts::MetadataOf;
+pub(super) use parts::{
+    AddressPart, AttemptedPart, GrpcStatusForm, HeaderChoice, HeaderName, Message, MetadataPath, PathChoice,
+    Point, Unit, Whose, WirePart,
+};
 pub(super) use tls::{NameKind, TlsFact, TlsSide};
 
 /// One operator with its arguments resolved.
@@ -90,151 +95,6 @@ pub(super) enum Operator {
     CloseType(TlsSide),
     /// Why we have closed both connections.
     CloseReason,
-}
-
-/// Which bytes on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WirePart {
-    Received,
-    Sent,
-    HeadsReceived,
-    HeadsSent,
-    DecodedReceived,
-    DecodedSent,
-}
-
-/// What is told of every attempt's host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AttemptedPart {
-    Address { port: bool },
-    Name { port: bool },
-    ConnectionId,
-}
-
-/// Whose metadata, and where in it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct MetadataPath {
-    pub(super) of: MetadataOf,
-    pub(super) namespace: Box<str>,
-    pub(super) path: Vec<Box<str>>,
-}
-
-/// Whose metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetadataOf {
-    /// The route's.
-    Route,
-    /// The virtual host's.
-    VirtualHost,
-    /// The cluster's.
-    Cluster,
-    /// That of the host tried last.
-    Host,
-    /// The listener's.
-    Listener,
-    /// The filter chain's.
-    FilterChain,
-    /// What filters have set while the request passed: none of ours does.
-    Request,
-}
-
-/// A header, its alternative, and whether the query is cut off.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct HeaderChoice {
-    pub(super) of: Message,
-    pub(super) main: HeaderName,
-    pub(super) alternative: Option<HeaderName>,
-    pub(super) keep_query: bool,
-}
-
-/// Which header block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message {
-    Request,
-    Response,
-    Trailers,
-}
-
-/// A header name as the head types keep it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum HeaderName {
-    Method,
-    Path,
-    Authority,
-    Scheme,
-    Status,
-    OriginalPath,
-    ContentLength,
-    Upgrade,
-    Known(HeaderId),
-    Other(Box<[u8]>),
-}
-
-/// Points in time that are recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
-    ConnectionBegin,
-    ConnectionEnd,
-    HandshakeBegin,
-    HandshakeEnd,
-    RequestBegin,
-    RequestHead,
-    RequestEnd,
-    PoolReady,
-    UpstreamConnectBegin,
-    UpstreamConnectEnd,
-    UpstreamSecured,
-    UpstreamBegun,
-    UpstreamSent,
-    UpstreamFirstByte,
-    UpstreamBody,
-    UpstreamComplete,
-    ResponseBegin,
-    ResponseEnd,
-    End,
-}
-
-/// Unit of a duration.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Unit {
-    Millis,
-    Micros,
-    Nanos,
-}
-
-/// Which end of which connection.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Whose {
-    DownstreamRemote,
-    DownstreamDirectRemote,
-    DownstreamLocal,
-    DownstreamDirectLocal,
-    UpstreamLocal,
-    UpstreamRemote,
-}
-
-/// Which part of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AddressPart {
-    Whole,
-    Ip,
-    Port,
-}
-
-/// How a gRPC status is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GrpcStatusForm {
-    Camel,
-    Snake,
-    Number,
-}
-
-/// Path before or after rewriting.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum PathChoice {
-    Original,
-    Current,
-    OriginalOrCurrent,
 }
 
 impl Operator {

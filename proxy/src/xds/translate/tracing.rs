@@ -185,6 +185,17 @@ fn millionths(percent: &Option<Percent>) -> u32 {
 /// Takes what is not in effect, with its place.
 type Warn<'w> = &'w mut dyn FnMut(&Path<'_>, String);
 
+/// Said as a scope says it.
+trait Warns {
+    fn warn(&mut self, path: &Path<'_>, message: impl std::fmt::Display);
+}
+
+impl Warns for dyn FnMut(&Path<'_>, String) + '_ {
+    fn warn(&mut self, path: &Path<'_>, message: impl std::fmt::Display) {
+        self(path, message.to_string());
+    }
+}
+
 /// The provider of the bootstrap.
 pub fn of_bootstrap(
     message: &Option<Bootstrap>,

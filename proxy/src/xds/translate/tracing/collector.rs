@@ -8,10 +8,10 @@ use outrigger_xds_protos::v3::trace::zipkin_config::{CollectorEndpointVersion, T
 use outrigger_xds_protos::v3::trace::{DatadogConfig, OpenTelemetryConfig, ZipkinConfig};
 
 use super::super::fields;
-use super::super::fields::refuse;
+use super::super::fields::{refuse, warn_set};
 use super::super::grpc_service::envoy_grpc;
 use super::super::path::{Path, Rejection};
-use super::{TracingOptions, Warn};
+use super::{TracingOptions, Warn, Warns};
 use crate::observe::trace::collector::{Form, Sampling, Settings};
 use crate::observe::trace::header::{Format, Propagation};
 use crate::observe::trace::transport::Target;
@@ -41,15 +41,6 @@ fn settings(
     }
 }
 
-/// Names each field that is set and not in effect.
-macro_rules! warn_fields {
-    ($warn:ident, $path:ident, $why:literal; $($field:ident),+) => {
-        $(if fields::Present::is_set($field) {
-            $warn(&$path.field(stringify!($field)), $why.to_owned());
-        })+
-    };
-}
-
 pub(super) fn open_telemetry(
     message: &OpenTelemetryConfig,
     options: &TracingOptions,
@@ -69,8 +60,8 @@ pub(super) fn open_telemetry(
         set_instrumentation_scope: _,
     } = message;
     refuse!(path; exporter);
-    warn_fields!(warn, path, "is not in effect: spans say who we are by service_name"; resource_detectors);
-    warn_fields!(warn, path, "is not in effect: the connection manager's sampling holds"; sampler);
+    warn_set!(warn, path, "is not in effect: spans say who we are by service_name"; resource_detectors);
+    warn_set!(warn, path, "is not in effect: the connection manager's sampling holds"; sampler);
     match (grpc_service, http_service) {
         (Some(service), None) => {
             let path = path.field("grpc_service");
@@ -173,7 +164,7 @@ pub(super) fn datadog(
     warn: Warn<'_>,
 ) -> Result<Settings, Rejection> {
     let DatadogConfig { collector_cluster, service_name, collector_hostname, remote_config } = message;
-    warn_fields!(warn, path, "is not in effect"; remote_config);
+    warn_set!(warn, path, "is not in effect"; remote_config);
     let cluster = fields::required(collector_cluster, &path.field("collector_cluster"))?;
     let formats = [Format::Datadog, Format::W3c];
     let mut settings = settings(Form::Datadog, cluster, service_name, options, &formats);
