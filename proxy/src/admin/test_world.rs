@@ -3,21 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::logging::{Level, LogLevels};
+use super::reply::{Body, Reply};
 use super::*;
-use crate::config::balance::{Balancing, LbPolicy};
-use crate::config::cluster::*;
-use crate::config::listener::{Direction, HeaderCase, Http2Settings, Inspect, Listener};
-use crate::config::live::{Breakers, Connections, HostLive, Limit, RetryLimit};
+use crate::config::cluster::{Host, HostSet, Locality};
+use crate::config::live::HostLive;
 use crate::config::publish::{self, Publisher};
-use crate::config::{ListenerSlot, Snapshot};
+use crate::config::{ClusterSlot, ListenerSlot, Snapshot, test_world};
 use crate::observe::collect::{Collector, Constants, Vitals};
-use crate::stats::scope::{ClusterStats, ListenerStats};
 
 /// What the endpoints commanded.
 #[derive(Debug, Default)]
@@ -112,7 +111,7 @@ impl World {
     pub(super) fn publish(&self) -> Arc<ClusterSlot> {
         let registry = &self.state.registry;
         let up = Arc::new(ClusterSlot {
-            config: Arc::new(cluster(registry, "up:1", [5, 1024, 1024, 3])),
+            config: Arc::new(test_world::cluster(registry, "up:1", [5, 1024, 1024, 3])),
             hosts: Arc::new(HostSet {
                 hosts: vec![Arc::new(host())],
                 localities: vec![Locality { region: "us".into(), ..Locality::default() }],
@@ -120,10 +119,11 @@ impl World {
             }),
         });
         let dead = Arc::new(ClusterSlot {
-            config: Arc::new(cluster(registry, "dead", [1024, 1024, 1024, 3])),
+            config: Arc::new(test_world::cluster(registry, "dead", [1024, 1024, 1024, 3])),
             hosts: Arc::default(),
         });
-        let listener = ListenerSlot { config: Arc::new(listener(registry)), sockets: None };
+        let listener = test_world::listener(registry, SocketAddr::from(([127, 0, 0, 1], 18080)));
+        let listener = ListenerSlot { config: Arc::new(listener), sockets: None };
         self.publisher.publish(Snapshot {
             clusters: vec![Some(up.clone()), None, Some(dead)],
             listeners: vec![Some(Arc::new(listener))],
@@ -133,98 +133,23 @@ impl World {
     }
 }
 
-use crate::config::ClusterSlot;
-
-pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Cluster {
-    let breakers = |[connections, pending, requests, retries]: [u32; 4]| {
-        Arc::new(Breakers {
-            connections: Arc::new(Connections::new(Limit::new(connections), None)),
-            pools: Limit::new(u32::MAX),
-            pending: Limit::new(pending),
-            requests: Limit::new(requests),
-            retries: RetryLimit::Fixed(Limit::new(retries)),
-        })
-    };
-    Cluster {
-        name: name.into(),
-        discovery: Discovery::Eds { service_name: name.into() },
-        balancing: Arc::new(Balancing::of(LbPolicy::RoundRobin)),
-        connect_timeout: Duration::from_secs(1),
-        protocol: UpstreamProtocol::Http1,
-        header_case: HeaderCase::Lower,
-        http1_trailers: false,
-        http2: Http2Settings {
-            max_concurrent_streams: 100,
-            stream_window: 65_535,
-            connection_window: 65_535,
-            hpack_table_size: 4096,
-            allow_connect: false,
-            keepalive_interval: Duration::ZERO,
-            keepalive_timeout: Duration::ZERO,
-        },
-        idle_timeout: Duration::ZERO,
-        max_connection_duration: Duration::ZERO,
-        max_stream_duration: Duration::ZERO,
-        retry: None,
-        remaining: [None, None],
-        max_requests_per_connection: 0,
-        max_head_bytes: 60 * 1024,
-        buffer_limit: usize::MAX,
-        max_fields: 100,
-        tls: None,
-        keepalive: None,
-        health_check: None,
-        metadata: None,
-        alias: None,
-        ignore_new_hosts_until_first_hc: false,
-        outlier: None,
-        close_connections_on_host_set_change: false,
-        breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
-        stats: ClusterStats::for_cluster(registry, name),
-    }
-}
-
+/// `127.0.0.1:19901`, which has served a little.
 fn host() -> Host {
     let live = HostLive::default();
     live.cx_active.store(2, Ordering::Relaxed);
     live.cx_total.store(2, Ordering::Relaxed);
     live.rq_total.store(3, Ordering::Relaxed);
     live.rq_success.store(3, Ordering::Relaxed);
-    Host {
-        uid: 1,
-        address: HostAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 19901))),
-        display: "127.0.0.1:19901".into(),
-        hostname: "hh".into(),
-        weight: 1,
-        priority: 0,
-        locality: 0,
-        health: DiscoveryHealth::Healthy,
-        metadata: None,
-        labels: None,
-        check: None,
-        live: Arc::new(live),
-    }
+    let plain = test_world::host(SocketAddr::from(([127, 0, 0, 1], 19901)));
+    Host { hostname: "hh".into(), live: Arc::new(live), ..plain }
 }
 
-pub(crate) fn listener(registry: &Registry) -> Listener {
-    let address = SocketAddr::from(([127, 0, 0, 1], 18080));
-    Listener {
-        name: "lds_ingress".into(),
-        address,
-        bind_to_port: true,
-        ipv4_compat: false,
-        use_original_dst: false,
-        original_dst: false,
-        inspect: Inspect::default(),
-        listener_filters_timeout: Duration::ZERO,
-        continue_on_timeout: false,
-        direction: Direction::Inbound,
-        backlog: 128,
-        ignores_connection_limit: false,
-        bypasses_overload: false,
-        chains: Vec::new(),
-        default_chain: None,
-        metadata: None,
-        stats: ListenerStats::for_address(registry, address),
-    }
+/// The text of a whole answer.
+pub(super) fn text(reply: Reply) -> (StatusCode, String) {
+    let text = match reply.body {
+        Body::Whole(text) => text,
+        Body::Pieces(pieces) => pieces.collect(),
+        Body::Live(_) => panic!("a live answer"),
+    };
+    (reply.status, text)
 }

@@ -24,6 +24,8 @@ pub mod retry;
 pub mod route;
 pub mod secret;
 pub mod subset;
+#[cfg(test)]
+pub(crate) mod test_world;
 pub mod value_match;
 
 use std::sync::Arc;

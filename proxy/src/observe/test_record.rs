@@ -9,7 +9,8 @@ use super::record::{Closes, Record, RecordMetadata, Timing};
 use super::trace::id::{SpanId, TraceId};
 use super::trace::span::Span;
 use crate::base::error::ResponseFlags;
-use crate::config::cluster::{DiscoveryHealth, Host, HostAddress};
+use crate::config::cluster::Host;
+use crate::config::test_world;
 use crate::http::codec::Measured;
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 
@@ -75,20 +76,8 @@ impl Exchange {
         let started = Instant::now();
         let after = |ms| Some(started + Duration::from_millis(ms));
         let request_id = ("x-request-id", "87612c0c-a74c-4211-b0c4-9f3e0df9beaf");
-        let host = Arc::new(Host {
-            uid: 1,
-            address: HostAddress::Ip(addr("127.0.0.1:19901")),
-            display: "127.0.0.1:19901".into(),
-            hostname: "hh".into(),
-            weight: 1,
-            priority: 0,
-            locality: 0,
-            health: DiscoveryHealth::Healthy,
-            metadata: None,
-            labels: None,
-            check: None,
-            live: Arc::default(),
-        });
+        let plain = test_world::host(addr("127.0.0.1:19901"));
+        let host = Arc::new(Host { hostname: "hh".into(), ..plain });
         Self {
             request: request(
                 "GET",

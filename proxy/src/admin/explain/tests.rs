@@ -1,15 +1,8 @@
 use super::*;
-use crate::admin::reply::Body;
-use crate::admin::test_world::World;
+use crate::admin::test_world::{World, text};
 
 fn ask(world: &World, query: &str) -> (StatusCode, String) {
-    let reply = explain(&world.state, &Query::parse(query));
-    let text = match reply.body {
-        Body::Whole(text) => text,
-        Body::Pieces(pieces) => pieces.collect(),
-        Body::Live(_) => panic!("a live answer"),
-    };
-    (reply.status, text)
+    text(explain(&world.state, &Query::parse(query)))
 }
 
 #[test]

@@ -1,19 +1,12 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::admin::reply::Body;
-use crate::admin::test_world::World;
+use crate::admin::test_world::{World, text};
 use crate::stats::scope::ControlPlaneStats;
 use crate::stats::tags::StatsMatcher;
 
 fn get(world: &World, query: &str) -> (StatusCode, String) {
-    let reply = stats(&world.state, &Query::parse(query));
-    let text = match reply.body {
-        Body::Whole(text) => text,
-        Body::Pieces(pieces) => pieces.collect(),
-        Body::Live(_) => panic!("a live answer"),
-    };
-    (reply.status, text)
+    text(stats(&world.state, &Query::parse(query)))
 }
 
 #[test]

@@ -1,21 +1,15 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::admin::test_world;
 use crate::base::ids::ClusterId;
 use crate::config::cluster::{Cluster, HostSet};
-use crate::config::listener::{
-    ChainMatch, Direction, FilterChain, Listener, ListenerSlot, NetworkFilter, RouteSource,
-};
-use crate::config::route::{
-    ClusterChoice, Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch, RouteTable,
-    VirtualHost,
-};
-use crate::config::{ClusterSlot, Snapshot};
+use crate::config::listener::{Direction, Listener, ListenerSlot, RouteSource};
+use crate::config::route::{ClusterChoice, Forward, RouteTable, VirtualHost};
+use crate::config::{ClusterSlot, Snapshot, test_world};
 use crate::http::test_heads::{forward, settings};
 use crate::stats::interval::Recorder;
 use crate::stats::registry::Registry;
-use crate::stats::scope::{HttpStats, ListenerStats};
+use crate::stats::scope::HttpStats;
 
 pub(in crate::observe) fn cluster(registry: &Registry, name: &str) -> Cluster {
     test_world::cluster(registry, name, [1024; 4])
@@ -32,45 +26,11 @@ fn with_routes(registry: &Registry, stat_prefix: &str, port: u16, routes: RouteT
     http.stat_prefix = stat_prefix.into();
     http.stats = HttpStats::for_manager(registry, stat_prefix, address);
     http.routes = RouteSource::Inline(Arc::new(routes));
-    let chain = FilterChain {
-        name: "".into(),
-        matches: ChainMatch::default(),
-        tls: None,
-        transport_socket_timeout: std::time::Duration::ZERO,
-        guards: Vec::new(),
-        filter: NetworkFilter::Http(Arc::new(http)),
-        metadata: None,
-    };
-    Listener {
-        address,
-        chains: vec![Arc::new(chain)],
-        stats: ListenerStats::for_address(registry, address),
-        ..test_world::listener(registry)
-    }
+    Listener { address, chains: vec![test_world::chain(http)], ..test_world::listener(registry, address) }
 }
 
 fn host(name: &str, cluster: u32) -> VirtualHost {
-    let route = Route {
-        name: "".into(),
-        matches: RouteMatch {
-            path: PathMatch::Prefix(Literal { text: b"/".as_slice().into(), ignore_case: false }),
-            headers: Vec::new(),
-            query: Vec::new(),
-            cookies: Vec::new(),
-            ignore_parameters: false,
-            grpc: false,
-            certificate: None,
-            runtime_fraction_ppm: None,
-        },
-        action: RouteAction::Forward(Box::new(Forward {
-            clusters: ClusterChoice::One(ClusterId(cluster)),
-            ..forward()
-        })),
-        headers: HeaderEdits::default(),
-        filters: Default::default(),
-        metadata: None,
-        tracing: None,
-    };
+    let route = test_world::route(Forward { clusters: ClusterChoice::One(ClusterId(cluster)), ..forward() });
     VirtualHost { name: name.into(), routes: vec![route], ..VirtualHost::default() }
 }
 

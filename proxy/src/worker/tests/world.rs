@@ -8,24 +8,16 @@ use std::time::Duration;
 
 use crate::base::drain::DrainPhase;
 use crate::base::ids::ClusterId;
-use crate::config::balance::{Balancing, LbPolicy};
-use crate::config::cluster::{
-    Cluster, ClusterSlot, Discovery, DiscoveryHealth, Host, HostAddress, HostSet, UpstreamProtocol,
-};
-use crate::config::listener::{
-    ChainMatch, Direction, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter, RouteSource,
-};
-use crate::config::live::{Breakers, Connections, Limit, RetryLimit};
+use crate::config::cluster::{Cluster, ClusterSlot, Discovery, HostSet};
+use crate::config::listener::{Direction, Listener, ListenerSlot, RouteSource};
+use crate::config::live::Breakers;
 use crate::config::outside::Ports;
-use crate::config::route::{
-    ClusterChoice, Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch, RouteTable,
-    VirtualHost,
-};
-use crate::config::{Snapshot, publish};
+use crate::config::route::{ClusterChoice, Forward, Route, RouteTable, VirtualHost};
+use crate::config::{Snapshot, publish, test_world};
 use crate::http::test_heads::{forward, settings};
 use crate::net::listener::ReusePort;
 use crate::stats::registry::Registry;
-use crate::stats::scope::{ClusterStats, HttpStats, ListenerStats};
+use crate::stats::scope::HttpStats;
 use crate::worker::{Drains, Workers};
 
 /// Running workers with one listener.
@@ -40,15 +32,7 @@ pub struct World {
 impl World {
     /// Two workers that send everything but host `none` to `upstream`.
     pub fn start(upstream: &str) -> Self {
-        let limit = || Limit::new(u32::MAX);
-        let unlimited = Breakers {
-            connections: Arc::new(Connections::new(limit(), None)),
-            pools: limit(),
-            pending: limit(),
-            requests: limit(),
-            retries: RetryLimit::Fixed(limit()),
-        };
-        Self::limited(upstream, Arc::new(unlimited), &Registry::new(), forward())
+        Self::limited(upstream, test_world::breakers([u32::MAX; 4]), &Registry::new(), forward())
     }
 
     /// The same within these limits, as `forward` says otherwise.
@@ -94,57 +78,18 @@ fn listener(registry: &Registry, forward: Forward) -> Listener {
     http.routes = RouteSource::Inline(Arc::new(routes(forward)));
     // Cells are those of the registry that the workers write to.
     http.stats = HttpStats::for_manager(registry, "test", ([127, 0, 0, 1], 80).into());
+    let address = ([127, 0, 0, 1], 0).into();
     Listener {
-        name: "test".into(),
-        address: ([127, 0, 0, 1], 0).into(),
-        bind_to_port: true,
-        ipv4_compat: false,
-        use_original_dst: false,
-        original_dst: false,
-        inspect: Inspect::default(),
         listener_filters_timeout: Duration::from_secs(15),
-        continue_on_timeout: false,
         direction: Direction::Unspecified,
-        backlog: 128,
-        ignores_connection_limit: false,
-        bypasses_overload: false,
-        chains: vec![Arc::new(FilterChain {
-            name: "".into(),
-            matches: ChainMatch::default(),
-            tls: None,
-            transport_socket_timeout: Duration::ZERO,
-            guards: Vec::new(),
-            filter: NetworkFilter::Http(Arc::new(http)),
-            metadata: None,
-        })],
-        default_chain: None,
-        metadata: None,
-        stats: ListenerStats::for_address(registry, ([127, 0, 0, 1], 0).into()),
+        chains: vec![test_world::chain(http)],
+        ..test_world::listener(registry, address)
     }
 }
 
 fn routes(forward: Forward) -> RouteTable {
-    let route = Route {
-        name: "all".into(),
-        matches: RouteMatch {
-            path: PathMatch::Prefix(Literal { text: b"/".as_slice().into(), ignore_case: false }),
-            headers: Vec::new(),
-            query: Vec::new(),
-            cookies: Vec::new(),
-            ignore_parameters: false,
-            grpc: false,
-            certificate: None,
-            runtime_fraction_ppm: None,
-        },
-        action: RouteAction::Forward(Box::new(Forward {
-            clusters: ClusterChoice::One(ClusterId(0)),
-            ..forward
-        })),
-        headers: HeaderEdits::default(),
-        filters: Default::default(),
-        metadata: None,
-        tracing: None,
-    };
+    let forward = Forward { clusters: ClusterChoice::One(ClusterId(0)), ..forward };
+    let route = Route { name: "all".into(), ..test_world::route(forward) };
     let hosts = vec![
         VirtualHost { name: "all".into(), routes: vec![route], ..VirtualHost::default() },
         VirtualHost { name: "none".into(), ..VirtualHost::default() },
@@ -159,48 +104,13 @@ fn routes(forward: Forward) -> RouteTable {
 
 fn cluster(registry: &Registry, upstream: SocketAddr, limits: Arc<Breakers>) -> ClusterSlot {
     let config = Cluster {
-        name: "up".into(),
         discovery: Discovery::Static,
-        balancing: Arc::new(Balancing::of(LbPolicy::RoundRobin)),
-        connect_timeout: Duration::from_secs(1),
-        protocol: UpstreamProtocol::Http1,
-        header_case: settings().http1.header_case,
-        http1_trailers: false,
         http2: settings().http2,
         idle_timeout: Duration::from_secs(60),
-        max_connection_duration: Duration::ZERO,
-        max_stream_duration: Duration::ZERO,
-        retry: None,
-        remaining: [None, None],
-        max_requests_per_connection: 0,
-        max_head_bytes: 60 << 10,
-        buffer_limit: usize::MAX,
-        max_fields: 100,
-        tls: None,
-        keepalive: None,
-        health_check: None,
-        metadata: None,
-        alias: None,
-        ignore_new_hosts_until_first_hc: false,
-        outlier: None,
-        close_connections_on_host_set_change: false,
         breakers: [limits.clone(), limits],
-        stats: ClusterStats::for_cluster(registry, "up"),
+        ..test_world::cluster(registry, "up", [1024; 4])
     };
-    let host = Host {
-        uid: 1,
-        address: HostAddress::Ip(upstream),
-        display: upstream.to_string().into(),
-        hostname: "".into(),
-        weight: 1,
-        priority: 0,
-        locality: 0,
-        health: DiscoveryHealth::Healthy,
-        metadata: None,
-        labels: None,
-        check: None,
-        live: Arc::default(),
-    };
+    let host = test_world::host(upstream);
     ClusterSlot {
         config: Arc::new(config),
         hosts: Arc::new(HostSet { hosts: vec![Arc::new(host)], ..HostSet::default() }),
