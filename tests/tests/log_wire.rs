@@ -264,18 +264,29 @@ const CLOSES: &[&str] = &[
 ];
 
 async fn how_connections_closed(plane: DataPlane) -> Result<()> {
-    let (tcp, http, upstream, log) =
-        (Port::lease()?, Port::lease()?, Upstream::start(TcpEcho)?, AccessLog::of(CLOSES)?);
+    let (tcp, http, resetting) = (Port::lease()?, Port::lease()?, Port::lease()?);
+    let (upstream, log) = (Upstream::start(TcpEcho)?, AccessLog::of(CLOSES)?);
     let mut raw = tcp_listener("tcp", tcp.address(), "a");
     let proxy = &mut raw["filter_chains"][0]["filters"][0]["typed_config"];
     proxy["access_log"] = log.config();
     proxy["idle_timeout"] = json!("0.3s");
+    let mut to_resetting = tcp_listener("resetting", resetting.address(), "c");
+    to_resetting["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = log.config();
+    let host = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let at = host.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = host.accept().await {
+            // What is left unread makes a reset of the close.
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    });
     let answering = Upstream::start(Scripted::answering("HTTP/1.1 204 -\r\n\r\n"))?;
     let table = route_config("r", &[virtual_host("v", &["known"], &[prefix_route("/", "b")])]);
     let mut requests = http_listener("in", http.address(), inline(table));
     manager_of(&mut requests)["access_log"] = log.config();
-    let clusters = [cluster("a", &[upstream.address()]), cluster("b", &[answering.address()])];
-    let _sidecar = plane.launch()?.start(&with_static(&[raw, requests], &clusters)).await?;
+    let clusters =
+        [cluster("a", &[upstream.address()]), cluster("b", &[answering.address()]), cluster("c", &[at])];
+    let _sidecar = plane.launch()?.start(&with_static(&[raw, requests, to_resetting], &clusters)).await?;
     let open = || async {
         let mut stream = TcpStream::connect(tcp.address()).await?;
         stream.write_all(b"hello").await?;
@@ -291,10 +302,14 @@ async fn how_connections_closed(plane: DataPlane) -> Result<()> {
     let mut idle = open().await?;
     assert_eq!(idle.read(&mut [0; 1]).await?, 0);
     assert_eq!(log.lines(3).await?[2], "Normal|Normal|tcp_session_idle_timeout|tcp_session_idle_timeout");
+    let mut reset = TcpStream::connect(resetting.address()).await?;
+    reset.write_all(b"hello").await?;
+    assert!(reset.read(&mut [0; 1]).await.is_err(), "the client's connection is reset, too");
+    assert_eq!(log.lines(4).await?[3], "LocalReset|RemoteReset|-|-");
     assert_eq!(h1::get(http.address(), "known", "/").await?.status, 204);
-    assert_eq!(log.lines(4).await?[3], "Normal|Normal|-|-");
+    assert_eq!(log.lines(5).await?[4], "Normal|Normal|-|-");
     assert_eq!(h1::get(http.address(), "unknown", "/").await?.status, 404);
-    assert_eq!(log.lines(5).await?[4], "Normal|-|-|-");
+    assert_eq!(log.lines(6).await?[5], "Normal|-|-|-");
     Ok(())
 }
 

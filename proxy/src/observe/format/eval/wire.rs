@@ -21,12 +21,14 @@ pub(super) fn bytes(record: &Record<'_>, side: TlsSide, part: WirePart) -> u64 {
 
 /// Missing where nothing went upstream.
 pub(super) fn close_type(record: &Record<'_>, side: TlsSide, out: &mut Out<'_>) -> bool {
-    let (is_there, reset) = match side {
-        TlsSide::Downstream => (true, record.closes.downstream_reset),
-        TlsSide::Upstream => (record.upstream_host.is_some(), record.closes.upstream_reset),
-    };
-    if is_there {
-        out.plain(if reset { b"RemoteReset" } else { b"Normal" });
-    }
-    is_there
+    let closes = &record.closes;
+    out.plain(match side {
+        TlsSide::Upstream if record.upstream_host.is_none() => return false,
+        TlsSide::Upstream if closes.upstream_reset => b"RemoteReset",
+        TlsSide::Downstream if closes.downstream_reset => b"RemoteReset",
+        // What the host does to its connection is done to the client's.
+        TlsSide::Downstream if closes.upstream_reset => b"LocalReset",
+        _ => b"Normal",
+    });
+    true
 }
