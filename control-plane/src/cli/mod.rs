@@ -8,6 +8,7 @@ pub mod demo;
 mod dumps;
 mod identity;
 mod listening;
+mod logging;
 pub mod serve;
 pub mod show;
 

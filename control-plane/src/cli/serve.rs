@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::identity::{Identity, IdentityArgs};
 use super::listening::ListeningArgs;
-use super::{SourceArgs, dumps};
+use super::{SourceArgs, dumps, logging};
 use crate::ads::registry::HeldBack;
 use crate::diagnostics::{Diagnostic, Report, Severity};
 use crate::graph::Graph;
@@ -95,7 +95,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 fn start_logging(args: &ServeArgs) {
     let builder = tracing_subscriber::fmt().with_max_level(args.log_level).with_writer(std::io::stderr);
     match args.log_format {
-        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Text => builder.with_ansi(false).fmt_fields(logging::fields()).init(),
         LogFormat::Json => builder.json().init(),
     }
 }

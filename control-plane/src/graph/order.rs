@@ -26,13 +26,13 @@ pub enum PathRank {
 }
 
 impl PathRank {
-    /// The rank of a path condition; none is the empty prefix.
+    /// The rank of a path condition; none is served as the prefix `/`.
     pub fn of(path: Option<&PathMatch>) -> Self {
         match path {
             Some(PathMatch::Exact(_)) => Self::Exact,
             Some(PathMatch::Regex(_)) => Self::Regex,
             Some(PathMatch::Prefix(p)) => Self::Prefix(Reverse(p.len())),
-            None => Self::Prefix(Reverse(0)),
+            None => Self::Prefix(Reverse(1)),
         }
     }
 }

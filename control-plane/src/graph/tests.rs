@@ -214,3 +214,69 @@ fn what_aws_would_provide_is_missed() {
     let tls = "http}, tls: {mode: STRICT, certificate: {acm: {certificateArn: a}}}}]";
     assert_eq!(codes(&NODE.replace("http}}]", tls)), ["tls-acm"]);
 }
+
+#[test]
+fn services_that_lead_nowhere_or_look_alike_are_told() {
+    let start = ROUTED.find("- meshName: m\n  virtualRouterName: r\n  routeName").unwrap();
+    assert_eq!(codes(&ROUTED[..start]), ["node-without-service", "no-route"]);
+    let service = "{provider: {virtualNode: {virtualNodeName: n}}}";
+    assert_eq!(codes(&NODE.replace(service, "{}")), ["node-without-service", "no-provider"]);
+    assert_eq!(
+        codes(&NODE.replace("virtualServiceName: s,", "virtualServiceName: '*.s',")),
+        ["wildcard-name"]
+    );
+    let route = &ROUTED[start..];
+    assert_eq!(
+        codes(&format!("{ROUTED}{}", &route.replace("routeName: x", "routeName: y"))),
+        ["route-never-used"]
+    );
+    let other = route.replace("routeName: x", "routeName: y").replace("prefix: /", "prefix: /y");
+    assert_eq!(codes(&format!("{ROUTED}{other}")), Vec::<&str>::new());
+}
+
+#[test]
+fn backends_that_callers_cannot_tell_apart_are_told() {
+    let caller = "spec:\n    backends: [{virtualService: {virtualServiceName: s.x}}, {virtualService: \
+                  {virtualServiceName: OTHER}}]\n    listeners";
+    let mesh = |other: &str| {
+        let second = format!(
+            "- {{meshName: m, virtualServiceName: '{other}', spec: {{provider: {{virtualNode: {{virtualNodeName: n}}}}}}}}\n"
+        );
+        let first = NODE.replace("virtualServiceName: s,", "virtualServiceName: s.x,");
+        format!(
+            "{}{second}",
+            first.replace("spec:\n    listeners", &caller.replace("OTHER", &format!("'{other}'")))
+        )
+    };
+    assert_eq!(codes(&mesh("t.x")), Vec::<&str>::new());
+    for (other, host) in [("S.X", "\"s.x\""), ("s.x:80", "\"s.x:80\"")] {
+        let (_, found) = build(&mesh(other));
+        assert!(found.iter().all(|d| d.code == "name-conflict"), "{found:?}");
+        assert!(
+            found.iter().any(|d| d.message.contains(host) && d.message.contains("go to \"s.x\"")),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn client_policies_fit_what_they_lead_to() {
+    let policy = |ports: &str, tls: &str| {
+        let backends = format!(
+            "spec:\n    backendDefaults: {{clientPolicy: {{tls: {{{ports} validation: {{trust: {{file: \
+             {{certificateChain: /a}}}}}}}}}}}}\n    backends: [{{virtualService: {{virtualServiceName: s}}}}]\n    \
+             listeners"
+        );
+        codes(
+            &NODE
+                .replace("spec:\n    listeners", &backends)
+                .replace("protocol: http}", &format!("protocol: http}}{tls}")),
+        )
+    };
+    let offered = ", tls: {mode: STRICT, certificate: {sds: {secretName: x}}}";
+    assert_eq!(policy("", offered), Vec::<&str>::new());
+    assert_eq!(policy("", ""), ["tls-not-offered"]);
+    assert_eq!(policy("enforce: false,", ""), Vec::<&str>::new());
+    assert_eq!(policy("ports: [9999],", ""), ["tls-port-not-covered"]);
+    assert_eq!(policy("ports: [80],", offered), Vec::<&str>::new());
+}

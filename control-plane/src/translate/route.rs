@@ -1,5 +1,6 @@
 //! Virtual hosts and routes towards services.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use outrigger_xds_protos::v3::route::route::Action;
@@ -18,8 +19,13 @@ use crate::model::{HttpTimeout, Resource, RouteBody, RouteSpec, WeightedTarget};
 /// The limit of a request when nothing is written.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A route configuration.
-pub fn configuration(name: String, virtual_hosts: Vec<VirtualHost>) -> RouteConfiguration {
+/// A route configuration. A domain that several hosts have is the first one's: sidecars refuse tables that repeat one.
+pub fn configuration(name: String, mut virtual_hosts: Vec<VirtualHost>) -> RouteConfiguration {
+    let mut taken = HashSet::new();
+    for host in &mut virtual_hosts {
+        host.domains.retain(|domain| taken.insert(domain.to_ascii_lowercase()));
+    }
+    virtual_hosts.retain(|host| !host.domains.is_empty());
     RouteConfiguration { name, virtual_hosts, ..Default::default() }
 }
 

@@ -38,31 +38,6 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
 }
 
-/// Compiles `pattern`, in RE2 syntax, so that it must match the whole input, as Envoy's matchers do.
-///
-/// Unicode classes are off: RE2 in Envoy works on bytes. The program size is bounded.
-pub fn full_match_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    let pattern = super::re2::to_regex_syntax(pattern);
-    if pattern.contains(')') {
-        // `a)|(b` is wrong, but would balance the group below and lose the anchors.
-        compile(&pattern)?;
-    }
-    compile(&format!("^(?:{pattern})$"))
-}
-
-/// Compiles `pattern`, in RE2 syntax, to be searched for anywhere in the input (rewrites).
-pub fn search_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    compile(&super::re2::to_regex_syntax(pattern))
-}
-
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::bytes::RegexBuilder::new(pattern)
-        .unicode(false)
-        .dot_matches_new_line(false)
-        .size_limit(1 << 20)
-        .build()
-}
-
 /// Envoy `HeaderMatcher`, compiled. The name is lower case; pseudo-headers (`:method`, `:path`,
 /// `:authority`, `:scheme`) are legal names.
 #[derive(Clone, Debug)]

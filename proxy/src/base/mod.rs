@@ -8,7 +8,6 @@ pub mod ids;
 pub mod json;
 pub mod matcher;
 pub mod metadata;
-mod re2;
 pub mod turn;
 
 /// Size of the largest buffer, which a connection holds for a long body, bytes. Reads near the segment size of

@@ -65,10 +65,10 @@ pub fn host<'a>(rewrite: &'a HostRewrite, record: &Record<'a>) -> Option<Cow<'a,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::matcher::full_match_regex;
     use crate::config::route::Literal;
     use crate::http::test_heads::request;
     use crate::observe::test_record::Exchange;
+    use outrigger_grammar::regex::full_match;
 
     fn rewritten(rewrite: &PathRewrite, matched: &PathMatch, target: &str) -> Option<String> {
         let head = request("GET", target, "h", &[("x-a", "b c")]);
@@ -86,7 +86,7 @@ mod tests {
         let to = |text: &str| PathRewrite::Prefix(text.into());
         assert_eq!(rewritten(&to("/"), &prefix("/foo"), "/foo/bar?x=1").as_deref(), Some("//bar?x=1"));
         assert_eq!(rewritten(&to("/v1/"), &prefix("/foo/"), "/foo/bar").as_deref(), Some("/v1/bar"));
-        let regex = PathMatch::Regex(full_match_regex("/a/.*").unwrap());
+        let regex = PathMatch::Regex(full_match("/a/.*").unwrap());
         assert_eq!(rewritten(&to("/new"), &regex, "/a/b?q").as_deref(), Some("/new?q"));
     }
 

@@ -1,10 +1,12 @@
 //! Rules that span resources. One file per area; each adds findings and changes nothing.
 
+mod client_policy;
 mod gateway;
 mod listener;
 mod provision;
 mod reference;
 mod route;
+mod service;
 mod sidecar;
 
 use super::{Graph, MeshGraph};
@@ -18,6 +20,8 @@ pub(super) fn check(graph: &Graph, sidecars: &[Sidecar], report: &mut Report) {
         reference::check(mesh, report);
         listener::check(mesh, report);
         route::check(mesh, report);
+        service::check(mesh, report);
+        client_policy::check(mesh, report);
         gateway::check(mesh, report);
         provision::check(graph, mesh, report);
     }

@@ -6,6 +6,7 @@
 //! Invariant: resources of other services are never evaluated, so nothing about them can fail a load.
 
 mod condition;
+mod dynamic;
 mod evaluate;
 mod lookup;
 mod parameter;

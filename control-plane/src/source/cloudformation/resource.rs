@@ -1,5 +1,6 @@
 //! The resources of a template: mesh resources and ECS task definitions are read, others let be.
 
+use super::dynamic;
 use super::evaluate::Evaluator;
 use super::template::type_of;
 use crate::model::{Definitions, Kind, Resource, ServiceDiscovery, VirtualNodeSpec};
@@ -79,6 +80,7 @@ fn exists(evaluator: &mut Evaluator<'_, '_>, resource: &Node) -> bool {
 
 fn properties(evaluator: &mut Evaluator<'_, '_>, resource: &Node) -> Node {
     let written = resource.get("Properties").and_then(|p| evaluator.eval(p));
+    let written = written.map(|p| dynamic::substitute(p, &evaluator.options.variables));
     written.unwrap_or_else(|| Node { at: resource.at.clone(), tag: None, value: Value::Map(Vec::new()) })
 }
 

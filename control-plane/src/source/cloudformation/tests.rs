@@ -127,10 +127,21 @@ fn names_given_by_ref_work_with_a_warning() {
 }
 
 #[test]
+fn dynamic_references_may_be_given() {
+    let given = [("resolve:ssm:/a/b:1", "x"), ("resolve:secretsmanager:c", "{{resolve:ssm:b}}")];
+    let variables = given.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let with = LoadOptions { variables, ..options(&[]) };
+    let found = name("'a-{{resolve:ssm:/a/b:1}}-{{resolve:secretsmanager:c}}'", &with);
+    assert_eq!(found, (Some("a-x-{{resolve:ssm:b}}".into()), vec![]), "what is given is not looked up again");
+}
+
+#[test]
 fn what_the_files_do_not_say_is_a_warning_with_a_remedy() {
     for expression in [
         "!Ref Unset",
         "!Ref Stored",
+        "'{{resolve:ssm:/a/b:1}}'",
+        "!Sub 'a-{{resolve:ssm:/a/b:1}}'",
         "!Ref Balancer",
         "!GetAtt Balancer.DNSName",
         "!ImportValue gone",

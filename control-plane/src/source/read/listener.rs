@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::syntax::{command_string, request_path};
 use super::{Fields, FromNode, Reader};
 use crate::model::{
     AccessLog, ConnectionPool, GatewayListener, HealthCheck, HttpTimeout, ListenerTimeout, LogFormat,
@@ -60,7 +61,7 @@ impl FromNode for HealthCheck {
         let unhealthy_threshold = fields.required_integer("unhealthyThreshold", 2..=10, cx);
         let interval = fields.required_integer("intervalMillis", 5_000..=300_000, cx);
         let timeout = fields.required_integer("timeoutMillis", 2_000..=60_000, cx);
-        let path = fields.optional("path", cx);
+        let path = fields.optional_with("path", cx, health_check_path);
         let port = fields.port(cx);
         fields.finish(cx)?;
         Some(Self {
@@ -80,8 +81,9 @@ impl FromNode for OutlierDetection {
     fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, "outlierDetection", cx)?;
         let max_server_errors = fields.required_integer("maxServerErrors", 1..=MAX, cx);
-        let interval = fields.required("interval", cx);
-        let base_ejection_duration = fields.required("baseEjectionDuration", cx);
+        let interval = fields.required_with("interval", cx, |n, cx| some_time(n, "interval", cx));
+        let base_ejection_duration = fields
+            .required_with("baseEjectionDuration", cx, |n, cx| some_time(n, "baseEjectionDuration", cx));
         let max_ejection_percent = fields.required_integer("maxEjectionPercent", 0..=100, cx);
         fields.finish(cx)?;
         Some(Self {
@@ -91,6 +93,35 @@ impl FromNode for OutlierDetection {
             max_ejection_percent: max_ejection_percent?,
         })
     }
+}
+
+/// A path without its slash is meant to have it.
+fn health_check_path(node: &Node, cx: &mut Reader<'_>) -> Option<String> {
+    let mut path = cx.text(node, "path")?;
+    if !cx.is_known(node) {
+        return Some(path);
+    }
+    if !path.starts_with('/') {
+        let message =
+            format!("path \"{path}\" does not begin with a slash; \"/{path}\" is requested, write it so");
+        cx.report.warn(&node.at, "health-check-path", message);
+        path.insert(0, '/');
+    }
+    if let Err(fault) = request_path(&path) {
+        cx.report.error(&node.at, "bad-value", format!("path \"{path}\" {fault}"));
+        return None;
+    }
+    Some(path)
+}
+
+/// A duration that sidecars do not take as zero.
+fn some_time(node: &Node, what: &str, cx: &mut Reader<'_>) -> Option<Duration> {
+    let time = Duration::from_node(node, cx)?;
+    if time.is_zero() {
+        cx.report.error(&node.at, "out-of-range", format!("{what} is zero; write a longer time"));
+        return None;
+    }
+    Some(time)
 }
 
 impl FromNode for ConnectionPool {
@@ -186,14 +217,34 @@ impl FromNode for LogFormat {
         let mut fields = Fields::open(node, "format", cx)?;
         let format = match fields.exactly_one(&["json", "text"], cx) {
             Some("json") => {
-                let pairs: Vec<KeyValue> = fields.list("json", 1..=1000, cx);
-                Some(Self::Json(pairs.into_iter().map(|p| (p.key, p.value)).collect()))
+                let pairs: Vec<LogField> = fields.list("json", 1..=1000, cx);
+                Some(Self::Json(pairs.into_iter().map(|LogField(key, value)| (key, value)).collect()))
             }
-            Some(_) => fields.text("text", 1..=1000, cx).map(Self::Text),
+            Some(_) => fields.checked_text("text", 1..=1000, command_string, cx).map(Self::Text),
             None => None,
         };
         fields.finish(cx)?;
         format
+    }
+}
+
+/// One field of a JSON log.
+struct LogField(String, String);
+
+impl FromNode for LogField {
+    fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::open(node, "the pair", cx)?;
+        let key = fields.required_text("key", 1..=255, cx);
+        let value = fields.required_with("value", cx, |n, cx| {
+            let is_text = n.as_scalar().is_some();
+            if is_text {
+                cx.checked_text(n, "value", 0..=usize::MAX, command_string)
+            } else {
+                cx.text_or_empty(n, "value")
+            }
+        });
+        fields.finish(cx)?;
+        Some(Self(key?, value?))
     }
 }
 

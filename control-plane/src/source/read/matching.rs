@@ -1,5 +1,6 @@
 //! Conditions of routes and gateway routes.
 
+use super::syntax::{expression, header_name};
 use super::{Fields, FromNode, Reader};
 use crate::model::{GrpcMatch, HeaderMatch, HttpMatch, PathMatch, QueryMatch, ValueMatch};
 use crate::source::node::Node;
@@ -50,24 +51,43 @@ fn prefix(node: &Node, cx: &mut Reader<'_>) -> Option<PathMatch> {
         cx.report.error(&node.at, "bad-value", message);
         return None;
     }
+    if prefix.contains(['?', '#']) && cx.is_known(node) {
+        let message = format!(
+            "prefix \"{prefix}\" matches no request, for paths are compared without their query; correct it"
+        );
+        cx.report.warn(&node.at, "never-matches", message);
+    }
     Some(PathMatch::Prefix(prefix))
 }
 
 fn exact_or_regex(node: &Node, cx: &mut Reader<'_>) -> Option<PathMatch> {
     let mut fields = Fields::open(node, "path", cx)?;
     let path = match fields.exactly_one(&["exact", "regex"], cx) {
-        Some("exact") => fields.text("exact", 1..=255, cx).map(PathMatch::Exact),
-        Some(_) => fields.text("regex", 1..=255, cx).map(PathMatch::Regex),
+        Some("exact") => fields.optional_with("exact", cx, exact),
+        Some(_) => fields.checked_text("regex", 1..=255, expression, cx).map(PathMatch::Regex),
         None => None,
     };
     fields.finish(cx)?;
     path
 }
 
+/// A path that no request has is no reason to refuse the mesh: App Mesh took it too.
+fn exact(node: &Node, cx: &mut Reader<'_>) -> Option<PathMatch> {
+    let path = cx.bounded_text(node, "exact", 1..=255)?;
+    if cx.is_known(node) && (!path.starts_with('/') || path.contains(['?', '#'])) {
+        let message = format!(
+            "exact \"{path}\" matches no request, for paths begin with a slash and are compared without their query; \
+             correct it"
+        );
+        cx.report.warn(&node.at, "never-matches", message);
+    }
+    Some(PathMatch::Exact(path))
+}
+
 impl FromNode for HeaderMatch {
     fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::open(node, "the header condition", cx)?;
-        let name = fields.required_text("name", 1..=50, cx);
+        let name = fields.required_with("name", cx, |n, cx| cx.checked_text(n, "name", 1..=50, header_name));
         let invert = fields.optional("invert", cx);
         let value = fields.optional("match", cx);
         fields.finish(cx)?;
@@ -80,7 +100,7 @@ impl FromNode for ValueMatch {
         let mut fields = Fields::open(node, "match", cx)?;
         let value = match fields.exactly_one(&["exact", "regex", "prefix", "suffix", "range"], cx) {
             Some("exact") => fields.text("exact", 1..=255, cx).map(Self::Exact),
-            Some("regex") => fields.text("regex", 1..=255, cx).map(Self::Regex),
+            Some("regex") => fields.checked_text("regex", 1..=255, expression, cx).map(Self::Regex),
             Some("prefix") => fields.text("prefix", 1..=255, cx).map(Self::Prefix),
             Some("suffix") => fields.text("suffix", 1..=255, cx).map(Self::Suffix),
             Some(_) => fields.optional_with("range", cx, range),

@@ -14,6 +14,7 @@ mod node;
 mod route;
 mod scalar;
 mod service;
+mod syntax;
 mod tls;
 
 pub use fields::Fields;

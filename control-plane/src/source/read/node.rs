@@ -1,6 +1,7 @@
 //! Virtual node.
 
 use super::listener::{KeyValue, access_log};
+use super::syntax::host_name;
 use super::{Fields, FromNode, Reader};
 use crate::model::{Backend, ClientTls, DnsResponseType, Kind, ServiceDiscovery, VirtualNodeSpec};
 use crate::source::node::Node;
@@ -34,7 +35,7 @@ impl FromNode for ServiceDiscovery {
 fn dns(node: &Node, cx: &mut Reader<'_>) -> Option<ServiceDiscovery> {
     let mut fields = Fields::open(node, "dns", cx)?;
     let hostname = fields.required_with("hostname", cx, |n, cx| {
-        Some((cx.bounded_text(n, "hostname", 1..=253)?, n.at.clone().into()))
+        Some((cx.checked_text(n, "hostname", 1..=253, host_name)?, n.at.clone().into()))
     });
     let words = [("LOADBALANCER", DnsResponseType::LoadBalancer), ("ENDPOINTS", DnsResponseType::Endpoints)];
     let response_type =

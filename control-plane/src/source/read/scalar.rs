@@ -7,8 +7,10 @@ use super::{Fields, FromNode, Reader, suggest};
 use crate::model::{HttpMethod, HttpScheme, IpPreference, Kind, PortMapping, Protocol, Reference, arn_name};
 use crate::source::node::{Node, Origin, Scalar};
 
-/// Longest time that a protobuf duration holds, in seconds.
-const MAX_SECONDS: i64 = 315_576_000_000;
+/// Largest number of a duration, of the API.
+const MAX_DURATION: i64 = 315_576_000_000;
+/// Longest time that sidecars take.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Reader<'_> {
     fn scalar<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n Scalar> {
@@ -137,7 +139,7 @@ impl Reader<'_> {
             }
             None => scalar.text.clone(),
         };
-        self.check_name(node, what, kind, name)
+        if self.is_known(node) { self.check_name(node, what, kind, name) } else { Some(name) }
     }
 
     fn warn_arn(&mut self, node: &Node, what: &str, kind: Kind, name: &str, origin: &Origin) {
@@ -165,6 +167,9 @@ impl Reader<'_> {
         let length = name.chars().count();
         let bad_character = name.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '/');
         let fault = match bad_character {
+            Some(c) if kind == Kind::VirtualService => {
+                format!("contains {c:?}; use letters, digits, hyphens, underscores and dots")
+            }
             Some(c) => format!("contains {c:?}; use letters, digits, hyphens and underscores"),
             None if kind != Kind::VirtualService && !(1..=255).contains(&length) => {
                 format!("is {length} characters long; use 1 to 255")
@@ -276,8 +281,15 @@ impl FromNode for Duration {
         let mut fields = Fields::open(node, "the duration", cx)?;
         let units = [("s", 1000_u64), ("ms", 1)];
         let unit = fields.required_with("unit", cx, |n, cx| cx.keyword(n, "unit", &units));
-        let value = fields.required_integer::<u64>("value", 0..=MAX_SECONDS, cx);
+        let value = fields.required_integer::<u64>("value", 0..=MAX_DURATION, cx);
         fields.finish(cx)?;
-        Some(Duration::from_millis(unit? * value?))
+        let duration = Duration::from_millis(unit? * value?);
+        if duration > CENTURY {
+            let message =
+                "the duration is longer than a century, which no sidecar takes; write a shorter one";
+            cx.report.error(&node.at, "out-of-range", message);
+            return None;
+        }
+        Some(duration)
     }
 }

@@ -140,6 +140,33 @@ fn each_fault_has_its_code_and_place() {
         ("{meshName: m, spec: {egressFilter: {type: ALLOW}}}".into(), "bad-value"),
         ("{meshName: m, meshOwner: abc, virtualNodeName: n, spec: {}}".into(), "bad-value"),
         ("{meshName: a/b}".into(), "bad-name"),
+        (route(&format!("httpRoute: {{match: {{path: {{regex: '/a('}}}}, {targets}}}")), "bad-value"),
+        (route(&format!("httpRoute: {{match: {{path: {{exact: a}}}}, {targets}}}")), "never-matches"),
+        (route(&format!("httpRoute: {{match: {{prefix: '/a?b'}}, {targets}}}")), "never-matches"),
+        (
+            route(&format!("httpRoute: {{match: {{prefix: /, headers: [{{name: x y}}]}}, {targets}}}")),
+            "bad-value",
+        ),
+        (node("logging: {accessLog: {file: {path: /l, format: {text: '100%'}}}}"), "bad-value"),
+        (
+            node("logging: {accessLog: {file: {path: /l, format: {json: [{key: a, value: '%NO%'}]}}}}"),
+            "bad-value",
+        ),
+        (node("serviceDiscovery: {dns: {hostname: 'http://a.b'}}"), "bad-value"),
+        (
+            route(
+                "httpRoute: {match: {prefix: /}, action: {weightedTargets: [{virtualNode: n, weight: 1}]}, timeout: \
+                   {idle: {unit: s, value: 315576000000}}}",
+            ),
+            "out-of-range",
+        ),
+        (
+            node(
+                "listeners: [{portMapping: {port: 80, protocol: http}, outlierDetection: {maxServerErrors: 1, interval: \
+                  {unit: s, value: 0}, baseEjectionDuration: {unit: s, value: 1}, maxEjectionPercent: 1}}]",
+            ),
+            "out-of-range",
+        ),
         ("{virtualNodeName: n, spec: {}}".into(), "missing-key"),
         ("{meshName: m, virtualNodeName: n}".into(), "missing-key"),
     ];

@@ -1,5 +1,7 @@
+use outrigger_grammar::regex::full_match;
+
 use super::*;
-use crate::base::matcher::{HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch, full_match_regex};
+use crate::base::matcher::{HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch};
 use crate::config::route::{DirectResponse, HeaderEdits, RouteAction, WeightedClusters};
 use crate::http::test_heads::request;
 
@@ -97,8 +99,8 @@ fn path_kinds() {
     assert!(check(PathMatch::SeparatedPrefix(literal("/foo")), "/foo"));
     assert!(check(PathMatch::SeparatedPrefix(literal("/foo")), "/foo/bar"));
     assert!(!check(PathMatch::SeparatedPrefix(literal("/foo")), "/foobar"));
-    assert!(check(PathMatch::Regex(full_match_regex("/a.c").unwrap()), "/abc?q"));
-    assert!(!check(PathMatch::Regex(full_match_regex("/a.c").unwrap()), "/abcd"));
+    assert!(check(PathMatch::Regex(full_match("/a.c").unwrap()), "/abc?q"));
+    assert!(!check(PathMatch::Regex(full_match("/a.c").unwrap()), "/abcd"));
     assert!(check(
         PathMatch::Prefix(Literal { text: b"/foo".as_slice().into(), ignore_case: true }),
         "/FOO/x"

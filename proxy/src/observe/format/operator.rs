@@ -169,29 +169,12 @@ fn with_arguments(name: &str, given: Option<&str>) -> Result<Operator, FormatErr
             Ok(Operator::Fixed(value.as_deref().unwrap_or("-").as_bytes().into()))
         }
         "HOSTNAME" => Ok(Operator::Fixed(hostname().as_bytes().into())),
-        _ => Err(refuse(name)),
+        _ => Err(FormatError(format!("unknown operator %{name}%"))),
     }
 }
 
 fn pattern(given: Option<&str>) -> Result<TimeFormat, FormatError> {
     TimeFormat::parse(given.unwrap_or(""))
-}
-
-fn refuse(name: &str) -> FormatError {
-    const UNSUPPORTED: &[&str] = &[
-        "CEL",
-        "COALESCE",
-        "FILE_CONTENT",
-        "ROUTE_RESOLUTION_COUNT",
-        "ROUTE_RESOLUTION_TIME_US",
-        "STREAM_INFO_REQ",
-    ];
-    const PREFIXES: &[&str] = &["DOWNSTREAM_", "UPSTREAM_"];
-    if UNSUPPORTED.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        FormatError(format!("operator %{name}% is not supported here: take it out of the format"))
-    } else {
-        FormatError(format!("unknown operator %{name}%"))
-    }
 }
 
 fn hostname() -> String {

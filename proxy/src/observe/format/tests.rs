@@ -12,6 +12,16 @@ fn example(format: &str) -> String {
     line(format, &Exchange::example().record())
 }
 
+/// The list that definitions are checked against holds what this knows.
+#[test]
+fn every_listed_operator_is_one() {
+    for name in outrigger_grammar::operators::all() {
+        if let Err(refused) = Format::parse(&format!("%{name}%")) {
+            assert!(!refused.0.contains("unknown operator"), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn the_default_line_is_envoys() {
     assert_eq!(

@@ -1,6 +1,7 @@
 //! String, regex, header and query matchers.
 //! Source: `envoy.type.matcher.v3.StringMatcher`, `RegexMatcher`, `envoy.config.route.v3.HeaderMatcher`.
 
+use outrigger_grammar::regex::{full_match, search};
 use outrigger_xds_protos::v3::matcher::string_matcher::MatchPattern;
 use outrigger_xds_protos::v3::matcher::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher};
 use outrigger_xds_protos::v3::route::header_matcher::HeaderMatchSpecifier;
@@ -11,8 +12,7 @@ use regex::bytes::Regex;
 use super::fields;
 use super::path::{Path, Rejection};
 use crate::base::matcher::{
-    CookieMatch, HeaderMatch, HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch, full_match_regex,
-    search_regex,
+    CookieMatch, HeaderMatch, HeaderMatchKind, QueryMatch, QueryMatchKind, StringMatch,
 };
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ fn message<'m, T>(value: &'m Option<T>, path: &Path<'_>) -> Result<&'m T, Reject
 /// A regex that must match the whole value.
 pub(super) fn regex(matcher: &RegexMatcher, path: &Path<'_>) -> Result<Regex, Rejection> {
     let pattern = regex_text(matcher, path)?;
-    full_match_regex(pattern).map_err(|error| bad_regex(error, path))
+    full_match(pattern).map_err(|error| bad_regex(error, path))
 }
 
 /// The pattern. `engine_type` is deprecated and only ever meant RE2; its program size limit is not imposed.
@@ -75,7 +75,7 @@ pub(super) fn substitution(
     let RegexMatchAndSubstitute { pattern, substitution } = rewrite;
     let pattern_path = path.field("pattern");
     let text = regex_text(fields::message(pattern, &pattern_path)?, &pattern_path)?;
-    let pattern = search_regex(text).map_err(|error| bad_regex(error, &pattern_path))?;
+    let pattern = search(text).map_err(|error| bad_regex(error, &pattern_path))?;
     let groups = pattern.captures_len();
     let replacement =
         replacement(substitution, groups).map_err(|message| path.field("substitution").reject(message))?;

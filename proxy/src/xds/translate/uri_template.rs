@@ -10,8 +10,8 @@ use regex::bytes::Regex;
 
 use super::fields;
 use super::path::{Path, Rejection};
-use crate::base::matcher::full_match_regex;
 use crate::config::route::PathRewrite;
+use outrigger_grammar::regex::full_match;
 
 /// What stars match within a segment (RFC 3986, `pchar`).
 const SEGMENT: &str = r"a-zA-Z0-9\-._~%!$&'()*+,;:@=";
@@ -38,7 +38,7 @@ impl UriTemplate {
         let template = checked(&path_template, &path)?;
         let mut parser = Parser { pattern: String::new(), variables: Vec::new(), after_rest: false };
         parser.template(template).map_err(|problem| path.reject(problem))?;
-        let pattern = full_match_regex(&parser.pattern).map_err(|error| path.reject(error))?;
+        let pattern = full_match(&parser.pattern).map_err(|error| path.reject(error))?;
         Ok(Self { pattern, variables: parser.variables })
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     fn template(text: &str) -> Result<UriTemplate, String> {
         let mut parser = Parser { pattern: String::new(), variables: Vec::new(), after_rest: false };
         parser.template(text)?;
-        let pattern = full_match_regex(&parser.pattern).map_err(|error| error.to_string())?;
+        let pattern = full_match(&parser.pattern).map_err(|error| error.to_string())?;
         Ok(UriTemplate { pattern, variables: parser.variables })
     }
 

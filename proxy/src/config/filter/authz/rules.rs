@@ -63,7 +63,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::matcher::full_match_regex;
+    use outrigger_grammar::regex::full_match;
 
     #[test]
     fn expressions_come_first_and_then_what_kind_of_header_it_is() {
@@ -79,8 +79,8 @@ mod tests {
         assert!(!made(&Rules { disallow_system: true, ..Rules::default() }, ":path"));
         let only = Rules {
             disallow_all: true,
-            allow: full_match_regex("x-.*").ok(),
-            disallow: full_match_regex("x-b").ok(),
+            allow: full_match("x-.*").ok(),
+            disallow: full_match("x-b").ok(),
             ..Rules::default()
         };
         assert!(made(&only, "x-a") && !made(&only, "x-b") && !made(&only, "y"));

@@ -6,7 +6,7 @@
 /// Rewrites the spellings that RE2 reads differently:
 /// `\Q..\E` quoting, `\C`, octal escapes, `\<` and `\>`, a `{` that starts no repetition, and inside
 /// classes `[`, `&&`, `--`, `~~`, which are plain characters in RE2 and set operators in the crate.
-pub(super) fn to_regex_syntax(pattern: &str) -> String {
+pub(crate) fn to_regex_syntax(pattern: &str) -> String {
     let mut scanner = Scanner { rest: pattern, out: String::with_capacity(pattern.len() + 8), class: None };
     while scanner.step() {}
     scanner.out
@@ -182,8 +182,7 @@ mod tests {
     #[test]
     fn rewritten_patterns_mean_what_re2_means() {
         let matches = |pattern: &str, text: &str| {
-            super::super::matcher::full_match_regex(pattern)
-                .is_ok_and(|regex| regex.is_match(text.as_bytes()))
+            crate::regex::full_match(pattern).is_ok_and(|regex| regex.is_match(text.as_bytes()))
         };
         assert!(matches(r"[+--]", "-") && matches(r"[+--]", ",") && !matches(r"[+--]", "a"));
         assert!(matches(r"[a&&b]", "&") && matches(r"[a&&b]", "a"));
