@@ -159,9 +159,12 @@ async fn what_is_refused_later_stays_ready(plane: DataPlane) -> Result<()> {
     ]);
     let sidecar = plane.launch()?.start(&with_ads(server.address(), "DELTA_GRPC")).await?;
     assert_eq!(ready(&sidecar).await?, (Some(0), String::new()));
+    // A version of what serves, and something new.
     let mut bad = good;
     bad["lb_policy"] = json!("CLUSTER_PROVIDED");
-    server.set_all([(CLUSTER, clusters(&[bad])?), (ROUTE_CONFIGURATION, table("nowhere")?)]);
+    let mut new = bad.clone();
+    new["name"] = json!("b");
+    server.set_all([(CLUSTER, clusters(&[bad, new])?), (ROUTE_CONFIGURATION, table("nowhere")?)]);
     sidecar.until_stat("cluster_manager.cds.update_rejected", |count| count > 0).await?;
     sidecar.until_stat("http.ingress.rds.table.update_rejected", |count| count > 0).await?;
     assert_eq!(ready(&sidecar).await?, (Some(0), String::new()));

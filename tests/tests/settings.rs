@@ -14,7 +14,11 @@ use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes, on_data_plane};
 use serde_json::{Value, json};
 
-on_both_data_planes!(names_are_asked_of_configured_servers, statistics_are_shown_as_configured);
+on_both_data_planes!(
+    names_are_asked_of_configured_servers,
+    statistics_are_shown_as_configured,
+    requests_to_admin_are_logged,
+);
 on_data_plane!(outrigger_only, Outrigger, faults_of_static_resources_have_a_place);
 
 /// Answers every A question with 127.0.0.1 and every other with nothing, until dropped with the test's process.
@@ -102,6 +106,43 @@ async fn statistics_are_shown_as_configured(plane: DataPlane) -> Result<()> {
     let page = outrigger_tests::wait::until("the histograms", Duration::from_secs(10), page).await?;
     assert!(page.contains(bucket), "no {bucket} in {page}");
     assert!(!page.contains("envoy_cluster_name=\"a\",le=\"5\""), "{page}");
+    Ok(())
+}
+
+async fn requests_to_admin_are_logged(plane: DataPlane) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let files = ["old", "new"].map(|name| directory.path().join(name));
+    let mut bootstrap = with_static(&[], &[]);
+    bootstrap["admin"]["access_log_path"] = json!(files[0]);
+    bootstrap["admin"]["access_log"] = json!([{"name": "l", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": files[1]}}]);
+    let sidecar = plane.launch()?.start(&bootstrap).await?;
+    let asked =
+        "GET /nothing?x=%22 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: probe\r\nX-Request-Id: 7\r\n\r\n";
+    let mut client = h1::Connection::open(sidecar.admin()).await?;
+    let answer = client.exchange(asked).await?;
+    assert_eq!(answer.status, 404);
+    let read = || {
+        let texts = files.each_ref().map(|file| std::fs::read_to_string(file).unwrap_or_default());
+        let lines = texts.map(|text| {
+            text.lines().find(|line| line.contains("/nothing") && line.ends_with("\"-\"")).map(str::to_owned)
+        });
+        std::future::ready(lines.into_iter().collect::<Option<Vec<_>>>())
+    };
+    let lines = outrigger_tests::wait::until("both lines", Duration::from_secs(15), read).await?;
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let size = answer.text().len().to_string();
+        assert!(words[0].starts_with("[20") && words[0].ends_with("Z]"), "{line}");
+        assert_eq!(
+            words[1..8],
+            ["\"GET", "/nothing?x=%22", "HTTP/1.1\"", "404", "-", "0", size.as_str()],
+            "{line}"
+        );
+        assert!(words[8].parse::<u64>().is_ok() && words[9] == "-", "{line}");
+        // Envoy adds the machine's address to x-forwarded-for, the tenth.
+        assert_eq!(words[11..], ["\"probe\"", "\"7\"", "\"localhost\"", "\"-\""], "{line}");
+    }
     Ok(())
 }
 

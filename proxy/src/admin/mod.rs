@@ -13,6 +13,7 @@ mod guard;
 mod home;
 mod info;
 mod listeners;
+mod log;
 pub mod logging;
 mod query;
 mod reply;

@@ -21,9 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
+use super::log::Entry;
 use super::query::Query;
 use super::reply::{Body, Reply};
 use super::{AdminState, endpoints, guard};
+use crate::observe::access_log::sink::Lines;
 use crate::stats::scope::HttpStats;
 
 /// Connections served at once; more wait in the backlog.
@@ -53,6 +55,7 @@ pub enum AdminAddress {
 pub struct AdminServer {
     listener: Listener,
     allowed_hosts: Arc<[String]>,
+    logs: Arc<[Lines]>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,13 @@ impl AdminServer {
             AdminAddress::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
             AdminAddress::Unix(path) => Listener::Unix(bind_private(path)?, path.clone()),
         };
-        Ok(Self { listener, allowed_hosts: allowed_hosts.into() })
+        Ok(Self { listener, allowed_hosts: allowed_hosts.into(), logs: Arc::default() })
+    }
+
+    /// Logs every request there.
+    pub fn log_to(mut self, logs: Vec<Lines>) -> Self {
+        self.logs = logs.into();
+        self
     }
 
     /// The TCP address as bound; `None` for a Unix socket.
@@ -84,7 +93,8 @@ impl AdminServer {
     pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) {
         let stats = HttpStats::new(&state.registry, "http.admin.", "listener.admin.http.admin.");
         let allowed_hosts = self.allowed_hosts.clone();
-        let service = Arc::new(Service { state, stats, allowed_hosts });
+        let logs = self.logs.clone();
+        let service = Arc::new(Service { state, stats, allowed_hosts, logs });
         let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let (stop, stopped) = watch::channel(());
         tokio::select! {
@@ -157,6 +167,7 @@ struct Service {
     state: Arc<AdminState>,
     stats: HttpStats,
     allowed_hosts: Arc<[String]>,
+    logs: Arc<[Lines]>,
 }
 
 impl Service {
@@ -190,6 +201,7 @@ impl Service {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let mut entry = (!self.logs.is_empty()).then(|| Entry::begin(&self.logs, &request));
         let reply = match guard::refuse(request.headers(), &self.allowed_hosts) {
             Some(reason) => Reply::error(StatusCode::FORBIDDEN, reason),
             None => {
@@ -201,20 +213,38 @@ impl Service {
         let shard = self.state.registry.shared();
         shard.inc(self.stats.downstream_rq_total);
         self.stats.response_counters(reply.status.as_u16()).iter().for_each(|counter| shard.inc(*counter));
-        respond(reply)
+        if let Some(entry) = &mut entry {
+            entry.answered(reply.status);
+        }
+        respond(reply, entry)
     }
 }
 
-/// The reply as HTTP, with Envoy's headers.
-fn respond(reply: Reply) -> Response<ReplyBody> {
+/// The reply as HTTP, with Envoy's headers. The log's entry ends with its body.
+fn respond(reply: Reply, mut entry: Option<Entry>) -> Response<ReplyBody> {
+    let mut count = move |bytes: usize| {
+        if let Some(entry) = &mut entry {
+            entry.sent(bytes);
+        }
+    };
     let body = match reply.body {
-        Body::Whole(text) => Full::new(Bytes::from(text)).boxed_unsync(),
+        Body::Whole(text) => {
+            count(text.len());
+            Full::new(Bytes::from(text)).boxed_unsync()
+        }
         Body::Pieces(pieces) => {
-            let frames = pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))));
+            let frames = pieces.map(move |piece| {
+                count(piece.len());
+                Ok(Frame::data(Bytes::from(piece)))
+            });
             StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
         }
         Body::Live(lines) => {
-            StreamBody::new(lines.map(|line| Ok(Frame::data(Bytes::from(line))))).boxed_unsync()
+            let frames = lines.map(move |line| {
+                count(line.len());
+                Ok(Frame::data(Bytes::from(line)))
+            });
+            StreamBody::new(frames).boxed_unsync()
         }
     };
     let mut response = Response::new(body);

@@ -16,7 +16,7 @@ mod parse;
 pub mod time;
 
 use super::record::Record;
-pub(super) use escape::{Escape, Out};
+pub use escape::{Escape, Out};
 pub(super) use eval::{grpc_code, grpc_code_of_any, request_bytes, response_bytes};
 pub use operator::MetadataOf;
 use operator::{MetadataPath, Operator};

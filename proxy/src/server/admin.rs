@@ -1,6 +1,6 @@
 //! The admin endpoint of a running server: where it listens, and what it is shown.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outrigger_xds_protos::json::{self, Secrets};
@@ -15,6 +15,7 @@ use crate::admin::logging::LogLevels;
 use crate::admin::server::{AdminAddress, AdminServer};
 use crate::admin::{AdminState, ServerInfo};
 use crate::base::drain::DrainPhase;
+use crate::observe::access_log::sink::Lines;
 use crate::observe::collect::Collector;
 
 /// Binds and serves, if there is to be one.
@@ -33,7 +34,8 @@ pub(super) async fn start(
     };
     let admin = AdminServer::bind(&address, &[])
         .await
-        .map_err(|error| format!("cannot bind the admin endpoint {address:?}: {error}"))?;
+        .map_err(|error| format!("cannot bind the admin endpoint {address:?}: {error}"))?
+        .log_to(logs(&settings.admin_logs, server));
     if let (Some(path), Some(bound)) = (&start.args.admin_address_path, admin.local_addr()) {
         write_address(path, &bound.to_string())?;
     }
@@ -43,6 +45,15 @@ pub(super) async fn start(
         admin.serve(Arc::new(state), async move { drains.all.reached(DrainPhase::Terminating).await }).await;
     });
     Ok(())
+}
+
+/// Where requests are logged. One that cannot be written to is no reason not to serve.
+fn logs(paths: &[PathBuf], server: &Server) -> Vec<Lines> {
+    let open = |path: &PathBuf| {
+        let log = server.outlets.open_log(path);
+        log.inspect_err(|error| tracing::warn!("requests to admin are not logged: {error}")).ok()
+    };
+    paths.iter().filter_map(open).collect()
 }
 
 /// What the pages read, and what they command.

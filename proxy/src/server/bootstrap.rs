@@ -46,6 +46,8 @@ pub struct Settings {
     pub local_cluster: Option<String>,
     /// Where admin listens; `None` is no admin endpoint.
     pub admin: Option<AdminBind>,
+    /// Files that requests to admin are logged to.
+    pub admin_logs: Vec<PathBuf>,
     /// Tags, filters and buckets of the statistics.
     pub stats: StatsConfig,
     /// How to trace; the server adds the tracers.

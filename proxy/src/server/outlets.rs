@@ -48,10 +48,10 @@ impl Outlets {
         }
     }
 
-    /// A log of events.
+    /// A log of lines made elsewhere than on a worker.
     pub(super) fn open_log(&self, path: &Path) -> Result<Lines, String> {
         let sink = self.sinks.open(path);
-        sink.map(Lines::new).map_err(|error| format!("cannot open the event log {}: {error}", path.display()))
+        sink.map(Lines::new).map_err(|error| format!("cannot open the log {}: {error}", path.display()))
     }
 
     /// Sends and writes what is left. Bounded.

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outrigger_xds_protos::any;
+use outrigger_xds_protos::v3::accesslog::AccessLog;
+use outrigger_xds_protos::v3::accesslog::access_log::ConfigType;
 use outrigger_xds_protos::v3::bootstrap::bootstrap::{StaticResources, StatsEviction, StatsFlush};
 use outrigger_xds_protos::v3::bootstrap::cluster_manager::OutlierDetection;
 use outrigger_xds_protos::v3::bootstrap::{Admin, Bootstrap, ClusterManager};
 use outrigger_xds_protos::v3::core::{Address, TypedExtensionConfig, address};
+use outrigger_xds_protos::v3::file_log::FileAccessLog;
 use outrigger_xds_protos::v3::wkt;
 
 use super::source::Loaded;
@@ -48,6 +51,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
         static_resources: fields.static_resources,
         dynamic_resources: bootstrap.dynamic_resources.clone(),
         admin: fields.admin,
+        admin_logs: fields.admin_logs,
         stats: fields.stats,
         tracing: TracingContext::default(),
         stats_flush: fields.stats_flush,
@@ -66,6 +70,7 @@ pub(super) fn reduce(loaded: Loaded) -> Result<Settings, BootstrapError> {
 struct Honoured {
     static_resources: StaticResources,
     admin: Option<AdminBind>,
+    admin_logs: Vec<PathBuf>,
     stats: crate::stats::tags::StatsConfig,
     stats_flush: Duration,
     stats_sinks: Vec<crate::observe::statsd::Sink>,
@@ -150,6 +155,7 @@ fn honoured(bootstrap: &Bootstrap, app_mesh: bool, notes: &mut Notes) -> Result<
             &path.field("static_resources"),
         )?,
         admin: admin_endpoint(admin, &path.field("admin"), notes)?,
+        admin_logs: admin_logs(admin, &path.field("admin"), notes),
         stats: stats::compile(stats_config, app_mesh, &path.field("stats_config"), notes)?,
         stats_sinks: sinks::compile(stats_sinks, &path.field("stats_sinks"), notes)?,
         stats_flush: flush_interval(stats_flush_interval, &path.field("stats_flush_interval"))?,
@@ -233,8 +239,8 @@ fn admin_endpoint(
 ) -> Result<Option<AdminBind>, Rejection> {
     let Some(message) = message else { return Ok(None) };
     let Admin {
-        access_log,
-        access_log_path,
+        access_log: _, // See `admin_logs`.
+        access_log_path: _,
         profile_path,
         address,
         socket_options,
@@ -242,13 +248,36 @@ fn admin_endpoint(
         allow_paths,
     } = message;
     refuse!(path; socket_options, allow_paths);
-    // Everybody sends this one: it was once required.
-    if access_log_path != "/dev/null" {
-        warn_set!(notes, path, "is not in effect: requests to admin are not logged"; access_log_path);
-    }
-    warn_set!(notes, path, "is not in effect: requests to admin are not logged"; access_log);
     warn_set!(notes, path, "is not in effect"; profile_path);
     address.as_ref().map(|address| admin_address(address, &path.field("address"))).transpose()
+}
+
+/// Files that requests to admin are logged to: `access_log_path`, and plain files among `access_log`.
+#[allow(deprecated, reason = "App Mesh users have it")]
+fn admin_logs(message: &Option<Admin>, path: &Path<'_>, notes: &mut Notes) -> Vec<PathBuf> {
+    let Some(Admin { access_log, access_log_path, .. }) = message else { return Vec::new() };
+    let mut files = vec![access_log_path.clone()];
+    for (at, log) in access_log.iter().enumerate() {
+        match plain_file(log) {
+            Some(file) => files.push(file),
+            None => notes.warn(
+                &path.field("access_log").index(at),
+                "is not in effect: requests to admin are logged to files, in the default format and without a filter",
+            ),
+        }
+    }
+    files.retain(|file| !file.is_empty() && file != "/dev/null");
+    files.into_iter().map(PathBuf::from).collect()
+}
+
+/// The file of a logger that says nothing else.
+fn plain_file(message: &AccessLog) -> Option<String> {
+    let AccessLog { name: _, filter: None, config_type: Some(ConfigType::TypedConfig(config)) } = message
+    else {
+        return None;
+    };
+    let file = any::unpack::<FileAccessLog>(config).ok()?;
+    file.access_log_format.is_none().then_some(file.path)
 }
 
 fn admin_address(message: &Address, path: &Path<'_>) -> Result<AdminBind, Rejection> {

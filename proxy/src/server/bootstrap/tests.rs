@@ -160,7 +160,10 @@ fn what_has_no_effect_is_named() {
             "cluster_manager: {outlier_detection: {event_service: {grpc_service: {envoy_grpc: {cluster_name: c}}}}}",
             "bootstrap: cluster_manager.outlier_detection.event_service: ",
         ),
-        ("admin: {access_log_path: /tmp/x}", "bootstrap: admin.access_log_path: "),
+        (
+            r#"admin: {access_log: [{name: l, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}]}"#,
+            "bootstrap: admin.access_log[0]: ",
+        ),
         ("application_log_config: {}", "bootstrap: application_log_config: "),
         (
             r#"stats_sinks: [{name: s, typed_config: {"@type": type.googleapis.com/envoy.config.metrics.v3.StatsdSink, tcp_cluster_name: c}}]"#,

@@ -46,7 +46,7 @@ pub fn bootstrap_text(variables: &dyn Variables) -> Result<Found, VariableError>
     known::check(variables, &mut warnings)?;
     let mut root = Map::new();
     root.insert("node".to_owned(), identity.node(variables));
-    root.insert("admin".to_owned(), admin(&admin_bind(variables)?));
+    root.insert("admin".to_owned(), admin(&admin_bind(variables)?, variables));
     root.insert("dynamic_resources".to_owned(), dynamic_resources(&to, fetch_timeout(variables)?));
     root.insert("cluster_manager".to_owned(), cluster_manager(variables, stream("GRPC", &to)));
     let mut clusters: Vec<Value> = sds_cluster(variables).into_iter().chain(secure).collect();
@@ -92,14 +92,15 @@ fn fetch_timeout(variables: &dyn Variables) -> Result<String, VariableError> {
     }
 }
 
-fn admin(bind: &AdminBind) -> Value {
-    match bind {
-        AdminBind::Tcp(address) => json!({ "address": { "socket_address": {
-            "address": address.ip().to_string(), "port_value": address.port() } } }),
-        AdminBind::Unix(path) => {
-            json!({ "address": { "pipe": { "path": path.to_string_lossy(), "mode": 0o600 } } })
-        }
-    }
+/// Requests are logged where `ENVOY_ADMIN_ACCESS_LOG_FILE` says; unlike the image's, nowhere unless it does.
+fn admin(bind: &AdminBind, variables: &dyn Variables) -> Value {
+    let address = match bind {
+        AdminBind::Tcp(address) => json!({ "socket_address": {
+            "address": address.ip().to_string(), "port_value": address.port() } }),
+        AdminBind::Unix(path) => json!({ "pipe": { "path": path.to_string_lossy(), "mode": 0o600 } }),
+    };
+    let log = variables.get("ENVOY_ADMIN_ACCESS_LOG_FILE").unwrap_or_default();
+    json!({ "address": address, "access_log_path": log })
 }
 
 fn dynamic_resources(target: &Value, fetch_timeout: String) -> Value {

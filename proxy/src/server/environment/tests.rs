@@ -251,6 +251,13 @@ fn ejections_are_told_where_the_image_told_them() {
 }
 
 #[test]
+fn requests_to_admin_are_logged_where_the_variable_says() {
+    let path = |pairs: &[(&'static str, &str)]| json_of(pairs).0["admin"]["access_log_path"].clone();
+    assert_eq!(path(&[]), "");
+    assert_eq!(path(&[("ENVOY_ADMIN_ACCESS_LOG_FILE", "/tmp/admin.log")]), "/tmp/admin.log");
+}
+
+#[test]
 fn only_nodes_and_gateways_have_sidecars() {
     for id in ["mesh/m/virtualRouter/r", "arn:aws:appmesh:eu-west-1:1:mesh/m/route/r/x"] {
         let error = bootstrap_text(&table(&[("APPMESH_RESOURCE_ARN", id), XDS])).unwrap_err();
