@@ -75,6 +75,16 @@ pub struct Missing {
 }
 
 impl Node {
+    /// Changes every scalar in it.
+    pub fn change_scalars(&mut self, change: &mut impl FnMut(&mut Scalar)) {
+        match &mut self.value {
+            Value::Null => {}
+            Value::Scalar(scalar) => change(scalar),
+            Value::List(items) => items.iter_mut().for_each(|item| item.change_scalars(change)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| entry.value.change_scalars(change)),
+        }
+    }
+
     /// A plain scalar.
     pub fn text(at: &Position, text: impl Into<String>) -> Self {
         Self::scalar(at, text, Origin::Known)

@@ -6,21 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::node::{Missing, Node, Origin, Scalar, Value};
+use super::node::{Missing, Node, Origin, Scalar};
 
 /// Replaces the variables of a document; those without a value stay, marked as missing.
 pub fn substitute(mut document: Node, variables: &BTreeMap<String, String>) -> Node {
-    visit(&mut document, variables);
+    document.change_scalars(&mut |scalar| replace(scalar, variables));
     document
-}
-
-fn visit(node: &mut Node, variables: &BTreeMap<String, String>) {
-    match &mut node.value {
-        Value::Null => {}
-        Value::Scalar(scalar) => replace(scalar, variables),
-        Value::List(items) => items.iter_mut().for_each(|item| visit(item, variables)),
-        Value::Map(entries) => entries.iter_mut().for_each(|e| visit(&mut e.value, variables)),
-    }
 }
 
 fn replace(scalar: &mut Scalar, variables: &BTreeMap<String, String>) {

@@ -5,23 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::source::node::{Missing, Node, Origin, Scalar, Value};
+use crate::source::node::{Missing, Node, Origin, Scalar};
 
 const OPEN: &str = "{{resolve:";
 
 /// Replaces references that the user gave values for; the others are marked as missing.
 pub fn substitute(mut node: Node, given: &BTreeMap<String, String>) -> Node {
-    visit(&mut node, given);
+    node.change_scalars(&mut |scalar| replace(scalar, given));
     node
-}
-
-fn visit(node: &mut Node, given: &BTreeMap<String, String>) {
-    match &mut node.value {
-        Value::Null => {}
-        Value::Scalar(scalar) => replace(scalar, given),
-        Value::List(items) => items.iter_mut().for_each(|item| visit(item, given)),
-        Value::Map(entries) => entries.iter_mut().for_each(|entry| visit(&mut entry.value, given)),
-    }
 }
 
 fn replace(scalar: &mut Scalar, given: &BTreeMap<String, String>) {
