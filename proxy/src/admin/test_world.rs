@@ -140,7 +140,7 @@ fn host() -> Host {
     live.cx_total.store(2, Ordering::Relaxed);
     live.rq_total.store(3, Ordering::Relaxed);
     live.rq_success.store(3, Ordering::Relaxed);
-    let plain = test_world::host(SocketAddr::from(([127, 0, 0, 1], 19901)));
+    let plain = Host::at(1, SocketAddr::from(([127, 0, 0, 1], 19901)));
     Host { hostname: "hh".into(), live: Arc::new(live), ..plain }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod drain;
 pub mod error;
+pub mod grpc;
 pub mod hash;
 pub mod ids;
 pub mod json;

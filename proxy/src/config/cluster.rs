@@ -282,6 +282,24 @@ pub enum CoarseHealth {
 }
 
 impl Host {
+    /// A host like any other, of which nothing more is told than its address.
+    pub fn at(uid: u64, address: SocketAddr) -> Self {
+        Self {
+            uid,
+            address: HostAddress::Ip(address),
+            display: address.to_string().into(),
+            hostname: "".into(),
+            weight: 1,
+            priority: 0,
+            locality: 0,
+            health: DiscoveryHealth::Healthy,
+            metadata: None,
+            labels: None,
+            check: None,
+            live: Arc::default(),
+        }
+    }
+
     /// One namespace of its metadata.
     pub fn namespace(&self, name: &str) -> Option<&Metadata> {
         if name == BALANCING {

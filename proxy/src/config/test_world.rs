@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::{Balancing, LbPolicy};
-use super::cluster::{Cluster, Discovery, DiscoveryHealth, Host, HostAddress, UpstreamProtocol};
+use super::cluster::{Cluster, Discovery, UpstreamProtocol};
 use super::listener::{
     ChainMatch, Direction, FilterChain, HeaderCase, Http2Settings, HttpSettings, Inspect, Listener,
     NetworkFilter,
@@ -64,24 +64,6 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         close_connections_on_host_set_change: false,
         breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
         stats: ClusterStats::for_cluster(registry, name),
-    }
-}
-
-/// A healthy host.
-pub(crate) fn host(address: SocketAddr) -> Host {
-    Host {
-        uid: 1,
-        address: HostAddress::Ip(address),
-        display: address.to_string().into(),
-        hostname: "".into(),
-        weight: 1,
-        priority: 0,
-        locality: 0,
-        health: DiscoveryHealth::Healthy,
-        metadata: None,
-        labels: None,
-        check: None,
-        live: Arc::default(),
     }
 }
 

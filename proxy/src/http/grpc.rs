@@ -1,40 +1,9 @@
-//! gRPC over HTTP: status mapping and `grpc-timeout`. Source: gRPC's HTTP/2 protocol description and
-//! Envoy's `grpc` status mapping.
+//! gRPC over HTTP: `grpc-timeout` and `grpc-message`. Source: gRPC's HTTP/2 protocol description.
 
 use std::time::Duration;
 
 /// `grpc-status` of a call that took too long.
 pub const DEADLINE_EXCEEDED: u32 = 4;
-
-/// `grpc-status` for a local reply with this HTTP status.
-pub fn status_from_http(status: u16) -> u8 {
-    match status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
-}
-
-/// HTTP status that counts for a gRPC status (statistics, outlier detection).
-pub fn status_to_http(status: u8) -> u16 {
-    match status {
-        0 => 200,
-        1 => 499,
-        3 | 9 | 11 => 400,
-        4 => 504,
-        5 => 404,
-        6 | 10 => 409,
-        7 => 403,
-        8 => 429,
-        12 => 501,
-        14 => 503,
-        16 => 401,
-        _ => 500,
-    }
-}
 
 /// Parses `grpc-timeout`: up to eight digits and a unit.
 pub fn parse_timeout(value: &[u8]) -> Option<Duration> {

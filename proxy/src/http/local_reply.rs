@@ -7,6 +7,7 @@ use super::grpc;
 use super::head::{BodyLength, HeaderBlock, ResponseHead, Version};
 use super::header_id::HeaderId;
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
+use crate::base::grpc::status_from_http;
 
 /// How the text for an upstream that went away begins.
 const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
@@ -175,7 +176,7 @@ impl LocalReply {
             block.append(name, value);
         }
         if grpc && !self.unedited {
-            let status = self.grpc_status.unwrap_or_else(|| grpc::status_from_http(self.status).into());
+            let status = self.grpc_status.unwrap_or_else(|| status_from_http(self.status).into());
             grpc_headers(&mut block, status, &self.body);
             return (head(200, block, BodyLength::None), b"".as_slice().into());
         }

@@ -10,7 +10,6 @@ use super::trace::id::{SpanId, TraceId};
 use super::trace::span::Span;
 use crate::base::error::ResponseFlags;
 use crate::config::cluster::Host;
-use crate::config::test_world;
 use crate::http::codec::Measured;
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 
@@ -76,7 +75,7 @@ impl Exchange {
         let started = Instant::now();
         let after = |ms| Some(started + Duration::from_millis(ms));
         let request_id = ("x-request-id", "87612c0c-a74c-4211-b0c4-9f3e0df9beaf");
-        let plain = test_world::host(addr("127.0.0.1:19901"));
+        let plain = Host::at(1, addr("127.0.0.1:19901"));
         let host = Arc::new(Host { hostname: "hh".into(), ..plain });
         Self {
             request: request(

@@ -15,7 +15,7 @@ use super::local::Local;
 use super::pool::{HostPool, PoolPlace};
 use crate::base::LARGEST_BUFFER;
 use crate::base::ids::ClusterId;
-use crate::config::cluster::{Discovery, DiscoveryHealth, Host, HostAddress};
+use crate::config::cluster::{Discovery, Host};
 use crate::config::live::Priority;
 use crate::config::{Cluster, ClusterSlot, HostSet, Snapshot};
 use crate::http::codec::h1;
@@ -330,7 +330,7 @@ impl ClusterState {
             entry.used = Instant::now();
             return Some(entry.pool.clone());
         }
-        let pool = self.new_pool(local, Arc::new(original_dst_host(destination)), priority)?;
+        let pool = self.new_pool(local, Arc::new(Host::at(0, destination)), priority)?;
         known.insert((destination, priority), OriginalHost { pool: pool.clone(), used: Instant::now() });
         Some(pool)
     }
@@ -371,22 +371,5 @@ impl ClusterState {
                 entry.pool.drain();
             }
         }
-    }
-}
-
-fn original_dst_host(destination: SocketAddr) -> Host {
-    Host {
-        uid: 0,
-        address: HostAddress::Ip(destination),
-        display: destination.to_string().into(),
-        hostname: "".into(),
-        weight: 1,
-        priority: 0,
-        locality: 0,
-        health: DiscoveryHealth::Healthy,
-        metadata: None,
-        labels: None,
-        check: None,
-        live: Arc::default(),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Tries;
 use crate::base::error::ProxyError;
+use crate::base::grpc::status_to_http;
 use crate::http::attempt::Attempt;
 use crate::http::exchange::Exchange;
-use crate::http::grpc;
 use crate::http::head::ResponseHead;
 use crate::http::header_id::HeaderId;
 use crate::upstream::lb::peak_ewma;
@@ -41,7 +41,7 @@ impl Exchange<'_> {
     pub(super) fn report_response(&self, cluster: &ClusterState, pool: &HostPool, response: &ResponseHead) {
         let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
         let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        let status = code.map_or(response.status, grpc::status_to_http);
+        let status = code.map_or(response.status, status_to_http);
         let (local, config) = (&self.ctx.local, cluster.config());
         outlier::response(local, config, &pool.host, status);
         if config.health_check.is_some() && response.block.get_by_name(IMMEDIATE_FAIL).is_some() {

@@ -7,7 +7,6 @@ use super::monitor::{Monitor, Scene};
 use super::rates::{Sample, by_failures, by_success_rate};
 use super::*;
 use crate::config::HostSet;
-use crate::config::cluster::{DiscoveryHealth, HostAddress};
 use crate::config::live::{Health, HealthEpoch, HostLive};
 use crate::config::outlier::Volume;
 use crate::stats::registry::Registry;
@@ -104,18 +103,8 @@ fn hosts_of(count: u64) -> HostSet {
     let epoch = Arc::new(HealthEpoch::default());
     let host = |uid: u64| {
         Arc::new(Host {
-            uid,
-            address: HostAddress::Ip(([127, 0, 0, 1], uid as u16).into()),
-            display: format!("127.0.0.1:{uid}").into(),
-            hostname: "".into(),
-            weight: 1,
-            priority: 0,
-            locality: 0,
-            health: DiscoveryHealth::Healthy,
-            metadata: None,
-            labels: None,
-            check: None,
             live: Arc::new(HostLive::new(&epoch)),
+            ..Host::at(uid, ([127, 0, 0, 1], uid as u16).into())
         })
     };
     HostSet { hosts: (1..=count).map(host).collect(), epoch, ..HostSet::default() }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::drain::DrainPhase;
 use crate::base::ids::ClusterId;
-use crate::config::cluster::{Cluster, ClusterSlot, Discovery, HostSet};
+use crate::config::cluster::{Cluster, ClusterSlot, Discovery, Host, HostSet};
 use crate::config::listener::{Direction, Listener, ListenerSlot, RouteSource};
 use crate::config::live::Breakers;
 use crate::config::outside::Ports;
@@ -110,7 +110,7 @@ fn cluster(registry: &Registry, upstream: SocketAddr, limits: Arc<Breakers>) -> 
         breakers: [limits.clone(), limits],
         ..test_world::cluster(registry, "up", [1024; 4])
     };
-    let host = test_world::host(upstream);
+    let host = Host::at(1, upstream);
     ClusterSlot {
         config: Arc::new(config),
         hosts: Arc::new(HostSet { hosts: vec![Arc::new(host)], ..HostSet::default() }),

@@ -2,6 +2,7 @@
 
 use super::super::Out;
 use super::super::operator::GrpcStatusForm;
+use crate::base::grpc::status_from_http;
 use crate::http::header_id::HeaderId;
 use crate::observe::record::Record;
 
@@ -50,19 +51,7 @@ pub(in crate::observe) fn grpc_code_of_any(record: &Record<'_>) -> Option<u64> {
         Some(value) => {
             Some(std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()).unwrap_or(2))
         }
-        None if record.status > 0 => Some(grpc_code_of_http(record.status)),
+        None if record.status > 0 => Some(status_from_http(record.status).into()),
         None => None,
-    }
-}
-
-/// gRPC's mapping of HTTP statuses (`http-grpc-status-mapping`).
-fn grpc_code_of_http(status: u16) -> u64 {
-    match status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
     }
 }

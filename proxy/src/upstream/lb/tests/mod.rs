@@ -11,26 +11,13 @@ use super::notes::Note;
 use super::*;
 use crate::config::Host;
 use crate::config::balance::LbPolicy;
-use crate::config::cluster::{DiscoveryHealth, HostAddress};
+use crate::config::cluster::DiscoveryHealth;
 use crate::config::live::{Health, HealthEpoch, HostLive};
 
 /// A host of weight 1 in priority 0 and locality 0, at port `uid` of 127.0.0.1.
 fn plain(uid: u64, epoch: &Arc<HealthEpoch>) -> Host {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], uid as u16));
-    Host {
-        uid,
-        address: HostAddress::Ip(address),
-        display: address.to_string().into(),
-        hostname: "".into(),
-        weight: 1,
-        priority: 0,
-        locality: 0,
-        health: DiscoveryHealth::Healthy,
-        metadata: None,
-        labels: None,
-        check: None,
-        live: Arc::new(HostLive::new(epoch)),
-    }
+    Host { live: Arc::new(HostLive::new(epoch)), ..Host::at(uid, address) }
 }
 
 /// `count` hosts, as `shape` makes them.

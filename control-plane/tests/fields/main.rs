@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod served;
+
 use std::path::Path;
 
 use outrigger::cli::show::to_json;
