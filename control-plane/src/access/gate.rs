@@ -1,7 +1,7 @@
 //! The rules of the moment, and how long a client that they let in may stay.
 //!
 //! A stream lasts for hours and what its client has shown for minutes, so each holds a [`Grant`] and ends with it: when the
-//! proof does, and when other rules make other nodes of the client, or nobody. Who still has a right to be here comes back
+//! proof does (that of an AWS role tells no end), and when other rules make other nodes of the client, or nobody. Who still has a right to be here comes back
 //! with a new proof and loses nothing; proxies keep what they were given.
 
 use std::sync::Arc;

@@ -96,7 +96,9 @@ impl Questions {
         if self.is_refused(token, now) {
             return Err("was refused a moment ago".to_owned());
         }
+        let asked = Instant::now();
         let turn = self.turn(client).await?;
+        let now = now + Duration::from_secs(asked.elapsed().as_secs());
         // It may have been refused while this one waited.
         if self.is_refused(token, now) {
             turn.give_back();

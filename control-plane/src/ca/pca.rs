@@ -145,16 +145,21 @@ impl Pca {
 
     /// One operation, again while its error is one that passes and the time is not over.
     fn call_until(&self, end: Instant, operation: &str, body: &Value) -> Result<Value, CaError> {
-        let mut pause = PAUSE;
+        let (mut pause, mut last) = (PAUSE, None);
         loop {
             let error = match self.call(end, operation, body.clone()) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let text = error.to_string();
-            if !PASSING.iter().any(|passing| text.contains(passing)) || Instant::now() + pause >= end {
+            if !PASSING.iter().any(|passing| text.contains(passing)) {
+                // What it said while it could tells more than that the time is over.
+                return Err(if text.ends_with(LATE) { last.unwrap_or(error) } else { error });
+            }
+            if Instant::now() + pause >= end {
                 return Err(error);
             }
+            last = Some(error);
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

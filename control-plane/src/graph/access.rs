@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::MeshGraph;
 use super::service;
 use crate::diagnostics::Report;
-use crate::model::{Kind, NodeId};
+use crate::model::{Kind, NodeId, OURS};
 
 /// The tag of a mesh.
 pub const TAG: &str = "outrigger:backend-access";
-/// What our tags begin with.
-pub const OURS: &str = "outrigger:";
 
 /// What is done about callers that declare no backend behind a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,6 +230,9 @@ fn services_that_lead_nowhere_or_look_alike_are_told() {
         codes(&format!("{ROUTED}{}", &route.replace("routeName: x", "routeName: y"))),
         ["route-never-used"]
     );
+    let earlier = route.replace("routeName: x", "routeName: y").replace("spec: {", "spec: {priority: 0, ");
+    let (_, found) = build(&format!("{ROUTED}{earlier}"));
+    assert!(found[0].message.starts_with("route \"x\" matches what route \"y\" matches"), "{found:?}");
     let other = route.replace("routeName: x", "routeName: y").replace("prefix: /", "prefix: /y");
     assert_eq!(codes(&format!("{ROUTED}{other}")), Vec::<&str>::new());
 }
@@ -273,10 +276,11 @@ fn client_policies_fit_what_they_lead_to() {
                 .replace("protocol: http}", &format!("protocol: http}}{tls}")),
         )
     };
-    let offered = ", tls: {mode: STRICT, certificate: {sds: {secretName: x}}}";
+    let offered = ", tls: {mode: STRICT, certificate: {file: {certificateChain: /c, privateKey: /k}}}";
     assert_eq!(policy("", offered), Vec::<&str>::new());
     assert_eq!(policy("", ""), ["tls-not-offered"]);
     assert_eq!(policy("enforce: false,", ""), Vec::<&str>::new());
-    assert_eq!(policy("ports: [9999],", ""), ["tls-port-not-covered"]);
+    assert_eq!(policy("ports: [9999],", ""), Vec::<&str>::new());
+    assert_eq!(policy("ports: [9999],", offered), ["tls-not-checked"]);
     assert_eq!(policy("ports: [80],", offered), Vec::<&str>::new());
 }

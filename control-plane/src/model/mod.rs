@@ -149,6 +149,9 @@ pub struct Reference {
     pub at: Place,
 }
 
+/// What our tags begin with.
+pub const OURS: &str = "outrigger:";
+
 /// What every resource has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meta {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AccessLog, ClientTls, HealthCheck, HttpTimeout, IpPreference, ListenerTls, PortMapping, Protocol,
-    Reference, TcpTimeout,
+    Reference, TcpTimeout, TlsMode,
 };
 use crate::diagnostics::Place;
 
@@ -22,6 +22,13 @@ pub struct VirtualNodeSpec {
     pub backend_defaults: Option<ClientTls>,
     /// Access log of both directions.
     pub access_log: Option<AccessLog>,
+}
+
+impl VirtualNodeSpec {
+    /// The policy by which a backend is called: its own, even an empty one, or the node's default.
+    pub fn policy_of<'p>(&'p self, backend: &'p Backend) -> Option<&'p ClientTls> {
+        if backend.has_policy { backend.client_tls.as_ref() } else { self.backend_defaults.as_ref() }
+    }
 }
 
 /// One inbound port of a node.
@@ -41,6 +48,13 @@ pub struct NodeListener {
     pub timeout: Option<ListenerTimeout>,
     /// Where it is written.
     pub at: Place,
+}
+
+impl NodeListener {
+    /// TLS that callers are offered.
+    pub fn offered_tls(&self) -> Option<&ListenerTls> {
+        self.tls.as_ref().filter(|tls| tls.mode != TlsMode::Disabled)
+    }
 }
 
 /// Limits by protocol; the member must be the listener's protocol.

@@ -91,6 +91,13 @@ pub struct ClientTls {
     pub at: Place,
 }
 
+impl ClientTls {
+    /// Whether the policy is for a port of the target.
+    pub fn covers(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port)
+    }
+}
+
 /// What a client presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientCertificate {

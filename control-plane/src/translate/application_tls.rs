@@ -6,8 +6,7 @@ use outrigger_xds_protos::v3::tls::{CommonTlsContext, UpstreamTlsContext};
 
 use super::tls;
 use crate::diagnostics::Report;
-use crate::graph::access::OURS;
-use crate::model::{Protocol, Resource, VirtualNodeSpec};
+use crate::model::{OURS, Protocol, Resource, VirtualNodeSpec};
 
 /// The tag of a virtual node.
 const TAG: &str = "outrigger:application-tls";

@@ -82,8 +82,7 @@ impl<'g> Translation<'g> {
 
     /// Whether a proxy would encrypt on the way to any of the targets, or could not.
     fn needs_tls(&self, backend: &Backend, port: &ServicePort<'g>) -> bool {
-        let defaults = &self.node.spec.backend_defaults;
-        let policy = if backend.has_policy { &backend.client_tls } else { defaults };
+        let policy = self.node.spec.policy_of(backend);
         let scene = tls::Scene {
             mesh: &self.mesh.id,
             has_ca: false,
@@ -91,9 +90,7 @@ impl<'g> Translation<'g> {
             is_ambiguous: false,
             asks_only: false,
         };
-        let plain = |target| {
-            matches!(tls::upstream(policy.as_ref(), target, scene, &mut Report::default()), Ok(None))
-        };
+        let plain = |target| matches!(tls::upstream(policy, target, scene, &mut Report::default()), Ok(None));
         !port.targets(self.mesh).iter().all(plain)
     }
 

@@ -46,9 +46,9 @@ pub fn translate(
         if !seen.insert(&backend.virtual_service.name) {
             continue;
         }
-        let policy = if backend.has_policy { &backend.client_tls } else { &node.spec.backend_defaults };
+        let policy = node.spec.policy_of(backend);
         for port in service::ports(outbound.mesh, &backend.virtual_service.name) {
-            outbound.add_clusters(&port, policy.as_ref(), report, resources);
+            outbound.add_clusters(&port, policy, report, resources);
             ports.entry(port.mapping.port).or_default().push(port);
         }
     }

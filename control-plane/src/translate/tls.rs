@@ -116,9 +116,8 @@ pub fn upstream(
     report: &mut Report,
 ) -> Result<Option<TransportSocket>, ()> {
     let mapping = target.listener.port_mapping;
-    let covers = |p: &&ClientTls| p.ports.is_empty() || p.ports.contains(&mapping.port);
-    let offered = target.listener.tls.as_ref().filter(|tls| tls.mode != TlsMode::Disabled);
-    match (policy.filter(covers), offered) {
+    let offered = target.listener.offered_tls();
+    match (policy.filter(|policy| policy.covers(mapping.port)), offered) {
         (Some(policy), offered) if policy.enforce.unwrap_or(true) || offered.is_some() => {
             by_policy(policy, target, scene, report).map(Some).ok_or(())
         }

@@ -26,7 +26,8 @@ pub(super) struct Entry {
     /// What headers say of who asks.
     sender: Vec<u8>,
     received: u64,
-    status: StatusCode,
+    /// None while there is no answer.
+    status: Option<StatusCode>,
     sent: u64,
 }
 
@@ -48,14 +49,14 @@ impl Entry {
             sender: sender(request.headers()),
             // Bodies mean nothing here and are not read.
             received: request.body().size_hint().exact().unwrap_or(0),
-            status: StatusCode::OK,
+            status: None,
             sent: 0,
         }
     }
 
     /// This is the answer.
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.status = status;
+        self.status = Some(status);
     }
 
     /// So much of its body is on its way.
@@ -70,7 +71,8 @@ impl Drop for Entry {
         line.extend_from_slice(&Civil::of(self.at).iso_millis());
         line.extend_from_slice(b"] \"");
         line.extend_from_slice(&self.line);
-        let (status, took) = (self.status.as_u16(), self.started.elapsed().as_millis());
+        let (status, took) =
+            (self.status.map_or(0, |status| status.as_u16()), self.started.elapsed().as_millis());
         let numbers = format!("\" {status} - {} {} {took} - ", self.received, self.sent);
         line.extend_from_slice(numbers.as_bytes());
         line.extend_from_slice(&self.sender);

@@ -105,7 +105,9 @@ pub async fn run(
     if exchange.upgraded {
         ctx.local.stats.gauge_add(ctx.settings.stats.downstream_cx_upgrades_active, -1);
     }
-    exchange.summary.measure(down, deadline).await;
+    if ctx.local.measures.get() {
+        exchange.summary.measure(down, deadline).await;
+    }
     let ended = exchange.summary.finish(&exchange.head);
     if let Some(filters) = exchange.filters.as_mut().filter(|_| !exchange.broken) {
         filters.complete(ended);
@@ -258,9 +260,11 @@ impl<'r> Exchange<'r> {
             self.summary.routed = self.target(forward).1;
             return Err(ProxyError::UpgradeNotAllowed);
         }
-        self.ctx.local.stats.inc(stats.downstream_cx_upgrades_total);
-        self.ctx.local.stats.gauge_add(stats.downstream_cx_upgrades_active, 1);
-        self.upgraded = true;
+        // Redirected inside it is the same one.
+        if !std::mem::replace(&mut self.upgraded, true) {
+            self.ctx.local.stats.inc(stats.downstream_cx_upgrades_total);
+            self.ctx.local.stats.gauge_add(stats.downstream_cx_upgrades_active, 1);
+        }
         Ok(())
     }
 

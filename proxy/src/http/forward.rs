@@ -103,7 +103,7 @@ impl<'r> Exchange<'r> {
         self.summary.bytes_received = replay.received() + tunnelled;
         self.note_times(timers);
         self.count_abandoned(&tries, abandoned);
-        self.summary.upstream_wire += attempt.lease.stream.measured();
+        self.summary.meter(&attempt.lease);
         attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(true)
     }

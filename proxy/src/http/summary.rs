@@ -144,12 +144,8 @@ impl<'r> Summary<'r> {
             return;
         };
         let Local { spans, stats, .. } = &*self.ctx.local;
-        let (route, worker) = (self.route_tracing(), &mut spans.borrow_mut());
+        let (route, worker) = (route_tracing(self.found), &mut spans.borrow_mut());
         self.span = Some(tracing.begin(head, route, self.timing.started, self.internal, worker, stats));
-    }
-
-    fn route_tracing(&self) -> Option<&'r RouteTracing> {
-        self.found.and_then(|found| found.route.tracing.as_deref())
     }
 
     /// Tells the next hop of the trace.
@@ -161,9 +157,9 @@ impl<'r> Summary<'r> {
 
     /// The request goes on: who names the operation is told in it, or has said so.
     pub fn decorate(&mut self, head: &mut RequestHead) {
-        let route = self.route_tracing();
+        let found = self.found;
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) {
-            tracing.decorate_request(span, route, head);
+            tracing.decorate_request(span, route_tracing(found), head);
         }
     }
 
@@ -208,10 +204,10 @@ impl<'r> Summary<'r> {
 
     /// Tells the caller of the trace, if it asked, and of the operation's name.
     pub fn answer_span(&mut self, response: &mut ResponseHead) {
-        let route = self.route_tracing();
+        let found = self.found;
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &mut self.span) {
             tracing.answer(span, response);
-            tracing.decorate_response(span, route, response);
+            tracing.decorate_response(span, route_tracing(found), response);
         }
     }
 
@@ -270,6 +266,13 @@ impl<'r> Summary<'r> {
         }
     }
 
+    /// A try is over: what it took on the wire, where that is measured.
+    pub fn meter(&mut self, lease: &Lease) {
+        if self.ctx.local.measures.get() {
+            self.upstream_wire += lease.stream.measured();
+        }
+    }
+
     /// All of the response was handed over: waits until it is on the wire where that is measured, at most as long as
     /// a stream may be idle.
     pub async fn measure(&mut self, down: &Downstream<'_>, deadline: &mut Deadline) {
@@ -315,7 +318,7 @@ impl<'r> Summary<'r> {
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {
             tracing.end(
                 span,
-                self.route_tracing(),
+                route_tracing(self.found),
                 &self.record(Some(head)),
                 head,
                 &mut self.ctx.local.spans.borrow_mut(),
@@ -350,4 +353,9 @@ impl<'r> Summary<'r> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !self.health_check) else { return };
         cluster.config().stats.count_response(&self.ctx.local.stats, status, self.internal);
     }
+}
+
+/// What a route says of its requests' spans.
+fn route_tracing(found: Option<Found<'_>>) -> Option<&RouteTracing> {
+    found.and_then(|found| found.route.tracing.as_deref())
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::environment::AdminBind;
 
 /// How long it all may take: a probe must answer before its own time limit.
-const LIMIT: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_millis(900);
 /// How much of the reasons is read, bytes.
 const MAX_REPLY: usize = 8 * 1024;
 
@@ -27,16 +27,17 @@ pub enum Readiness {
 
 /// Asks the admin endpoint.
 pub fn ask(admin: &AdminBind) -> io::Result<Readiness> {
+    let start = Instant::now();
     let reply = match admin {
         AdminBind::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, LIMIT)?;
             stream.set_write_timeout(Some(LIMIT))?;
-            exchange(stream, |stream, left| stream.set_read_timeout(Some(left)))
+            exchange(stream, start, |stream, left| stream.set_read_timeout(Some(left)))
         }
         AdminBind::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_write_timeout(Some(LIMIT))?;
-            exchange(stream, |stream, left| stream.set_read_timeout(Some(left)))
+            exchange(stream, start, |stream, left| stream.set_read_timeout(Some(left)))
         }
     }?;
     let text = String::from_utf8_lossy(&reply);
@@ -51,9 +52,9 @@ pub fn ask(admin: &AdminBind) -> io::Result<Readiness> {
 /// One request and its reply, or as much of it as counts.
 fn exchange<S: Read + Write>(
     mut stream: S,
+    start: Instant,
     limit: impl Fn(&S, Duration) -> io::Result<()>,
 ) -> io::Result<Vec<u8>> {
-    let start = Instant::now();
     // HTTP/1.0: the reply comes as it is and ends with the connection.
     stream.write_all(b"GET /configured HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
     let (mut reply, mut piece) = (Vec::new(), [0; 1024]);

@@ -193,7 +193,7 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
             Err(Full::Pending) => continue,
         };
         let dialled = guard.dial().await;
-        drop(pending);
+        pending.over();
         story.pool_ready = Some(Instant::now());
         match dialled {
             Ok(up) => {

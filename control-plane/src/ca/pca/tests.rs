@@ -189,7 +189,7 @@ fn a_certificate_is_served_to_its_end_while_none_can_be_had() {
 fn one_certificate_may_take_its_time_and_no_longer() {
     let authority = StandIn::start();
     authority.be(Mood::Dawdles);
-    let pca = Pca { deadline: Duration::from_millis(600), ..authority.pca() };
+    let pca = Pca { deadline: Duration::from_secs(2), ..authority.pca() };
     let ca = MeshCa::private(pca, LIFE).unwrap();
     let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();
     assert!(error.contains("RequestInProgressException"), "{error}");
@@ -199,7 +199,7 @@ fn one_certificate_may_take_its_time_and_no_longer() {
 fn an_answer_that_does_not_come_is_part_of_that_time() {
     let authority = StandIn::start();
     authority.be(Mood::IsSilent);
-    let pca = Pca { deadline: Duration::from_millis(600), ..authority.pca() };
+    let pca = Pca { deadline: Duration::from_secs(2), ..authority.pca() };
     let ca = MeshCa::private(pca, LIFE).unwrap();
     let start = Instant::now();
     let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! Client policies against what they lead to: TLS that is demanded and not done, or done and not answered.
+//! Client policies against what they lead to: TLS that nobody answers, and TLS that nobody checks.
 
 use crate::diagnostics::Report;
 use crate::graph::MeshGraph;
 use crate::graph::service::{self, Target};
-use crate::model::{ClientTls, Resource, TlsMode, VirtualNodeSpec};
+use crate::model::{ClientTls, ListenerCertificate, Resource, VirtualNodeSpec};
 
 pub(super) fn check(mesh: &MeshGraph, report: &mut Report) {
     for node in mesh.nodes.values() {
@@ -13,8 +13,10 @@ pub(super) fn check(mesh: &MeshGraph, report: &mut Report) {
 
 fn check_node(mesh: &MeshGraph, node: &Resource<VirtualNodeSpec>, report: &mut Report) {
     for backend in &node.spec.backends {
-        let policy = if backend.has_policy { &backend.client_tls } else { &node.spec.backend_defaults };
-        let Some(policy) = policy.as_ref().filter(|policy| policy.enforce.unwrap_or(true)) else { continue };
+        let Some(policy) = node.spec.policy_of(backend).filter(|policy| policy.enforce.unwrap_or(true))
+        else {
+            continue;
+        };
         for port in service::ports(mesh, &backend.virtual_service.name) {
             for target in port.targets(mesh) {
                 against(policy, &target, report);
@@ -25,22 +27,20 @@ fn check_node(mesh: &MeshGraph, node: &Resource<VirtualNodeSpec>, report: &mut R
 
 fn against(policy: &ClientTls, target: &Target<'_>, report: &mut Report) {
     let (name, port) = (&target.node.meta.name, target.listener.port_mapping.port);
-    let offered = target.listener.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disabled);
-    let covered = policy.ports.is_empty() || policy.ports.contains(&port);
-    match (covered, offered) {
-        (true, false) => {
+    match (policy.covers(port), target.listener.offered_tls()) {
+        (true, None) => {
             let message = format!(
-                "the client policy demands TLS, but virtual node \"{name}\" does not offer it on port {port}, so no \
-                 connection to it succeeds; add tls to its listener, or enforce: false"
+                "the client policy demands TLS, and the listener of virtual node \"{name}\" on port {port} has none: \
+                 connections succeed only if the host speaks TLS by itself"
             );
-            report.warn(&policy.at, "tls-not-offered", message);
+            report.info(&policy.at, "tls-not-offered", message);
         }
-        (false, false) => {
+        (false, Some(tls)) if matches!(tls.certificate, ListenerCertificate::File(_)) => {
             let message = format!(
-                "the client policy does not cover port {port} of virtual node \"{name}\", so it is called in plain \
-                 text; add the port to ports"
+                "the client policy does not cover port {port} of virtual node \"{name}\", so connections to it use TLS \
+                 and its certificate is not checked; add the port to ports"
             );
-            report.warn(&policy.at, "tls-port-not-covered", message);
+            report.warn(&policy.at, "tls-not-checked", message);
         }
         _ => {}
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostics::Report;
+use crate::graph::order::route_order;
 use crate::graph::{MeshGraph, service};
 use crate::model::{Provider, Resource, RouteBody, RouteSpec, VirtualNodeSpec};
 
@@ -19,14 +20,14 @@ pub(super) fn check(mesh: &MeshGraph, report: &mut Report) {
         match &service.spec.provider {
             None => {
                 let message = format!(
-                    "virtual service \"{name}\" has no provider, so requests to it are answered with 404; add one"
+                    "virtual service \"{name}\" has no provider, so the mesh leads no request to it; add one"
                 );
                 report.warn(&service.meta.at, "no-provider", message);
             }
             Some(Provider::VirtualRouter(router)) => {
                 if mesh.routers.contains_key(&router.name) && mesh.routes_of(&router.name).next().is_none() {
                     let message = format!(
-                        "router \"{}\" has no route, so requests to \"{name}\" are answered with 404; add one",
+                        "router \"{}\" has no route, so the mesh leads no request to \"{name}\"; add one",
                         router.name
                     );
                     report.warn(&router.at, "no-route", message);
@@ -45,7 +46,8 @@ pub(super) fn check(mesh: &MeshGraph, report: &mut Report) {
 
 /// Of two routes with the same conditions only the first is ever taken.
 fn repeated(mesh: &MeshGraph, router: &str, report: &mut Report) {
-    let routes: Vec<&Resource<RouteSpec>> = mesh.routes_of(router).collect();
+    let mut routes: Vec<&Resource<RouteSpec>> = mesh.routes_of(router).collect();
+    routes.sort_by_cached_key(|route| route_order(route));
     for (index, route) in routes.iter().enumerate() {
         if let Some(first) = routes[..index].iter().find(|first| same_conditions(&first.spec, &route.spec)) {
             let message = format!(
@@ -58,6 +60,9 @@ fn repeated(mesh: &MeshGraph, router: &str, report: &mut Report) {
 }
 
 fn same_conditions(a: &RouteSpec, b: &RouteSpec) -> bool {
+    if a.body.protocol() != b.body.protocol() {
+        return false;
+    }
     match (&a.body, &b.body) {
         (RouteBody::Http { matching: a, .. }, RouteBody::Http { matching: b, .. }) => a == b,
         (RouteBody::Grpc { matching: a, .. }, RouteBody::Grpc { matching: b, .. }) => a == b,

@@ -135,6 +135,19 @@ fn dynamic_references_may_be_given() {
     assert_eq!(found, (Some("a-x-{{resolve:ssm:b}}".into()), vec![]), "what is given is not looked up again");
 }
 
+/// Nobody reads them: what is not known of them is no reason to refuse the mesh.
+#[test]
+fn foreign_tags_may_be_anything() {
+    for (key, told) in [("CostCenter", false), ("outrigger:backend-access", true)] {
+        let text =
+            "Resources: {M: {Type: AWS::AppMesh::Mesh, Properties: {MeshName: m, Tags: [{Key: 'KEY', Value: \
+                    '{{resolve:ssm:/cc:1}}'}]}}}"
+                .replace("KEY", key);
+        let loaded = load(&[file("stack.yaml", &text)], &LoadOptions::default());
+        assert_eq!(codes(&loaded).contains(&"unknown-value"), told, "{key}: {text}");
+    }
+}
+
 #[test]
 fn what_the_files_do_not_say_is_a_warning_with_a_remedy() {
     for expression in [

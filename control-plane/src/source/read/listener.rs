@@ -61,7 +61,8 @@ impl FromNode for HealthCheck {
         let unhealthy_threshold = fields.required_integer("unhealthyThreshold", 2..=10, cx);
         let interval = fields.required_integer("intervalMillis", 5_000..=300_000, cx);
         let timeout = fields.required_integer("timeoutMillis", 2_000..=60_000, cx);
-        let path = fields.optional_with("path", cx, health_check_path);
+        let is_asked = matches!(protocol, Some(Protocol::Http | Protocol::Http2));
+        let path = fields.optional_with("path", cx, |n, cx| health_check_path(n, is_asked, cx));
         let port = fields.port(cx);
         fields.finish(cx)?;
         Some(Self {
@@ -95,10 +96,10 @@ impl FromNode for OutlierDetection {
     }
 }
 
-/// A path without its slash is meant to have it.
-fn health_check_path(node: &Node, cx: &mut Reader<'_>) -> Option<String> {
+/// A path without its slash is meant to have it; checks by other protocols ask for none.
+fn health_check_path(node: &Node, is_asked: bool, cx: &mut Reader<'_>) -> Option<String> {
     let mut path = cx.text(node, "path")?;
-    if !cx.is_known(node) {
+    if !is_asked || !cx.is_known(node) {
         return Some(path);
     }
     if !path.starts_with('/') {
@@ -233,33 +234,23 @@ struct LogField(String, String);
 
 impl FromNode for LogField {
     fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let mut fields = Fields::open(node, "the pair", cx)?;
-        let key = fields.required_text("key", 1..=255, cx);
-        let value = fields.required_with("value", cx, |n, cx| {
-            let is_text = n.as_scalar().is_some();
-            if is_text {
-                cx.checked_text(n, "value", 0..=usize::MAX, command_string)
-            } else {
-                cx.text_or_empty(n, "value")
-            }
-        });
-        fields.finish(cx)?;
-        Some(Self(key?, value?))
+        let (key, value) = pair(node, cx, |_, node, cx| match node.as_scalar() {
+            Some(_) => cx.checked_text(node, "value", 0..=usize::MAX, command_string),
+            None => cx.text_or_empty(node, "value"),
+        })?;
+        Some(Self(key, value))
     }
 }
 
-/// `{key, value}` as lists of pairs are written.
-pub(super) struct KeyValue {
-    pub key: String,
-    pub value: String,
-}
-
-impl FromNode for KeyValue {
-    fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
-        let mut fields = Fields::open(node, "the pair", cx)?;
-        let key = fields.required_text("key", 1..=255, cx);
-        let value = fields.required_with("value", cx, |n, cx| cx.text_or_empty(n, "value"));
-        fields.finish(cx)?;
-        Some(Self { key: key?, value: value? })
-    }
+/// `{key, value}` as lists of pairs are written; `read` is told the key.
+pub(super) fn pair(
+    node: &Node,
+    cx: &mut Reader<'_>,
+    read: impl FnOnce(Option<&str>, &Node, &mut Reader<'_>) -> Option<String>,
+) -> Option<(String, String)> {
+    let mut fields = Fields::open(node, "the pair", cx)?;
+    let key = fields.required_text("key", 1..=255, cx);
+    let value = fields.required_with("value", cx, |node, cx| read(key.as_deref(), node, cx));
+    fields.finish(cx)?;
+    Some((key?, value?))
 }

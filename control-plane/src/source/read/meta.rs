@@ -1,10 +1,10 @@
 //! Names, mesh, parent and tags of a resource, and the choice of its reader by kind.
 
-use super::listener::KeyValue;
+use super::listener::pair;
 use super::scalar::capitalised;
 use super::{Fields, FromNode, Reader};
 use crate::diagnostics::Position;
-use crate::model::{Definitions, Kind, MeshId, Meta, Reference, Resource};
+use crate::model::{Definitions, Kind, MeshId, Meta, OURS, Reference, Resource};
 use crate::source::node::Node;
 
 /// What the format around a resource knows about it.
@@ -81,7 +81,7 @@ fn read_meta(fields: &mut Fields<'_>, identity: &Identity<'_>, cx: &mut Reader<'
     let shared = kind != Kind::Mesh && fields.value("meshOwner", cx).is_some();
     let owner = owner(fields, cx).or_else(|| identity.account.map(str::to_owned));
     let parent = kind.parent().map(|parent| fields.reference(parent.name_key(), parent, cx));
-    let tags: Vec<KeyValue> = fields.list("tags", 0..=50, cx);
+    let tags: Vec<Tag> = fields.list("tags", 0..=50, cx);
     let parent: Option<Reference> = match parent {
         Some(reference) => Some(reference?),
         None => None,
@@ -91,9 +91,22 @@ fn read_meta(fields: &mut Fields<'_>, identity: &Identity<'_>, cx: &mut Reader<'
         mesh: MeshId { name: mesh?, owner },
         shared,
         parent,
-        tags: tags.into_iter().map(|t| (t.key, t.value)).collect(),
+        tags: tags.into_iter().map(|Tag(key, value)| (key, value)).collect(),
         at: identity.at.clone(),
     })
+}
+
+/// A tag. What the files do not say of it matters in our own alone.
+struct Tag(String, String);
+
+impl FromNode for Tag {
+    fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let (key, value) = pair(node, cx, |key, node, cx| match node.as_text() {
+            Some(text) if !key.is_some_and(|key| key.starts_with(OURS)) => Some(text.to_owned()),
+            _ => cx.text_or_empty(node, "value"),
+        })?;
+        Some(Self(key, value))
+    }
 }
 
 fn own_name(fields: &mut Fields<'_>, identity: &Identity<'_>, cx: &mut Reader<'_>) -> Option<String> {

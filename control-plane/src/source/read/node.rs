@@ -1,6 +1,6 @@
 //! Virtual node.
 
-use super::listener::{KeyValue, access_log};
+use super::listener::{access_log, pair};
 use super::syntax::host_name;
 use super::{Fields, FromNode, Reader};
 use crate::model::{Backend, ClientTls, DnsResponseType, Kind, ServiceDiscovery, VirtualNodeSpec};
@@ -34,9 +34,8 @@ impl FromNode for ServiceDiscovery {
 
 fn dns(node: &Node, cx: &mut Reader<'_>) -> Option<ServiceDiscovery> {
     let mut fields = Fields::open(node, "dns", cx)?;
-    let hostname = fields.required_with("hostname", cx, |n, cx| {
-        Some((cx.checked_text(n, "hostname", 1..=253, host_name)?, n.at.clone().into()))
-    });
+    let hostname =
+        fields.required_with("hostname", cx, |n, cx| Some((hostname(n, cx)?, n.at.clone().into())));
     let words = [("LOADBALANCER", DnsResponseType::LoadBalancer), ("ENDPOINTS", DnsResponseType::Endpoints)];
     let response_type =
         fields.optional_with("responseType", cx, |n, cx| cx.keyword(n, "responseType", &words));
@@ -46,20 +45,42 @@ fn dns(node: &Node, cx: &mut Reader<'_>) -> Option<ServiceDiscovery> {
     Some(ServiceDiscovery::Dns { hostname, response_type, ip_preference, at })
 }
 
+/// A name that cannot resolve is no reason to refuse the mesh: App Mesh took it too, and other nodes worked.
+fn hostname(node: &Node, cx: &mut Reader<'_>) -> Option<String> {
+    let name = cx.bounded_text(node, "hostname", 1..=253)?;
+    if let Err(fault) = host_name(&name)
+        && cx.is_known(node)
+    {
+        let message = format!("hostname \"{name}\" {fault}; until then the virtual node has no endpoint");
+        cx.report.warn(&node.at, "never-resolves", message);
+    }
+    Some(name)
+}
+
 fn cloud_map(node: &Node, cx: &mut Reader<'_>) -> Option<ServiceDiscovery> {
     let mut fields = Fields::open(node, "awsCloudMap", cx)?;
     let namespace = fields.required_text("namespaceName", 1..=1024, cx);
     let service = fields.required_text("serviceName", 1..=1024, cx);
-    let attributes: Vec<KeyValue> = fields.list("attributes", 1..=1000, cx);
+    let attributes: Vec<Attribute> = fields.list("attributes", 1..=1000, cx);
     let ip_preference = fields.optional("ipPreference", cx);
     fields.finish(cx)?;
     Some(ServiceDiscovery::CloudMap {
         namespace: namespace?,
         service: service?,
-        attributes: attributes.into_iter().map(|a| (a.key, a.value)).collect(),
+        attributes: attributes.into_iter().map(|Attribute(key, value)| (key, value)).collect(),
         ip_preference,
         at: node.at.clone().into(),
     })
+}
+
+/// An attribute that instances must have.
+struct Attribute(String, String);
+
+impl FromNode for Attribute {
+    fn from_node(node: &Node, cx: &mut Reader<'_>) -> Option<Self> {
+        let (key, value) = pair(node, cx, |_, node, cx| cx.text_or_empty(node, "value"))?;
+        Some(Self(key, value))
+    }
 }
 
 impl FromNode for Backend {

@@ -1,6 +1,7 @@
 //! Strings that sidecars take apart: expressions, formats, names of headers and hosts, paths.
 //!
-//! Sidecars refuse the whole resource that holds one they cannot read, so it must not get that far.
+//! Sidecars refuse the whole resource that holds an expression, format or name of a header that they cannot read, so it
+//! must not get that far.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

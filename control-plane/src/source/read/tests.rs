@@ -152,7 +152,7 @@ fn each_fault_has_its_code_and_place() {
             node("logging: {accessLog: {file: {path: /l, format: {json: [{key: a, value: '%NO%'}]}}}}"),
             "bad-value",
         ),
-        (node("serviceDiscovery: {dns: {hostname: 'http://a.b'}}"), "bad-value"),
+        (node("serviceDiscovery: {dns: {hostname: 'http://a.b'}}"), "never-resolves"),
         (
             route(
                 "httpRoute: {match: {prefix: /}, action: {weightedTargets: [{virtualNode: n, weight: 1}]}, timeout: \

@@ -99,7 +99,7 @@ impl Exchange<'_> {
             attempt.lease.cut(false);
             attempt.lease.stream.cancel();
         }
-        self.summary.upstream_wire += attempt.lease.stream.measured();
+        self.summary.meter(&attempt.lease);
         attempt.lease.finish(&self.ctx.local, tries.cluster.config());
     }
 }

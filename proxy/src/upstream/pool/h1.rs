@@ -85,7 +85,7 @@ pub fn adopt(
     guard: ConnectionGuard,
 ) {
     let (conn, meta) = made(local, cluster, io, guard);
-    give_back(pool, local, cluster.config(), conn, meta);
+    pool.keep(Idle { conn, meta, since: local.clock.now() }, cluster.config());
 }
 
 fn made(

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -14,8 +15,9 @@ use crate::http::codec::Measured;
 const FRAME_HEADER: usize = 9;
 /// Length of what a client sends before its first frame, bytes.
 const PREFACE: usize = 24;
-/// Streams that are counted at once: more than any connection is allowed.
-const MAX_STREAMS: usize = 1 << 16;
+/// Streams of a peer that are counted at once and that nobody has asked for. The codec may drop some without a word
+/// (those after its last GOAWAY); those of one read are asked for after it.
+const MAX_UNCLAIMED: usize = 4096;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -37,6 +39,8 @@ struct State {
     streams: HashMap<u32, Stream>,
     /// Newest stream that the peer has opened; `None` where we open them.
     newest: Option<u32>,
+    /// Of `streams`.
+    unclaimed: usize,
     closed: bool,
 }
 
@@ -79,35 +83,46 @@ impl Frames {
     }
 
     fn new(received: Reader, sent: Reader, newest: Option<u32>) -> Rc<Self> {
-        let state = State { received, sent, streams: HashMap::new(), newest, closed: false };
+        let state = State { received, sent, streams: HashMap::new(), newest, unclaimed: 0, closed: false };
         Rc::new(Self { state: RefCell::new(state) })
     }
 
     /// The stream `id` is somebody's.
     pub fn claim(self: &Rc<Self>, id: u32) -> Share {
-        self.state.borrow_mut().streams.entry(id).or_default().claimed = true;
+        let state = &mut *self.state.borrow_mut();
+        let stream = state.streams.entry(id).or_insert_with(|| {
+            state.unclaimed += 1;
+            // The peer's stream was reset before anybody asked for it: no frame of ours ends it any more.
+            Stream { over: state.newest.is_some(), ..Stream::default() }
+        });
+        if !std::mem::replace(&mut stream.claimed, true) {
+            state.unclaimed -= 1;
+        }
         Share { frames: self.clone(), id }
     }
 
     /// Bytes that were read.
     pub fn received(&self, bytes: &[u8]) {
         let state = &mut *self.state.borrow_mut();
-        let State { received, streams, newest, .. } = state;
+        let State { received, streams, newest, unclaimed, .. } = state;
         received.pass(bytes, |frame| {
             let opens = frame.kind == HEADERS && newest.is_some_and(|newest| frame.stream > newest);
-            if opens && streams.len() < MAX_STREAMS {
+            if opens && *unclaimed < MAX_UNCLAIMED {
                 *newest = Some(frame.stream);
-                streams.entry(frame.stream).or_default();
+                if let Entry::Vacant(place) = streams.entry(frame.stream) {
+                    place.insert(Stream::default());
+                    *unclaimed += 1;
+                }
             }
-            count(streams, &frame, Way::In);
+            *unclaimed -= usize::from(count(streams, &frame, Way::In));
         });
     }
 
     /// Bytes that were written.
     pub fn sent(&self, bytes: &[u8]) {
         let state = &mut *self.state.borrow_mut();
-        let streams = &mut state.streams;
-        state.sent.pass(bytes, |frame| count(streams, &frame, Way::Out));
+        let State { sent, streams, unclaimed, .. } = state;
+        sent.pass(bytes, |frame| *unclaimed -= usize::from(count(streams, &frame, Way::Out)));
     }
 
     /// The connection is gone.
@@ -160,9 +175,9 @@ impl Drop for Share {
     }
 }
 
-/// Adds one frame to its stream, if it has one.
-fn count(streams: &mut HashMap<u32, Stream>, frame: &Frame, way: Way) {
-    let Some(stream) = streams.get_mut(&frame.stream) else { return };
+/// Adds one frame to its stream, if it has one. True when the stream is forgotten, which nobody had asked for.
+fn count(streams: &mut HashMap<u32, Stream>, frame: &Frame, way: Way) -> bool {
+    let Some(stream) = streams.get_mut(&frame.stream) else { return false };
     let length = (FRAME_HEADER + frame.length) as u64;
     let of_head = if matches!(frame.kind, HEADERS | CONTINUATION) { length } else { 0 };
     let bytes = &mut stream.bytes;
@@ -174,11 +189,12 @@ fn count(streams: &mut HashMap<u32, Stream>, frame: &Frame, way: Way) {
     }
     let is_reset = frame.kind == RST_STREAM;
     if is_reset && !stream.claimed {
-        streams.remove(&frame.stream);
+        return streams.remove(&frame.stream).is_some();
     } else if is_reset || (way == Way::Out && ends(stream, frame)) {
         stream.over = true;
         stream.waker.take().into_iter().for_each(Waker::wake);
     }
+    false
 }
 
 /// Whether a frame of ours is the last one of its stream.

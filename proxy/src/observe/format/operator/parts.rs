@@ -33,7 +33,7 @@ pub enum MetadataOf {
     Listener,
     /// The filter chain's.
     FilterChain,
-    /// What filters have set while the request passed: none of ours does.
+    /// What filters have set while the request passed.
     Request,
 }
 

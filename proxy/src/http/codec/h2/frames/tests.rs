@@ -73,3 +73,32 @@ fn streams_that_nobody_has_are_forgotten() {
     drop(frames.claim(201));
     assert!(frames.state.borrow().streams.is_empty());
 }
+
+/// The codec hands such a stream on all the same.
+#[test]
+fn a_stream_that_was_reset_before_anybody_asked_is_over() {
+    let mut cx = Context::from_waker(Waker::noop());
+    let frames = Frames::of_server();
+    frames.received(&client_preface());
+    frames.received(&frame(HEADERS, END_HEADERS, 1, 30));
+    frames.received(&frame(RST_STREAM, 0, 1, 4));
+    assert!(frames.claim(1).poll_over(&mut cx).is_ready());
+    frames.received(&frame(HEADERS, END_HEADERS, 3, 30));
+    assert!(frames.claim(3).poll_over(&mut cx).is_pending());
+}
+
+#[test]
+fn what_nobody_asks_for_is_bounded() {
+    let frames = Frames::of_server();
+    frames.received(&client_preface());
+    for stream in 0..2 * MAX_UNCLAIMED as u32 {
+        frames.received(&frame(HEADERS, END_HEADERS, 2 * stream + 1, 1));
+    }
+    assert_eq!(frames.state.borrow().streams.len(), MAX_UNCLAIMED);
+    // Who is asked for makes room.
+    let first = frames.claim(1);
+    frames.received(&frame(HEADERS, END_HEADERS, 4 * MAX_UNCLAIMED as u32 + 1, 1));
+    assert_eq!(frames.state.borrow().streams.len(), MAX_UNCLAIMED + 1);
+    drop(first);
+    assert_eq!(frames.state.borrow().streams.len(), MAX_UNCLAIMED);
+}
