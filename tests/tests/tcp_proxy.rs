@@ -183,6 +183,7 @@ async fn connections_that_never_stand(plane: DataPlane) -> Result<()> {
             for (stat, value) in [
                 (stat, tried),
                 ("upstream_cx_total", connections * tried),
+                ("upstream_rq_cancelled", 0),
                 ("upstream_rq_pending_total", connections * tried),
                 ("upstream_rq_pending_failure_eject", connections * tried),
                 ("upstream_cx_connect_attempts_exceeded", exceeded),
