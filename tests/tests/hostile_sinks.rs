@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use outrigger_tests::bootstrap::{
     cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
@@ -185,11 +185,23 @@ impl Agent {
     }
 
     /// What was heard, up to now: the sender has ended.
-    fn lines(&self) -> Vec<String> {
-        let end = UdpSocket::bind("127.0.0.1:0").and_then(|end| end.send_to(&[], ("127.0.0.1", self.port)));
-        let heard = self.heard.iter().take_while(|_| end.is_ok());
-        let text = heard.map(|datagram| String::from_utf8_lossy(&datagram).into_owned());
-        text.flat_map(|text| text.split('\n').map(str::to_owned).collect::<Vec<_>>()).collect()
+    fn lines(&self) -> Result<Vec<String>> {
+        let (end, start) = (UdpSocket::bind("127.0.0.1:0")?, Instant::now());
+        let mut lines = Vec::new();
+        while start.elapsed() < LIMIT {
+            // One may be lost like any other datagram; one too many finds nobody.
+            let _ = end.send_to(&[], ("127.0.0.1", self.port));
+            loop {
+                match self.heard.recv_timeout(Duration::from_secs(1)) {
+                    Ok(datagram) => {
+                        lines.extend(String::from_utf8_lossy(&datagram).split('\n').map(str::to_owned));
+                    }
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(lines),
+                }
+            }
+        }
+        Err(format!("no end after {LIMIT:?} and {} lines", lines.len()).into())
     }
 }
 
@@ -219,7 +231,7 @@ async fn names_forge_no_statistic(plane: DataPlane) -> Result<()> {
     assert_eq!(listeners.lines().count(), 1, "{listeners:?}");
     scene.sidecar.terminate(LIMIT).await?;
     for (agent, tagged) in scene.statsd.iter().zip([false, true]) {
-        let lines = agent.lines();
+        let lines = agent.lines()?;
         assert!(lines.len() > NAMES.len(), "{lines:?}");
         lines.iter().try_for_each(|line| check_statsd(line))?;
         let clusters: BTreeSet<_> = lines

@@ -14,6 +14,7 @@ use outrigger_tests::upstream::{Echo, Scripted, Slow, Upstream};
 use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 on_both_data_planes!(
     refused_requests_are_logged,
@@ -129,25 +130,37 @@ async fn refused_requests_are_counted(plane: DataPlane) -> Result<()> {
 }
 
 /// A listener whose queue is full: connections to it stay under way.
-async fn nobody_accepts() -> Result<(TcpListener, Vec<TcpStream>)> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(([127, 0, 0, 1], 0).into())?;
-    let listener = socket.listen(1)?;
-    let at = listener.local_addr()?;
-    let mut queued = Vec::new();
-    // The kernel takes one or two more than asked.
-    while let Ok(stream) = wait::within("a place", Duration::from_millis(300), TcpStream::connect(at)).await {
-        queued.push(stream?);
+struct NobodyAccepts {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+    /// They have a place before anybody else, should there be one.
+    _waiting: JoinSet<std::io::Result<TcpStream>>,
+}
+
+impl NobodyAccepts {
+    /// As asked for; every kernel takes one more, and some take two.
+    const QUEUE: u32 = 1;
+
+    async fn start() -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let listener = socket.listen(Self::QUEUE)?;
+        let at = listener.local_addr()?;
+        let mut queued = Vec::new();
+        for _ in 0..=Self::QUEUE {
+            queued.push(wait::within("a place", LIMIT, TcpStream::connect(at)).await??);
+        }
+        let waiting = (0..4).map(|_| TcpStream::connect(at)).collect();
+        Ok(Self { listener, _queued: queued, _waiting: waiting })
     }
-    Ok((listener, queued))
 }
 
 async fn clients_that_leave_before_there_is_a_connection(plane: DataPlane) -> Result<()> {
-    let (full, _queued) = nobody_accepts().await?;
+    let full = NobodyAccepts::start().await?;
     let patient = |bootstrap: &mut Value| {
         bootstrap["static_resources"]["clusters"][0]["connect_timeout"] = json!("60s");
     };
-    let scene = Scene::start_with(plane, &[full.local_addr()?], patient).await?;
+    let scene = Scene::start_with(plane, &[full.listener.local_addr()?], patient).await?;
     for left in 1..=2 {
         let mut client = Connection::open(scene.port.address()).await?;
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;

@@ -14,7 +14,6 @@ pub type Transcript = Arc<Mutex<Vec<u8>>>;
 #[derive(Debug, Default)]
 pub struct Scripted {
     answer: Vec<u8>,
-    close: bool,
     transcripts: Arc<Mutex<Vec<Transcript>>>,
 }
 
@@ -22,12 +21,6 @@ impl Scripted {
     /// Answers with `bytes` and keeps the connection open.
     pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
         Self { answer: bytes.into(), ..Self::default() }
-    }
-
-    /// Closes after the first answer.
-    pub fn then_closing(mut self) -> Self {
-        self.close = true;
-        self
     }
 
     /// What the connections send, in the order they were accepted; usable while the upstream runs.
@@ -58,7 +51,7 @@ impl Behaviour for Scripted {
             while answered < heads(&lock(&transcript)) {
                 answered += 1;
                 counts.request();
-                if stream.write_all(&self.answer).await.is_err() || self.close {
+                if stream.write_all(&self.answer).await.is_err() {
                     return;
                 }
             }

@@ -21,6 +21,10 @@ on_both_data_planes!(rights_that_are_taken_away_end_streams_and_no_traffic);
 const LIMIT: Duration = Duration::from_secs(30);
 /// Where the sidecar listens.
 const SIDECAR: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+/// How long a proof lives that is to end within a test, seconds: longer than a sidecar may take to begin.
+const LIFE: u64 = 20;
+/// Of which so many are given to clocks that differ, where the proof is a token.
+const SKEW: u64 = 5;
 const EXPIRED: &str = "ended: what this client has shown is over";
 
 /// The application of node `a`, and the definitions that lead to it.
@@ -94,16 +98,12 @@ async fn start(
 #[tokio::test]
 async fn a_token_that_ends_is_followed_by_the_next() -> Result<()> {
     let application = Application::start()?;
-    let (mut scene, mut sidecar) = start(&application, |scene| {
-        let file = scene.path("sidecar-token");
-        // Five seconds more are for clocks that differ.
-        std::fs::write(&file, scene.issuer.token(Offline::ISSUER, "outrigger", 1)?)?;
-        Ok(vec![("OUTRIGGER_XDS_TOKEN_FILE", file)])
-    })
-    .await?;
+    let (mut scene, mut sidecar) =
+        start(&application, |scene| Ok(vec![("OUTRIGGER_XDS_TOKEN_FILE", write_token(scene, LIFE - SKEW)?)]))
+            .await?;
+    // It is served: what it shows from now on is the next one, however long the rest takes.
+    write_token(&scene, 600)?;
     let load = application.load().await?;
-    let next = scene.issuer.token(Offline::ISSUER, "outrigger", 600)?;
-    std::fs::write(scene.path("sidecar-token"), next)?;
     scene.plane.until_says(EXPIRED).await?;
     until_said(&sidecar, "Unauthenticated: the proof of identity has ended; show a new one").await?;
     until_edited(&scene.plane, &application, 11).await?;
@@ -111,6 +111,14 @@ async fn a_token_that_ends_is_followed_by_the_next() -> Result<()> {
     load.end().await?;
     assert!(sidecar.process().ended().is_none());
     Ok(())
+}
+
+/// Puts a token that lives so many seconds in the place of the one before, at once: nobody reads half of it.
+fn write_token(scene: &Scene, seconds: u64) -> Result<String> {
+    let (staged, file) = (scene.path("staged"), scene.path("sidecar-token"));
+    std::fs::write(&staged, scene.issuer.token(Offline::ISSUER, "outrigger", seconds.cast_signed())?)?;
+    std::fs::rename(staged, &file)?;
+    Ok(file)
 }
 
 #[tokio::test]
@@ -126,13 +134,13 @@ async fn a_certificate_that_ends_is_followed_by_the_next() -> Result<()> {
         Ok(std::fs::write(scene.path("own.key"), key)?)
     };
     let (mut scene, sidecar) = start(&application, |scene| {
-        write(scene, identity(scene, 7)?)?;
+        write(scene, identity(scene, LIFE)?)?;
         let paths = [("OUTRIGGER_XDS_CERTIFICATE", "own.pem"), ("OUTRIGGER_XDS_KEY", "own.key")];
         Ok(paths.map(|(name, file)| (name, scene.path(file))).to_vec())
     })
     .await?;
-    let load = application.load().await?;
     write(&scene, identity(&scene, 600)?)?;
+    let load = application.load().await?;
     scene.plane.until_says(EXPIRED).await?;
     until_said(&sidecar, "Unauthenticated: the proof of identity has ended; show a new one").await?;
     until_edited(&scene.plane, &application, 11).await?;

@@ -33,7 +33,8 @@ async fn refused(scene: &mut Scene, cells: Vec<Cell<'_>>) -> Result<()> {
         let reply = scene.discover(node, &shown).await?;
         assert_eq!(reply.status, Some(UNAUTHENTICATED), "{what}");
         assert_eq!((reply.message.as_str(), reply.messages.len()), ("not%20authenticated", 0), "{what}");
-        assert_eq!(scene.audited(audit), before + 1, "{what}: {}", scene.plane.process().stderr());
+        let told = scene.until_audited(audit, before).await?;
+        assert_eq!(told, before + 1, "{what}: {}", scene.plane.process().stderr());
     }
     Ok(())
 }
@@ -122,9 +123,7 @@ async fn certificates() -> Result<()> {
     ] {
         assert_eq!(scene.audited(audit), 0, "{what}");
         assert!(scene.discover(A, &shown).await.is_err(), "{what}");
-        let limit = std::time::Duration::from_secs(10);
-        let told = || std::future::ready((scene.audited(audit) > 0).then_some(()));
-        outrigger_tests::wait::until(&format!("the audit of one {what}"), limit, told).await?;
+        scene.until_audited(audit, 0).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use outrigger_tests::bootstrap::with_ads_as;
 use outrigger_tests::control_plane::Launch;
 use outrigger_tests::data_plane::DataPlane;
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::{Result, on_both_data_planes, wait};
 use outrigger_xds_protos::identity::{IssueRequest, METHOD};
 use outrigger_xds_protos::v3::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use outrigger_xds_protos::v3::load_service::LoadStatsRequest;
@@ -79,8 +79,9 @@ async fn no_stream_and_no_call_serves_another_node() -> Result<()> {
         let reply = scene.call(&method, &message, &Shown::token(JOIN)).await?;
         assert_eq!(reply.status, Some(UNAUTHENTICATED), "{method}: {what}");
         assert_eq!((reply.message.as_str(), reply.messages.len()), ("not%20authenticated", 0), "{method}");
-        assert_eq!(scene.audited(line), before + 1, "{method}");
-        assert_eq!(scene.audited(B), named + 1, "{method}: the audit names the node");
+        assert_eq!(scene.until_audited(line, before).await?, before + 1, "{method}");
+        let told = scene.until_audited(B, named).await?;
+        assert_eq!(told, named + 1, "{method}: the audit names the node");
     }
     for (method, message) in calls(A)? {
         let reply = scene.call(&method, &message, &Shown::default()).await?;
@@ -121,7 +122,7 @@ async fn a_sidecar_is_given_its_own_node_only(plane: DataPlane) -> Result<()> {
         let foreign = plane.launch()?.start_without_waiting(&foreign).await?;
         let before = denials(&mut control, B);
         let denied = || std::future::ready((denials(&mut control, B) > before).then_some(()));
-        outrigger_tests::wait::until("the audit", Duration::from_secs(20), denied).await?;
+        wait::until("the audit", Duration::from_secs(20), denied).await?;
         assert_ne!(foreign.get("/ready").await?.status, 200);
         assert!(control.node(B).await?.is_empty(), "nothing was said to it");
     }

@@ -1,20 +1,20 @@
 //! A control plane with rules for every kind of proof, and calls that show one.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
-use outrigger_tests::Result;
 use outrigger_tests::api_server::ApiServer;
 use outrigger_tests::client::grpc::{self, Reply};
 use outrigger_tests::client::h2::Connection;
 use outrigger_tests::control_plane::{ControlPlane, Launch};
 use outrigger_tests::netns::Place;
 use outrigger_tests::tls::{self, Identity};
+use outrigger_tests::{Result, wait};
 use outrigger_xds_protos::type_url;
 use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::discovery::DeltaDiscoveryRequest;
@@ -28,6 +28,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
+const LIMIT: Duration = Duration::from_secs(20);
 pub const A: &str = "mesh/shop/virtualNode/a";
 pub const B: &str = "mesh/shop/virtualNode/b";
 pub const JOIN: &str = "a-join-token-of-node-a";
@@ -176,6 +177,15 @@ kubernetes:
     pub fn audited(&mut self, text: &str) -> usize {
         let said = self.plane.process().stderr();
         said.lines().filter(|line| line.contains("audit") && line.contains(text)).count()
+    }
+
+    /// Waits until the audit has a text more often than that; how often it has it then. An answer may be here before.
+    pub async fn until_audited(&mut self, text: &str, before: usize) -> Result<usize> {
+        let told = || std::future::ready(Some(self.audited(text)).filter(|count| *count > before));
+        match wait::until(&format!("{text:?} in the audit"), LIMIT, told).await {
+            Ok(count) => Ok(count),
+            Err(error) => Err(self.plane.process().failure(&error.to_string())),
+        }
     }
 }
 

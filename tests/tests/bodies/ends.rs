@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{Request, Response};
 use outrigger_tests::Result;
-use outrigger_tests::upstream::{Behaviour, Counts, Upstream};
-use tokio::io::AsyncWriteExt;
+use outrigger_tests::client::{h1, h2 as h2_client};
+use outrigger_tests::upstream::{Behaviour, Counts, Echo, TcpEcho, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 /// What an end speaks.
@@ -117,6 +119,44 @@ pub async fn client(
         let _open = stream;
         std::future::pending().await
     });
+    Ok(())
+}
+
+/// Starts an end behind the sidecar that sends everything back.
+pub fn echo(wire: Wire) -> Result<Upstream> {
+    match wire {
+        Wire::Http1 | Wire::Http2 => Upstream::start(Echo::new("echo")),
+        Wire::Tcp => Upstream::start(TcpEcho),
+    }
+}
+
+/// Carries five bytes there and back; the last of them go when all others have come that far.
+pub async fn small_exchange(wire: Wire, to: SocketAddr, together: &Barrier) -> Result<()> {
+    const REQUEST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nsma";
+    match wire {
+        Wire::Http1 => {
+            let mut connection = h1::Connection::open(to).await?;
+            connection.send(REQUEST).await?;
+            together.wait().await;
+            assert_eq!(connection.exchange("ll").await?.status, 200);
+        }
+        Wire::Http2 => {
+            let mut connection = h2_client::Connection::open(to).await?;
+            let (response, mut sending) =
+                connection.start(Request::post("http://a/").body(())?, false).await?;
+            sending.send_data(Bytes::from_static(b"sma"), false)?;
+            together.wait().await;
+            sending.send_data(Bytes::from_static(b"ll"), true)?;
+            assert_eq!(h2_client::read(response).await?.status, 200);
+        }
+        Wire::Tcp => {
+            let mut stream = TcpStream::connect(to).await?;
+            stream.write_all(b"sma").await?;
+            together.wait().await;
+            stream.write_all(b"ll").await?;
+            stream.read_exact(&mut [0; 5]).await?;
+        }
+    }
     Ok(())
 }
 

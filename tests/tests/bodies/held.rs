@@ -1,6 +1,8 @@
 //! What the sidecar holds for readers that do not read: `per_connection_buffer_limit_bytes` of listener and cluster
 //! bound it, for each connection.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_tests::bootstrap::{
@@ -11,9 +13,10 @@ use outrigger_tests::data_plane::DataPlane;
 use outrigger_tests::ports::Port;
 use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::ends::{Taken, Wire, client, server};
+use crate::ends::{Taken, Wire, client, echo, server, small_exchange};
 
 on_both_data_planes!(http1, http2, http1_to_http2, http2_to_http1, tcp);
 
@@ -38,23 +41,23 @@ impl Load {
     }
 }
 
-/// A listener before one cluster, limited.
-fn bootstrap(
+/// A listener before one cluster, both of this name and limited.
+fn path(
     plane: DataPlane,
+    name: &str,
     port: &Port,
-    down: Wire,
-    up: Wire,
-    server: std::net::SocketAddr,
+    (down, up): (Wire, Wire),
+    server: SocketAddr,
     load: &Load,
-) -> Value {
-    let mut cluster = cluster("a", &[server]);
+) -> (Value, Value) {
+    let mut cluster = cluster(name, &[server]);
     let mut listener = if down == Wire::Tcp {
-        tcp_listener("ingress", port.address(), "a")
+        tcp_listener(name, port.address(), name)
     } else {
-        let mut route = prefix_route("/", "a");
+        let mut route = prefix_route("/", name);
         route["route"]["timeout"] = json!("0s");
         let routes = route_config("r", &[virtual_host("v", &["*"], &[route])]);
-        http_listener("ingress", port.address(), inline(routes))
+        http_listener(name, port.address(), inline(routes))
     };
     // A connection for each stream; and Envoy holds whatever windows let in, where ours follow from the limit.
     let mut http2 = json!({"max_concurrent_streams": 1});
@@ -74,7 +77,7 @@ fn bootstrap(
         cluster["per_connection_buffer_limit_bytes"] = json!(limit);
         listener["per_connection_buffer_limit_bytes"] = json!(limit);
     }
-    with_static(&[listener], &[cluster])
+    (listener, cluster)
 }
 
 /// Every path is full when nothing has moved for a while. To look too early would only hide something.
@@ -92,12 +95,33 @@ async fn until_still(taken: &Taken, atleast: u64) -> Result<()> {
     stood.map_err(|error| format!("{error}: {} KiB written", taken.bytes() / KIB).into())
 }
 
-async fn held(plane: DataPlane, (down, up): (Wire, Wire), ahead: bool, load: &Load) -> Result<()> {
+/// Has as many connections carry something small at once: what code, tables and pools take for good is not held for
+/// those that come next.
+async fn warm(wire: Wire, to: SocketAddr, connections: u64) -> Result<()> {
+    let together = Arc::new(Barrier::new(usize::try_from(connections)?));
+    let mut exchanges = JoinSet::new();
+    for _ in 0..connections {
+        let together = Arc::clone(&together);
+        exchanges.spawn(async move { small_exchange(wire, to, &together).await });
+    }
+    while let Some(done) = exchanges.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn held(plane: DataPlane, wires: (Wire, Wire), ahead: bool, load: &Load) -> Result<()> {
+    let (down, up) = wires;
     let taken = Taken::at_most(load.connections * 16 * MIB);
     let writes = |writes: bool| writes.then(|| taken.clone());
     let (port, server) = (Port::lease()?, server(up, writes(!ahead))?);
-    let bootstrap = bootstrap(plane, &port, down, up, server.address(), load);
-    let mut sidecar = plane.launch()?.start(&bootstrap).await?;
+    let (warm_port, warm_server) = (Port::lease()?, echo(up)?);
+    let (listener, cluster) = path(plane, "a", &port, wires, server.address(), load);
+    let (warm_listener, warm_cluster) = path(plane, "warm", &warm_port, wires, warm_server.address(), load);
+    let bootstrap = with_static(&[listener, warm_listener], &[cluster, warm_cluster]);
+    // Of more workers each would keep something of its own.
+    let mut sidecar = plane.launch()?.concurrency(1).start(&bootstrap).await?;
+    warm(down, warm_port.address(), load.connections).await?;
     let before = sidecar.process().resident()?;
     let mut clients = JoinSet::new();
     for _ in 0..load.connections {
