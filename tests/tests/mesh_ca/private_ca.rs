@@ -64,6 +64,7 @@ async fn a_slow_renewal_is_in_nobodys_way() -> Result<()> {
     wire.hold_answers();
     let asks = || std::future::ready((wire.count("IssueCertificate") > asked).then_some(()));
     wait::until("a renewal to begin", Duration::from_secs(60), asks).await?;
+    let held = scene.renewals().await?;
     let plane = &mut scene.planes[1];
     let before = plane.until_accepted(CALLEE).await?["RDS"]["version"].clone();
     let listener = "            TLS:\n";
@@ -80,7 +81,7 @@ async fn a_slow_renewal_is_in_nobodys_way() -> Result<()> {
     assert_eq!(plane.process().wait(LIMIT).await?.code(), Some(0), "{}", plane.process().stderr());
     wire.release_answers();
     plane.restart().await?;
-    scene.until_renewed(1).await?;
+    scene.until_renewed_since(held, 1).await?;
     load.until_answered(20).await?;
     load.end().await.map(drop)
 }

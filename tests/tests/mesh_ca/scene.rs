@@ -109,12 +109,20 @@ impl Scene {
         Ok(())
     }
 
+    /// How many certificates caller and callee have had so far.
+    pub async fn renewals(&self) -> Result<[u64; 2]> {
+        Ok([self.caller.stat(IDENTITY_UPDATES).await?, self.callee.stat(IDENTITY_UPDATES).await?])
+    }
+
     /// Waits until both have that many further certificates.
     pub async fn until_renewed(&self, times: u64) -> Result<()> {
-        let updates = async |sidecar: &Sidecar| sidecar.stat(IDENTITY_UPDATES).await;
-        let start = [updates(&self.caller).await?, updates(&self.callee).await?];
+        self.until_renewed_since(self.renewals().await?, times).await
+    }
+
+    /// Waits until both have that many further certificates than they had then.
+    pub async fn until_renewed_since(&self, start: [u64; 2], times: u64) -> Result<()> {
         let renewed = || async {
-            let now = [updates(&self.caller).await.ok()?, updates(&self.callee).await.ok()?];
+            let now = self.renewals().await.ok()?;
             now.iter().zip(&start).all(|(now, start)| *now >= start + times).then_some(())
         };
         wait::until("certificates to be renewed", LIMIT, renewed).await
