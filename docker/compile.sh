@@ -38,7 +38,8 @@ train() {
     rm -rf "${target:?}/profile/$host"
 }
 
-# Where a profile is left from before it serves again: one that does not fit the code any more only helps less.
+# Where a profile is left from before it serves again. It fits the functions that are as they were; after a change of
+# dependencies, or from another directory, none is: remove it then.
 if [ -s "$profile" ]; then
     without=
 elif [ -z "$without" ]; then
