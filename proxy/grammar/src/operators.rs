@@ -157,13 +157,35 @@ pub fn all() -> impl Iterator<Item = String> {
     plain.chain(joined(ADDRESSED, ADDRESS)).chain(joined(SIDES, CONNECTION))
 }
 
+/// Whether `name` is one of [`all`], without making them: a push has thousands of formats.
+fn is_printed(name: &str) -> bool {
+    let joined = |first: &[&str], last: &[&str]| {
+        first.iter().any(|first| name.strip_prefix(first).is_some_and(|rest| last.contains(&rest)))
+    };
+    PLAIN.contains(&name) || joined(ADDRESSED, ADDRESS) || joined(SIDES, CONNECTION)
+}
+
 /// Whether the sidecar prints the operator `name`; if not, why.
 pub(crate) fn check(name: &str) -> Result<(), String> {
-    if all().any(|known| known == name) {
+    if is_printed(name) {
         Ok(())
     } else if UNSUPPORTED.contains(&name) || SIDES.iter().any(|side| name.starts_with(side)) {
         Err(format!("operator %{name}% is not supported here: take it out of the format"))
     } else {
         Err(format!("unknown operator %{name}%"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_printed_and_nothing_like_it() {
+        for name in all() {
+            assert_eq!(check(&name), Ok(()), "{name}");
+            assert!(check(&format!("{name}_X")).is_err(), "{name}");
+        }
+        assert!(check("DOWNSTREAM_").is_err() && check("ADDRESS").is_err() && check("").is_err());
     }
 }

@@ -295,10 +295,11 @@ impl Engine {
             self.counters.workers_started();
         }
         // Looked at until it is so, and then no more.
-        self.configured = self.configured || (self.phase == InitPhase::Done && self.missing().is_empty());
+        self.configured =
+            self.configured || (self.phase == InitPhase::Done && self.missing().next().is_none());
     }
 
-    fn missing(&self) -> Vec<String> {
+    fn missing(&self) -> impl Iterator<Item = String> {
         let Roots { clusters, listeners } = self.roots;
         let clusters = clusters.map(|_| ResourceType::Cluster);
         self.store.missing(clusters.into_iter().chain(listeners.map(|_| ResourceType::Listener)))
@@ -307,7 +308,7 @@ impl Engine {
     /// Why this proxy is not configured, one line each; empty when it is. Once everything was in place
     /// refusals are no reason, as they leave the last good state serving; a listener that does not get its port is.
     pub fn unconfigured(&self) -> Vec<String> {
-        if self.configured { self.store.unbound() } else { self.missing() }
+        if self.configured { self.store.unbound() } else { self.missing().collect() }
     }
 
     /// How far the proxy has come, as of the last [`Engine::settle`].

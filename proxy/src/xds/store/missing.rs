@@ -7,24 +7,21 @@ impl Store {
     /// Everything that keeps this from being the configuration that was sent, one line each: lists of `roots` of which
     /// no version was accepted as a whole, resources that were refused and have no version in place, listeners that
     /// warm, and route tables that a serving listener waits for in vain.
-    pub fn missing(&self, roots: impl Iterator<Item = ResourceType>) -> Vec<String> {
+    pub fn missing(&self, roots: impl Iterator<Item = ResourceType>) -> impl Iterator<Item = String> {
         let never = roots.filter(|kind| !self.list_versions.contains_key(kind));
-        let mut missing: Vec<String> =
-            never.map(|kind| format!("no list of type {} has been accepted", kind.label())).collect();
-        refused(ResourceType::Listener, &self.listeners, &mut missing);
-        refused(ResourceType::Cluster, &self.clusters, &mut missing);
-        refused(ResourceType::Routes, &self.routes, &mut missing);
-        refused(ResourceType::Endpoints, &self.endpoints, &mut missing);
-        refused(ResourceType::Secret, &self.secrets, &mut missing);
+        let never = never.map(|kind| format!("no list of type {} has been accepted", kind.label()));
         let warming = self.listeners.iter().filter(|(_, record)| record.is_first_warming());
-        missing.extend(warming.map(|(name, _)| format!("Listener {name:?} is still warming")));
         let serving = self.listeners.values().filter_map(|record| record.active.as_ref());
-        for route in serving.flat_map(|held| &held.value.translated.route_refs) {
-            if !self.routes.contains_key(&*route.name) {
-                missing.push(format!("RouteConfiguration {:?} has not arrived", route.name));
-            }
-        }
-        missing
+        let routes = serving.flat_map(|held| &held.value.translated.route_refs);
+        let waited_for = routes.filter(|route| !self.routes.contains_key(&*route.name));
+        never
+            .chain(refused(ResourceType::Listener, &self.listeners))
+            .chain(refused(ResourceType::Cluster, &self.clusters))
+            .chain(refused(ResourceType::Routes, &self.routes))
+            .chain(refused(ResourceType::Endpoints, &self.endpoints))
+            .chain(refused(ResourceType::Secret, &self.secrets))
+            .chain(warming.map(|(name, _)| format!("Listener {name:?} is still warming")))
+            .chain(waited_for.map(|route| format!("RouteConfiguration {:?} has not arrived", route.name)))
     }
 
     /// Listeners that have no version in place because their port could not be had.
@@ -38,10 +35,10 @@ impl Store {
     }
 }
 
-fn refused<T>(kind: ResourceType, records: &Records<T>, missing: &mut Vec<String>) {
-    for (name, record) in records.iter().filter(|(_, record)| record.latest().is_none()) {
-        if let Some(refused) = &record.refused {
-            missing.push(format!("{} {name:?} was refused: {}", kind.label(), refused.details));
-        }
-    }
+fn refused<T>(kind: ResourceType, records: &Records<T>) -> impl Iterator<Item = String> {
+    let empty = records.iter().filter(|(_, record)| record.latest().is_none());
+    empty.filter_map(move |(name, record)| {
+        let refused = record.refused.as_ref()?;
+        Some(format!("{} {name:?} was refused: {}", kind.label(), refused.details))
+    })
 }
