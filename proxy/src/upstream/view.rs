@@ -44,6 +44,21 @@ pub struct ClusterState {
     pub h1_options: Rc<h1::ClientOptions>,
 }
 
+/// A state that is no longer part of the view.
+#[derive(Debug)]
+pub struct Retired {
+    state: Rc<ClusterState>,
+    /// What has its id now: an update of the cluster, or another cluster.
+    successor: Option<Rc<ClusterState>>,
+}
+
+impl Retired {
+    /// Closes what the successor has not taken over.
+    pub fn end(self, local: &Local) {
+        self.state.retire(self.successor.as_deref(), local);
+    }
+}
+
 /// A host made on demand by an ORIGINAL_DST cluster.
 #[derive(Debug)]
 struct OriginalHost {
@@ -54,18 +69,18 @@ struct OriginalHost {
 impl View {
     /// The next view: state of unchanged clusters is carried over, pools of hosts that stayed are kept.
     /// Returns the states that are no longer part of it, for draining.
-    pub fn next(previous: &View, snapshot: Arc<Snapshot>, local: &Local) -> (Self, Vec<Rc<ClusterState>>) {
+    pub fn next(previous: &View, snapshot: Arc<Snapshot>, local: &Local) -> (Self, Vec<Retired>) {
         let mut retired = Vec::new();
         let mut clusters = Vec::with_capacity(snapshot.clusters.len());
         let origin = next_origin(previous.origin.as_ref(), &snapshot);
         let moved = origin.as_ref().map(Rc::as_ptr) != previous.origin.as_ref().map(Rc::as_ptr);
         for (index, slot) in snapshot.clusters.iter().enumerate() {
             let old = previous.clusters.get(index).and_then(Option::as_ref);
-            let (state, gone) = next_state(old, slot.as_ref(), origin.as_ref(), local);
-            if let (true, None, Some(kept)) = (moved, &gone, &state) {
+            let (state, before) = next_state(old, slot.as_ref(), origin.as_ref(), local);
+            if let (true, None, Some(kept)) = (moved, &before, &state) {
                 kept.move_to(origin.as_ref(), local);
             }
-            retired.extend(gone);
+            retired.extend(before.map(|before| Retired { state: before, successor: state.clone() }));
             clusters.push(state);
         }
         (Self { snapshot, clusters, origin }, retired)
@@ -353,7 +368,7 @@ impl ClusterState {
 
     /// This state left the view: idle connections to hosts that are not in `successor` close, busy ones
     /// finish and are not pooled again.
-    pub fn retire(&self, successor: Option<&ClusterState>, local: &Local) {
+    fn retire(&self, successor: Option<&ClusterState>, local: &Local) {
         let kept = successor.filter(|next| Arc::ptr_eq(&next.slot.config, &self.slot.config));
         if kept.is_none() {
             self.forget_subsets(local);

@@ -131,8 +131,7 @@ fn apply(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, snapshot: Arc
     local.set_view(view.clone());
     local.measures.set(measures(&snapshot));
     for old in retired {
-        let successor = view.clusters().find(|next| next.config().name == old.config().name);
-        old.retire(successor.map(|next| &**next), local);
+        old.end(local);
     }
     apply_listeners(worker, served, &snapshot);
     worker.progress.set_applied(local.index, snapshot.generation);
