@@ -33,6 +33,8 @@ pub struct Config {
     pub gate: Arc<Gate>,
     /// Whether discovery may be offered, unencrypted and unauthenticated, to other hosts.
     pub insecure_plaintext: bool,
+    /// Whether discovery over TLS may be offered to other hosts without rules that say who they are.
+    pub insecure_unauthenticated: bool,
     /// Whether private keys are among what is served: never to other hosts in plain text.
     pub serves_secrets: bool,
     /// Limits and waits of each discovery stream.
@@ -58,6 +60,7 @@ impl Config {
             tls: None,
             gate: Arc::new(Gate::new(Access::Open)),
             insecure_plaintext: false,
+            insecure_unauthenticated: false,
             serves_secrets: false,
             streams: Policy::default(),
             connections: ConnectionPolicy::default(),
@@ -93,6 +96,12 @@ pub enum StartError {
          unix:/PATH, or accept the risk with --insecure-plaintext-xds"
     )]
     Exposed(Address),
+    /// Anyone could be any proxy.
+    #[error(
+        "refusing to serve xDS on {0}: other hosts can reach it, and nothing says who may be which proxy; give it rules \
+         with --access, or accept the risk with --insecure-unauthenticated-xds"
+    )]
+    Anyone(Address),
     /// Private keys would be open to other hosts.
     #[error(
         "refusing to serve certificates of the mesh on {0}: other hosts can reach it; give it TLS (--xds-certificate and \
@@ -213,6 +222,9 @@ async fn bind_all(config: &Config) -> Result<Vec<Listener>, StartError> {
         }
         if listener.is_exposed() && config.tls.is_none() && !config.insecure_plaintext {
             return Err(StartError::Exposed(listener.address()));
+        }
+        if listener.is_exposed() && anyone && !config.insecure_plaintext && !config.insecure_unauthenticated {
+            return Err(StartError::Anyone(listener.address()));
         }
         listeners.push(listener);
     }

@@ -203,8 +203,11 @@ async fn old_connections_end_cleanly() {
 
 #[tokio::test]
 async fn idle_connections_end_and_busy_ones_do_not() {
-    let plane =
-        start_with(clusters(&[("a", "1")]), |c| c.connections.idle = Duration::from_millis(200)).await;
+    let plane = start_with(clusters(&[("a", "1")]), |c| {
+        c.connections.idle = Duration::from_millis(200);
+        c.connections.stranger = Duration::from_secs(2);
+    })
+    .await;
     let mut client = Sotw::open(channel(&plane).await, NODE).await;
     client.ask(CDS, &[]).await;
     let first = client.next().await;

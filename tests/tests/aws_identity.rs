@@ -107,7 +107,7 @@ async fn a_role_makes_a_sidecar_its_node_and_no_other() -> Result<()> {
         [known.process().stderr(), known.get("/config_dump").await?.text(), scene.plane.process().stderr()];
     for text in said {
         assert!(!text.contains(&key.secret) && !text.contains(&key.token), "{text}");
-        assert!(!text.contains("X-Amz-Signature") && !text.contains("outrigger-aws-v1"), "{text}");
+        assert!(!text.contains("X-Amz-Signature") && !text.contains("outrigger-aws-v2"), "{text}");
     }
     Ok(())
 }
@@ -140,15 +140,19 @@ async fn forged_replayed_and_expired_proofs_are_refused() -> Result<()> {
     scene.until_refused(&late, "an expired proof").await?;
     assert_eq!(scene.services.questions().await?, asked);
     drop(late);
-    // A good one works while it lasts, and STS is not asked again.
-    std::fs::write(&file, proof(&scene, None, SystemTime::now()).await?)?;
+    // A good one works, and STS is asked once for each connection.
+    // Of a clock that is ahead, so that it lasts as long as the test.
+    let soon = SystemTime::now() + Duration::from_secs(50);
+    std::fs::write(&file, proof(&scene, None, soon).await?)?;
     let file = file.display().to_string();
     let shown = [("OUTRIGGER_XDS_TOKEN_FILE", file.as_str())];
     scene.sidecar(A, &shown).await?.until_ready(LIMIT).await?;
     let once = scene.services.questions().await?;
     // Two calls of a sidecar that start at the same time may both have asked.
     assert!((asked + 1..=asked + 2).contains(&once), "{asked}, then {once}: {}", scene.services.log());
-    scene.sidecar(A, &shown).await?.until_ready(LIMIT).await?;
+    // Whoever has seen it may not show it, while it lasts and afterwards.
+    let thief = scene.sidecar(A, &shown).await?;
+    scene.until_refused(&thief, "a proof that another connection has shown").await?;
     assert_eq!(scene.services.questions().await?, once);
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! `GetCallerIdentity` as a proof of who one is: a signed URL that lasts for a minute and names whom it is for in a signed
-//! header, so that nobody else can use it. Whoever gets it calls it, and STS says whose it is.
+//! header, so that nobody else can use it, and a number of its own in another, so that no two are the same and whoever
+//! gets them can tell one that is shown again. Whoever gets it calls it, and STS says whose it is.
+//!
+//! A proof is [`PREFIX`], the URL in base64url, a dot, the number.
 //!
 //! Source: AWS STS `GetCallerIdentity`; the method is that of the IAM authenticator of EKS.
 
@@ -15,9 +18,13 @@ use crate::sigv4::{Signable, presigned_query};
 use crate::xml;
 
 /// How a proof begins.
-pub const PREFIX: &str = "outrigger-aws-v1.";
+pub const PREFIX: &str = "outrigger-aws-v2.";
 /// The signed header with the audience.
 pub const AUDIENCE_HEADER: &str = "x-outrigger-audience";
+/// The signed header with the proof's own number.
+pub const NUMBER_HEADER: &str = "x-outrigger-number";
+/// How many hexadecimal digits it has.
+pub const NUMBER_DIGITS: usize = 32;
 /// What is called.
 pub const PARAMETERS: [(&str, &str); 2] = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")];
 /// How long a proof lasts.
@@ -57,16 +64,18 @@ impl Caller {
         let credentials = self.provider.credentials(now).await?;
         let endpoint = self.endpoint.trim_end_matches('/');
         let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
+        // Which one it is, is no secret.
+        let number = format!("{:032x}", fastrand::u128(..));
         let request = Signable {
             method: "GET",
-            headers: &[("host", host), (AUDIENCE_HEADER, &self.audience)],
+            headers: &[("host", host), (AUDIENCE_HEADER, &self.audience), (NUMBER_HEADER, &number)],
             body: b"",
             scope: (&self.region, "sts"),
             now,
         };
         let query = presigned_query(request, &PARAMETERS, LIFETIME, &credentials);
         let url = Zeroizing::new(format!("{endpoint}/?{query}"));
-        Ok(Zeroizing::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(url.as_bytes()))))
+        Ok(Zeroizing::new(format!("{PREFIX}{}.{number}", URL_SAFE_NO_PAD.encode(url.as_bytes()))))
     }
 }
 

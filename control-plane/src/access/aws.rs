@@ -2,7 +2,9 @@
 //!
 //! What is called is checked to the letter first: STS of a known region and nothing else, this one action, for a short
 //! while. The audience is not taken from the proof: it is sent as the signed header, so a proof for somebody else has a
-//! signature that STS refuses. Source: AWS STS, "GetCallerIdentity"; see `outrigger_aws_auth::caller`.
+//! signature that STS refuses. A proof belongs to the connection that shows it first: clients make one for each call, so
+//! who shows it elsewhere has taken it from somebody. Source: AWS STS, "GetCallerIdentity"; see
+//! `outrigger_aws_auth::caller`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +14,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use outrigger_aws_auth::caller::{AUDIENCE_HEADER, PARAMETERS, PREFIX, arn_of, endpoint};
+use outrigger_aws_auth::caller::{
+    AUDIENCE_HEADER, LIFETIME, NUMBER_DIGITS, NUMBER_HEADER, PARAMETERS, PREFIX, arn_of, endpoint,
+};
 use outrigger_aws_auth::client::Client;
 use outrigger_aws_auth::sigv4::moment_of;
 use serde::Deserialize;
@@ -20,14 +24,12 @@ use serde::Deserialize;
 use super::Denied;
 use super::questions::{Bad, Mark, Questions, mark};
 
-/// The longest that a proof may last: who sees one can use it no longer.
-const LONGEST: Duration = Duration::from_secs(300);
 /// How far clocks may be apart.
 const SKEW: Duration = Duration::from_secs(60);
 /// How long STS may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How many proofs of one role are remembered; they end within minutes.
-const REMEMBERED: usize = 1024;
+/// How many proofs of one role are remembered, and so how many it can show; they end within two minutes.
+const REMEMBERED: usize = 16_384;
 
 /// As an operator writes it.
 #[derive(Debug, Deserialize)]
@@ -69,7 +71,8 @@ struct Answer {
     arn: String,
     /// The role, by its place in the rules: nobody remembers much at the cost of another.
     role: usize,
-    /// It may be shown again until then.
+    /// The connection that has shown it, which may do so again until then.
+    address: String,
     until: SystemTime,
 }
 
@@ -77,6 +80,7 @@ struct Answer {
 #[derive(Debug, PartialEq, Eq)]
 struct Proof {
     url: String,
+    number: String,
     until: SystemTime,
 }
 
@@ -128,7 +132,7 @@ impl Callers {
         let denied = |reason: &str| Denied(format!("AWS: {reason}"));
         let proof = proof(token, &self.endpoints, now).map_err(denied)?;
         let mark = mark(token);
-        if let Some(arn) = self.remembered(&mark, now) {
+        if let Some(arn) = self.remembered(&mark, address, now).map_err(denied)? {
             return Ok(arn);
         }
         let question = async {
@@ -139,7 +143,8 @@ impl Callers {
         };
         let asked = self.questions.ask(&mark, address, now, question).await;
         let (arn, role) = asked.map_err(|reason| denied(&reason))?;
-        self.remember(mark, Answer { arn: arn.clone(), role, until: proof.until }, now);
+        let answer = Answer { arn: arn.clone(), role, address: address.to_owned(), until: proof.until };
+        self.remember(mark, answer, now).map_err(denied)?;
         Ok(arn)
     }
 
@@ -154,8 +159,10 @@ impl Callers {
 
     async fn ask(&self, proof: &Proof) -> Result<String, Bad> {
         let unanswered = |reason: &str| Bad::Unanswered(reason.to_owned());
-        let request = Request::get(&proof.url).header(AUDIENCE_HEADER, &self.audience).body(Bytes::new());
-        let request = request.map_err(|_| unanswered("an odd URL"))?;
+        let request = Request::get(&proof.url)
+            .header(AUDIENCE_HEADER, &self.audience)
+            .header(NUMBER_HEADER, &proof.number);
+        let request = request.body(Bytes::new()).map_err(|_| unanswered("an odd URL"))?;
         let (status, body) =
             self.client.send(request).await.map_err(|error| Bad::Unanswered(error.to_string()))?;
         // STS refuses with 400 or 403, and says so when it only has too much to do.
@@ -171,27 +178,50 @@ impl Callers {
         arn.map(str::to_owned).ok_or_else(|| unanswered("STS's answer names nobody"))
     }
 
-    fn remembered(&self, hash: &Mark, now: SystemTime) -> Option<String> {
+    /// Whose a proof is that this connection has shown before.
+    fn remembered(
+        &self,
+        hash: &Mark,
+        address: &str,
+        now: SystemTime,
+    ) -> Result<Option<String>, &'static str> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|answer| now < answer.until).map(|answer| answer.arn.clone())
+        match known.get(hash).filter(|answer| now < answer.until) {
+            Some(answer) if answer.address == address => Ok(Some(answer.arn.clone())),
+            Some(_) => Err(REPLAYED),
+            None => Ok(None),
+        }
     }
 
-    fn remember(&self, hash: Mark, answer: Answer, now: SystemTime) {
+    fn remember(&self, hash: Mark, answer: Answer, now: SystemTime) -> Result<(), &'static str> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another connection may have shown it while STS was asked.
+        if known.get(&hash).is_some_and(|first| first.address != answer.address) {
+            return Err(REPLAYED);
+        }
         let others =
             |known: &HashMap<Mark, Answer>| known.values().filter(|other| other.role == answer.role).count();
         if others(&known) >= REMEMBERED {
             known.retain(|_, answer| now < answer.until);
         }
-        if others(&known) < REMEMBERED {
-            known.insert(hash, answer);
+        // What is not remembered could be shown by anybody.
+        if others(&known) >= REMEMBERED {
+            return Err("too many proofs of this role at the moment");
         }
+        known.insert(hash, answer);
+        Ok(())
     }
 }
+
+const REPLAYED: &str = "a proof that another connection has shown";
 
 /// Takes a token apart; the reason is for the audit.
 fn proof(token: &str, endpoints: &[String], now: SystemTime) -> Result<Proof, &'static str> {
     let coded = token.strip_prefix(PREFIX).ok_or("not a proof")?;
+    let (coded, number) = coded.split_once('.').ok_or("an unreadable proof")?;
+    if number.len() != NUMBER_DIGITS || !number.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("a proof without a number");
+    }
     let url = URL_SAFE_NO_PAD.decode(coded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let url = url.ok_or("an unreadable proof")?;
     let query = endpoints.iter().find_map(|base| url.strip_prefix(base)?.strip_prefix("/?"));
@@ -211,17 +241,17 @@ fn proof(token: &str, endpoints: &[String], now: SystemTime) -> Result<Proof, &'
     if !PARAMETERS.iter().all(|(name, value)| values.get(name) == Some(value)) {
         return Err("another action");
     }
-    if !has("X-Amz-SignedHeaders", &format!("host%3B{AUDIENCE_HEADER}")) {
-        return Err("the audience is not among the signed headers");
+    if !has("X-Amz-SignedHeaders", &format!("host%3B{AUDIENCE_HEADER}%3B{NUMBER_HEADER}")) {
+        return Err("audience and number are not the signed headers");
     }
     let since = values.get("X-Amz-Date").and_then(|stamp| moment_of(stamp)).ok_or("no date")?;
     let lasts = values.get("X-Amz-Expires").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    let lasts = lasts.filter(|lasts| *lasts <= LONGEST).ok_or("lasts for too long")?;
+    let lasts = lasts.filter(|lasts| *lasts <= LIFETIME).ok_or("lasts for too long")?;
     if now + SKEW < since {
         return Err("a proof of the future");
     }
     match since + lasts {
-        until if now < until => Ok(Proof { url, until }),
+        until if now < until => Ok(Proof { url, number: number.to_owned(), until }),
         _ => Err("an expired proof"),
     }
 }

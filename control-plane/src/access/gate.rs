@@ -1,15 +1,15 @@
 //! The rules of the moment, and how long a client that they let in may stay.
 //!
 //! A stream lasts for hours and what its client has shown for minutes, so each holds a [`Grant`] and ends with it: when the
-//! proof does (that of an AWS role tells no end), and when other rules make other nodes of the client, or nobody. Who still has a right to be here comes back
-//! with a new proof and loses nothing; proxies keep what they were given.
+//! proof does (that of an AWS role tells no end), and when other rules do not let the client be the node of the stream. Who
+//! still has a right to be here comes back with a new proof and loses nothing; proxies keep what they were given.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use super::{Access, Denied, Principal, Shown};
+use super::{Access, Denied, Nodes, Principal, Shown};
 
 /// The longest sleep between two looks at the clock, which may be set.
 const LOOK: Duration = Duration::from_secs(30);
@@ -70,13 +70,14 @@ impl Grant {
         &self.principal.name
     }
 
-    /// Whether a node is among those that the client may be.
+    /// Whether a node is among those that the client may be, by the rules as they are now.
     pub fn includes(&self, node_id: &str) -> bool {
-        self.principal.nodes.include(node_id)
+        let access = Arc::clone(&self.rules.borrow());
+        access.again(&self.principal, SystemTime::now()).is_ok_and(|now| now.nodes.include(node_id))
     }
 
-    /// Returns when it has ended.
-    pub async fn ended(mut self) -> Ended {
+    /// Returns when it has ended for somebody who needs the nodes that `enough` asks for.
+    pub async fn ended(mut self, enough: impl Fn(&Nodes) -> bool) -> Ended {
         loop {
             let changed = tokio::select! {
                 () = passed(self.principal.until) => return Ended::Expired,
@@ -88,7 +89,7 @@ impl Grant {
             }
             let access = Arc::clone(&self.rules.borrow_and_update());
             match access.again(&self.principal, SystemTime::now()) {
-                Ok(now) if now.nodes == self.principal.nodes => self.principal = now,
+                Ok(now) if enough(&now.nodes) => self.principal = now,
                 _ => return Ended::Withdrawn,
             }
         }
@@ -125,33 +126,41 @@ mod tests {
 
     const A: &str = "mesh/shop/virtualNode/a";
 
+    fn is_a(nodes: &Nodes) -> bool {
+        nodes.include(A)
+    }
+
     #[tokio::test]
     async fn other_rules_end_what_they_would_not_give() {
         let gate = Gate::new(rules(A, ""));
-        let mut staying = Box::pin(admit(&gate).await.ended());
+        let first = admit(&gate).await;
+        let mut staying = Box::pin(first.clone().ended(is_a));
         assert!(poll!(&mut staying).is_pending());
-        gate.replace(rules(A, ""));
-        assert!(poll!(&mut staying).is_pending(), "the same nodes");
+        gate.replace(rules("mesh/shop/virtualNode/b, mesh/shop/virtualNode/a", ""));
+        assert!(poll!(&mut staying).is_pending(), "more nodes, and its own");
         gate.replace(rules("mesh/shop/virtualNode/b", ""));
         assert_eq!(staying.await, Ended::Withdrawn);
+        for other in [admit(&gate).await, first] {
+            assert!(other.includes("mesh/shop/virtualNode/b") && !other.includes(A), "by the rules of now");
+        }
         let other = admit(&gate).await;
-        assert!(other.includes("mesh/shop/virtualNode/b") && !other.includes(A));
         gate.replace(Access::Ruled(Box::new(Rules::parse("{}").unwrap())));
-        assert_eq!(other.ended().await, Ended::Withdrawn);
+        assert!(!other.includes("mesh/shop/virtualNode/b"));
+        assert_eq!(other.ended(|_| true).await, Ended::Withdrawn);
         assert!(gate.admit(TOKEN, SystemTime::now()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_grant_ends_with_its_proof_by_whatever_rules() {
         let gate = Gate::new(rules(A, ", until: 20990101T000000Z"));
-        let mut staying = Box::pin(admit(&gate).await.ended());
+        let mut staying = Box::pin(admit(&gate).await.ended(is_a));
         assert!(poll!(&mut staying).is_pending());
         gate.replace(rules(A, ", until: 20200101T000000Z"));
         assert_eq!(staying.await, Ended::Withdrawn, "an end that is past is none to wait for");
         let gate = Gate::new(rules(A, ""));
         let mut grant = admit(&gate).await;
         grant.principal.until = Some(SystemTime::now() + Duration::from_millis(20));
-        assert_eq!(grant.ended().await, Ended::Expired);
+        assert_eq!(grant.ended(is_a).await, Ended::Expired);
         assert!(passed(None).now_or_never().is_none());
     }
 }

@@ -16,6 +16,7 @@ mod token_review;
 pub(crate) use gate::passed;
 pub use gate::{Ended, Gate, Grant};
 pub use nodes::Nodes;
+pub(crate) use questions::Place;
 pub use rules::{Rules, RulesError};
 
 use std::time::SystemTime;

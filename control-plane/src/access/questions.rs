@@ -178,15 +178,16 @@ impl Turn<'_> {
 
 /// Whom a connection comes from.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+pub struct Place {
     /// An address, a network of IPv6 (RFC 6177: nobody has less than a /64), or this machine.
-    client: String,
+    pub client: String,
     /// The /48 of IPv6, which is what a customer may have at most (RFC 6177).
     site: Option<String>,
 }
 
 impl Place {
-    fn of(client: &str) -> Self {
+    /// Of an address with a port; what is none is this machine.
+    pub fn of(client: &str) -> Self {
         match client.parse::<SocketAddr>().map(|client| client.ip().to_canonical()) {
             Ok(IpAddr::V4(address)) => Self { client: address.to_string(), site: None },
             Ok(IpAddr::V6(address)) => {

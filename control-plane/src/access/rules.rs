@@ -136,7 +136,7 @@ impl Rules {
         let taken = Token::parse(token).map_err(|_| Denied("an unknown token".to_owned()))?;
         let cluster = self.cluster(&taken.issuer);
         let cluster =
-            cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {:?}", taken.issuer)))?;
+            cluster.ok_or_else(|| Denied(format!("a token of the unknown issuer {:.200?}", taken.issuer)))?;
         cluster.identify(&taken, token, address, now).await.map_err(Denied)
     }
 

@@ -17,7 +17,7 @@ use tonic::{Response, Status};
 use tonic_prost::ProstCodec;
 
 use super::peer::Peer;
-use super::refusal::{refuse, unauthenticated};
+use super::refusal::refuse;
 use super::session::Context;
 use crate::metrics::Refusal;
 use crate::quota::{Quota, Terms};
@@ -88,11 +88,7 @@ impl UnaryService<IssueRequest> for Issue {
 async fn issue(context: &Context, peer: &Peer, asked: IssueRequest) -> Result<IssueResponse, Status> {
     let IssueRequest { node_id, request } = asked;
     let generation = context.store.current();
-    if !context.permits(peer, &node_id, &generation) {
-        let (peer, node) = (peer.address(), node_id);
-        tracing::warn!(target: "audit", peer, node, "denied a certificate: not a node of this client");
-        return Err(refuse(context, Refusal::Unauthenticated, unauthenticated()));
-    }
+    context.permit(peer, &node_id, &generation, "a certificate")?;
     // Ids have several forms; those that nobody knows cost little, and share one place.
     let node = generation.canonical_id(&node_id).unwrap_or_default();
     let now = Instant::now();
@@ -102,7 +98,7 @@ async fn issue(context: &Context, peer: &Peer, asked: IssueRequest) -> Result<Is
         own.give_back();
         return Err(exhausted(context, peer, &node_id, ALL));
     };
-    let chain = context.store.certify(node_id, request).await.map_err(|reason| {
+    let chain = context.store.certify(&generation, node_id, request).await.map_err(|reason| {
         tracing::warn!(target: "audit", peer = peer.address(), "no certificate: {reason}");
         status(&reason)
     })?;

@@ -9,6 +9,7 @@
 pub mod delta;
 pub mod issue;
 pub mod ledger;
+mod lobby;
 mod machine;
 pub mod peer;
 pub mod protocol;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::refusal::{expired, unauthenticated};
-use crate::access::{Ended, Grant, Shown};
+use crate::access::{Ended, Grant, Nodes, Shown};
 use crate::discovery_tls::ClientCertificate;
 
 /// Why a connection closes that its client did not close.
@@ -27,18 +27,27 @@ pub struct Peer {
     certificate: Arc<ClientCertificate>,
     grant: Option<Grant>,
     closing: watch::Receiver<Option<Closing>>,
-    streams: watch::Sender<usize>,
+    activity: watch::Sender<Activity>,
+}
+
+/// What a connection is used for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// Its client has been let in.
+    pub known: bool,
+    /// How many streams are open.
+    pub streams: usize,
 }
 
 impl Peer {
-    /// Nobody known, over a connection that says when it closes and counts its streams.
+    /// Nobody known, over a connection that says when it closes and wants to know what it is used for.
     pub(super) fn new(
         address: Arc<str>,
         certificate: ClientCertificate,
         closing: watch::Receiver<Option<Closing>>,
-        streams: watch::Sender<usize>,
+        activity: watch::Sender<Activity>,
     ) -> Self {
-        Self { address, certificate: Arc::new(certificate), grant: None, closing, streams }
+        Self { address, certificate: Arc::new(certificate), grant: None, closing, activity }
     }
 
     /// Where it connects from.
@@ -54,6 +63,7 @@ impl Peer {
 
     /// The same peer, let in.
     pub(super) fn let_in(self, grant: Grant) -> Self {
+        self.activity.send_if_modified(|activity| !std::mem::replace(&mut activity.known, true));
         Self { grant: Some(grant), ..self }
     }
 
@@ -62,14 +72,18 @@ impl Peer {
         self.grant.as_ref().is_some_and(|grant| grant.includes(node_id))
     }
 
-    /// Returns when its streams are to end: as they should, or with what the client is told.
-    pub fn ended(&self) -> impl Future<Output = Result<(), Status>> + Send + use<> {
+    /// Returns when a stream is to end that needs the nodes that `enough` asks for: as it should, or with what the client
+    /// is told.
+    pub fn ended<E>(&self, enough: E) -> impl Future<Output = Result<(), Status>> + Send + use<E>
+    where
+        E: Fn(&Nodes) -> bool + Send,
+    {
         let (address, mut closing, grant) =
             (Arc::clone(&self.address), self.closing.clone(), self.grant.clone());
         async move {
             let granted = async {
                 match grant {
-                    Some(grant) => grant.ended().await,
+                    Some(grant) => grant.ended(enough).await,
                     None => std::future::pending().await,
                 }
             };
@@ -97,17 +111,17 @@ impl Peer {
 
     /// Counts a stream until the guard is dropped.
     pub fn stream_opened(&self) -> OpenStream {
-        self.streams.send_modify(|streams| *streams += 1);
-        OpenStream(self.streams.clone())
+        self.activity.send_modify(|activity| activity.streams += 1);
+        OpenStream(self.activity.clone())
     }
 }
 
 /// A stream that counts against the idleness of its connection.
 #[derive(Debug)]
-pub struct OpenStream(watch::Sender<usize>);
+pub struct OpenStream(watch::Sender<Activity>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.send_modify(|streams| *streams = streams.saturating_sub(1));
+        self.0.send_modify(|activity| activity.streams = activity.streams.saturating_sub(1));
     }
 }

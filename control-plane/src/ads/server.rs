@@ -14,12 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::peer::{Closing, Peer};
+use super::lobby::{Lobby, Waiting};
+use super::peer::{Activity, Closing, Peer};
 use super::service::Service;
 use super::session::Context;
 use crate::access::passed;
 use crate::discovery_tls::{ClientCertificate, client_certificate};
 use crate::listen::{Duplex, Listener, Socket};
+use crate::metrics::Refusal;
 
 /// Largest request message. Names and versions of 100,000 resources fit; a peer cannot have us buffer more.
 pub const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -36,6 +38,10 @@ const LOCAL_RESETS: usize = 1024;
 pub struct ConnectionPolicy {
     /// How many connections there may be; more wait in the kernel's queue.
     pub max_connections: usize,
+    /// How many connections of one address may wait to be let in.
+    pub max_strangers: usize,
+    /// How long a connection may wait to be let in.
+    pub stranger: Duration,
     /// How many streams one connection may carry.
     pub max_streams_per_connection: u32,
     /// How often a silent client is pinged.
@@ -54,6 +60,8 @@ impl Default for ConnectionPolicy {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_strangers: 512,
+            stranger: Duration::from_secs(60),
             max_streams_per_connection: 100,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
@@ -73,6 +81,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let lobby = Arc::new(Lobby::new(policy.max_strangers));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -80,10 +89,16 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
         };
         let Some((socket, permit)) = accepted else { break };
+        let Some(waiting) = lobby.enter(&socket.peer) else {
+            let peer = &*socket.peer;
+            tracing::warn!(target: "audit", peer, "denied: too many connections of this address wait to be let in");
+            context.metrics.refused(Refusal::Limit);
+            continue;
+        };
         let (context, policy, stop) = (Arc::clone(&context), policy.clone(), stop.clone());
         connections.spawn(async move {
             context.metrics.connection_opened();
-            connection(socket, &context, &policy, stop).await;
+            connection(socket, waiting, &context, &policy, stop).await;
             context.metrics.connection_closed();
             drop(permit);
         });
@@ -111,6 +126,7 @@ async fn accept(
 
 async fn connection(
     socket: Socket,
+    waiting: Waiting,
     context: &Arc<Context>,
     policy: &ConnectionPolicy,
     mut stop: watch::Receiver<bool>,
@@ -132,9 +148,9 @@ async fn connection(
         },
     };
     let (close, closing) = watch::channel(None);
-    let (streams, count) = watch::channel(0);
+    let (activity, used) = watch::channel(Activity::default());
     let certificate_end = certificate.until;
-    let peer = Peer::new(address, certificate, closing, streams);
+    let peer = Peer::new(address, certificate, closing, activity);
     let service = Service::new(Arc::clone(context), peer.clone());
     let mut http = pin!(protocol(policy).serve_connection(TokioIo::new(io), service));
     let age = jittered(policy.max_age, fastrand::f64());
@@ -147,7 +163,7 @@ async fn connection(
         }
         _ = stop.wait_for(|stop| *stop) => ("the control plane stops", Closing::Goodbye),
         () = tokio::time::sleep(age) => ("the connection is old", Closing::Goodbye),
-        () = idle(count, policy.idle) => ("the connection is idle", Closing::Goodbye),
+        () = unused(used, waiting, policy) => ("the connection is idle", Closing::Goodbye),
         () = passed(certificate_end) => ("the client's certificate has ended", Closing::CertificateEnded),
     };
     tracing::debug!(peer = peer.address(), "closing: {reason}");
@@ -174,12 +190,24 @@ fn protocol(policy: &ConnectionPolicy) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Returns when the count has been zero for `limit`.
-async fn idle(mut count: watch::Receiver<usize>, limit: Duration) {
+/// Returns when nobody has been let in for too long, or has had no stream for too long since.
+async fn unused(mut used: watch::Receiver<Activity>, waiting: Waiting, policy: &ConnectionPolicy) {
+    let known = tokio::time::timeout(policy.stranger, used.wait_for(|used| used.known)).await;
+    match known.map(|known| known.is_ok()) {
+        Err(_) => return,
+        // The connection is gone.
+        Ok(false) => return std::future::pending().await,
+        Ok(true) => drop(waiting),
+    }
+    idle(used, policy.idle).await;
+}
+
+/// Returns when there have been no streams for `limit`.
+async fn idle(mut used: watch::Receiver<Activity>, limit: Duration) {
     loop {
-        let idle = *count.borrow_and_update() == 0;
+        let idle = used.borrow_and_update().streams == 0;
         let changed =
-            if idle { tokio::time::timeout(limit, count.changed()).await } else { Ok(count.changed().await) };
+            if idle { tokio::time::timeout(limit, used.changed()).await } else { Ok(used.changed().await) };
         match changed {
             Err(_) => return,
             Ok(Err(_)) => std::future::pending().await,
@@ -208,13 +236,32 @@ mod tests {
     #[tokio::test]
     async fn a_connection_with_a_stream_is_not_idle() {
         let limit = Duration::from_millis(50);
-        let (streams, count) = watch::channel(1);
-        let waiting = tokio::spawn(idle(count, limit));
+        let (activity, used) = watch::channel(Activity { known: true, streams: 1 });
+        let waiting = tokio::spawn(idle(used, limit));
         tokio::time::sleep(limit * 4).await;
         assert!(!waiting.is_finished());
         let ended = std::time::Instant::now();
-        streams.send_modify(|n| *n = 0);
+        activity.send_modify(|activity| activity.streams = 0);
         tokio::time::timeout(limit * 100, waiting).await.unwrap().unwrap();
         assert!(ended.elapsed() >= limit);
+    }
+
+    #[tokio::test]
+    async fn who_is_let_in_gives_its_place_to_the_next() {
+        let limits =
+            |stranger| ConnectionPolicy { stranger, idle: Duration::MAX, ..ConnectionPolicy::default() };
+        let lobby = Arc::new(Lobby::new(1));
+        let (_unknown, used) = watch::channel(Activity::default());
+        let waiting = lobby.enter("192.0.2.1:1").unwrap();
+        unused(used, waiting, &limits(Duration::from_millis(1))).await;
+        let (activity, used) = watch::channel(Activity::default());
+        let waiting = lobby.enter("192.0.2.1:2").expect("the stranger has gone");
+        let known = tokio::spawn(async move { unused(used, waiting, &limits(Duration::MAX)).await });
+        assert!(lobby.enter("192.0.2.1:3").is_none());
+        activity.send_modify(|activity| activity.known = true);
+        while lobby.enter("192.0.2.1:3").is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!known.is_finished());
     }
 }

@@ -3,6 +3,7 @@
 //! Bounds: one response waits for the transport, one per type for its ACK; a client that does not read is sent the
 //! newest state once it does, not every state in between.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use crate::metrics::{Metrics, Refusal};
 use crate::snapshot::{Audience, NodeSnapshot, TypeUrl};
 
 const MAX_TYPE_URL: usize = 256;
+const RESOURCES: &str = "resources";
 
 /// What all sessions share.
 pub struct Context {
@@ -56,8 +58,34 @@ pub struct Context {
 impl Context {
     /// Whether a client may be the node that it says it is, in a state of the definitions: that knows the account of the
     /// mesh, which the client may leave out. A node that nobody knows is what it is called.
-    pub(crate) fn permits(&self, peer: &Peer, node_id: &str, generation: &Generation) -> bool {
-        peer.may_be(generation.canonical_id(node_id).as_deref().unwrap_or(node_id))
+    ///
+    /// # Errors
+    /// If not: counted, and a line of the audit says what was denied.
+    pub(crate) fn permit(
+        &self,
+        peer: &Peer,
+        node: &str,
+        generation: &Generation,
+        what: &str,
+    ) -> Result<(), Status> {
+        if peer.may_be(generation.canonical_id(node).as_deref().unwrap_or(node)) {
+            return Ok(());
+        }
+        tracing::warn!(target: "audit", peer = peer.address(), node, "denied {what}: not a node of this client");
+        Err(refuse(self, Refusal::Unauthenticated, unauthenticated()))
+    }
+
+    /// Returns when a stream of this client is to end that it opened as this node.
+    pub(crate) fn ended(
+        self: &Arc<Self>,
+        peer: &Peer,
+        node: String,
+    ) -> impl Future<Output = Result<(), Status>> + Send + use<> {
+        let context = Arc::clone(self);
+        peer.ended(move |nodes| {
+            let canonical = context.store.current().canonical_id(&node);
+            nodes.include(canonical.as_deref().unwrap_or(&node))
+        })
     }
 }
 
@@ -69,21 +97,31 @@ pub async fn run<P: Protocol>(
     requests: Streaming<P::Wire>,
     responses: mpsc::Sender<Result<Push, Status>>,
 ) {
-    let end = peer.ended();
-    let outcome = async {
-        match Session::<P>::open(context, peer, method, requests, &responses).await? {
-            Some(session) => session.serve(&responses).await,
-            None => Ok(()),
-        }
-    };
-    let ended = tokio::select! {
-        ended = outcome => ended,
-        ended = end => ended,
-    };
-    if let Err(status) = ended {
+    if let Err(status) = open_and_serve::<P>(context, peer, method, requests, &responses).await {
         tracing::info!(code = ?status.code(), "discovery stream ended: {}", status.message());
         // A client that is gone does not need to hear it.
         let _ = responses.send(Err(status)).await;
+    }
+}
+
+async fn open_and_serve<P: Protocol>(
+    context: Arc<Context>,
+    peer: Peer,
+    method: Method,
+    requests: Streaming<P::Wire>,
+    responses: &mpsc::Sender<Result<Push, Status>>,
+) -> Result<(), Status> {
+    // Which node it needs is not known yet; whether it may be that one is asked when it is.
+    let end = peer.ended(|_| true);
+    let session = tokio::select! {
+        session = Session::<P>::open(context, peer, method, requests, responses) => session?,
+        ended = end => return ended,
+    };
+    let Some(session) = session else { return Ok(()) };
+    let end = session.context.ended(&session.peer, session.node_id.clone());
+    tokio::select! {
+        ended = session.serve(responses) => ended,
+        ended = end => ended,
     }
 }
 
@@ -133,7 +171,7 @@ impl<P: Protocol> Session<P> {
         let node = identify(first.node.as_ref()).map_err(|s| refuse(&context, Refusal::BadRequest, s))?;
         let mut generations = context.store.subscribe();
         let generation = Arc::clone(&generations.borrow_and_update());
-        permitted(&context, &peer, &node.id, &generation)?;
+        context.permit(&peer, &node.id, &generation, RESOURCES)?;
         let audience = audience(node);
         let snapshot = context.store.snapshot(&generation, &node.id, audience).await;
         let snapshot = snapshot.map_err(|e| refuse_node(&context, &e))?;
@@ -259,7 +297,7 @@ impl<P: Protocol> Session<P> {
         let generation = Arc::clone(&self.generations.borrow_and_update());
         // The same id may be the node of another account now; one that is no node any more is told so below.
         if generation.canonical_id(&self.node_id).is_some() {
-            permitted(&self.context, &self.peer, &self.node_id, &generation)?;
+            self.context.permit(&self.peer, &self.node_id, &generation, RESOURCES)?;
         }
         match self.context.store.snapshot(&generation, &self.node_id, self.audience).await {
             Ok(snapshot) if snapshot.same_content(&self.snapshot) => {}
@@ -269,14 +307,6 @@ impl<P: Protocol> Session<P> {
         }
         Ok(())
     }
-}
-
-fn permitted(context: &Context, peer: &Peer, node: &str, generation: &Generation) -> Result<(), Status> {
-    if context.permits(peer, node, generation) {
-        return Ok(());
-    }
-    tracing::warn!(target: "audit", peer = peer.address(), node, "denied: not a node of this client");
-    Err(refuse(context, Refusal::Unauthenticated, unauthenticated()))
 }
 
 async fn sleep_until(wake: Option<Instant>) {

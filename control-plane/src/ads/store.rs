@@ -132,14 +132,19 @@ impl Store {
         result
     }
 
-    /// A certificate for a node of the current state, off the network tasks.
+    /// A certificate for a node of a state, off the network tasks.
     ///
     /// # Errors
     /// When the state cannot give one.
-    pub async fn certify(&self, node_id: String, request: Vec<u8>) -> Result<String, NotCertified> {
+    pub async fn certify(
+        &self,
+        generation: &Generation,
+        node_id: String,
+        request: Vec<u8>,
+    ) -> Result<String, NotCertified> {
         let failed = |error: &dyn std::fmt::Display| NotCertified::Failed(error.to_string());
         let permit = Arc::clone(&self.signers).acquire_owned().await.map_err(|e| failed(&e))?;
-        let source = Arc::clone(&self.current.borrow().source);
+        let source = Arc::clone(&generation.source);
         let signed = tokio::task::spawn_blocking(move || {
             // Held to the end of the work, which goes on when nobody waits for it any more.
             let _permit = permit;

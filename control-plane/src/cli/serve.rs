@@ -43,6 +43,9 @@ pub struct ServeArgs {
     /// Serve xDS to other hosts although connections are neither encrypted nor authenticated
     #[arg(long)]
     insecure_plaintext_xds: bool,
+    /// Serve xDS to other hosts over TLS although any of them may be any proxy
+    #[arg(long)]
+    insecure_unauthenticated_xds: bool,
     #[command(flatten)]
     identity: IdentityArgs,
     /// Let the system dump the memory of this process, and the private keys in it
@@ -143,6 +146,7 @@ impl Serving {
         let source = reading.read(None).await?;
         let mut config = Config::new(args.xds.clone(), Some(args.admin.clone()));
         config.insecure_plaintext = args.insecure_plaintext_xds;
+        config.insecure_unauthenticated = args.insecure_unauthenticated_xds;
         let identity = Identity::open(&args.identity, &mut config).await?;
         let plane = ControlPlane::start(config, identity.secured(&source)).await?;
         report(&source, &plane);

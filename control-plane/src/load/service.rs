@@ -48,15 +48,13 @@ impl LoadReportingService for LoadReports {
             return Err(Status::invalid_argument("the first report needs node.id, of at most 2048 bytes"));
         };
         let Context { store, loads, .. } = &*self.context;
-        if !self.context.permits(&self.peer, id, &store.current()) {
-            tracing::warn!(target: "audit", peer = self.peer.address(), node = id, "denied: reports for another node");
-            return Err(Status::unauthenticated("not authenticated"));
-        }
+        self.context.permit(&self.peer, id, &store.current(), "reports")?;
+        let end = Box::pin(self.context.ended(&self.peer, id.to_owned()));
         let place = loads.open(id.to_owned());
         place.put(&first.cluster_stats);
         let hello = stream::once(std::future::ready(Ok(answer(INTERVAL))));
         // Nothing more is answered: the other half lives as long as reports come.
-        let state = Some((reports, place, Box::pin(self.peer.ended()), self.peer.stream_opened()));
+        let state = Some((reports, place, end, self.peer.stream_opened()));
         let rest = stream::unfold(state, |state| async move {
             let (mut reports, place, mut end, open) = state?;
             loop {

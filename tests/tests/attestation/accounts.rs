@@ -62,7 +62,7 @@ async fn a_mesh_that_becomes_another_accounts_is_not_served_on() -> Result<()> {
     let launch = launch.env("OUTRIGGER_XDS_KEY", &scene.path("own.key"));
     let sidecar = launch.start_in_mesh(PLAIN, scene.plane.xds()).await?;
     scene.plane.write("mesh.yaml", &definitions(THEIRS))?;
-    scene.plane.until_says("denied: not a node of this client").await?;
+    scene.plane.until_says("denied resources: not a node of this client").await?;
     let limit = std::time::Duration::from_secs(20);
     let told = || std::future::ready(sidecar.said("not authenticated").then_some(()));
     wait::until("the sidecar to be refused", limit, told).await?;

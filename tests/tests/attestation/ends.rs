@@ -180,7 +180,7 @@ async fn rights_that_are_taken_away_end_streams_and_no_traffic(plane: DataPlane)
     until_edited(&control, &application, 11).await?;
     rule("mesh/shop/virtualNode/other")?;
     control.until_says("ended: the rules have changed for this client").await?;
-    control.until_says("denied: not a node of this client").await?;
+    control.until_says("denied resources: not a node of this client").await?;
     let gone = || async { control.node(A).await.is_ok_and(|streams| streams.is_empty()).then_some(()) };
     wait::until("the stream to be gone", LIMIT, gone).await?;
     load.until_answered(50).await?;

@@ -70,11 +70,12 @@ async fn no_stream_and_no_call_serves_another_node() -> Result<()> {
     }
     for (method, message) in calls(B)? {
         let named = scene.audited(B);
-        let (line, what) = match method.as_str() {
-            METHOD => ("denied a certificate", "a certificate"),
-            _ if method.ends_with("StreamLoadStats") => ("reports for another node", "reports"),
-            _ => ("denied: not a node of this client", "resources"),
+        let what = match method.as_str() {
+            METHOD => "a certificate",
+            _ if method.ends_with("StreamLoadStats") => "reports",
+            _ => "resources",
         };
+        let line = &format!("denied {what}: not a node of this client");
         let before = scene.audited(line);
         let reply = scene.call(&method, &message, &Shown::token(JOIN)).await?;
         assert_eq!(reply.status, Some(UNAUTHENTICATED), "{method}: {what}");
@@ -131,5 +132,5 @@ async fn a_sidecar_is_given_its_own_node_only(plane: DataPlane) -> Result<()> {
 
 fn denials(control: &mut outrigger_tests::control_plane::ControlPlane, node: &str) -> usize {
     let said = control.process().stderr();
-    said.lines().filter(|line| line.contains("denied: not a node") && line.contains(node)).count()
+    said.lines().filter(|line| line.contains("denied resources: not a node") && line.contains(node)).count()
 }

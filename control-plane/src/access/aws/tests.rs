@@ -22,7 +22,7 @@ fn query(change: &[(&str, &str)]) -> String {
         ("X-Amz-Credential", "AKID%2F20270115%2Feu-west-1%2Fsts%2Faws4_request"),
         ("X-Amz-Date", "20270115T080000Z"),
         ("X-Amz-Expires", "60"),
-        ("X-Amz-SignedHeaders", "host%3Bx-outrigger-audience"),
+        ("X-Amz-SignedHeaders", "host%3Bx-outrigger-audience%3Bx-outrigger-number"),
         ("X-Amz-Signature", "00"),
     ];
     for (name, value) in change {
@@ -32,8 +32,10 @@ fn query(change: &[(&str, &str)]) -> String {
     parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
+const NUMBER: &str = "00112233445566778899aabbccddeeff";
+
 fn token(url: &str) -> String {
-    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(url))
+    format!("{PREFIX}{}.{NUMBER}", URL_SAFE_NO_PAD.encode(url))
 }
 
 fn check(url: &str, seconds: i64) -> Result<Proof, &'static str> {
@@ -57,6 +59,7 @@ fn a_proof_is_for_sts_and_a_short_while() {
     let url = format!("{STS}/?{}", query(&[]));
     let proof = check(&url, 0).unwrap();
     assert_eq!((proof.url.as_str(), proof.until), (url.as_str(), now() + Duration::from_secs(60)));
+    assert_eq!(proof.number, NUMBER);
     assert!(check(&url, 59).is_ok() && check(&url, -59).is_ok());
     assert_eq!(check(&url, 61), Err("an expired proof"));
     assert_eq!(check(&url, -61), Err("a proof of the future"));
@@ -86,10 +89,12 @@ fn nothing_else_is_called() {
         ("Action", ""),
         ("Version", "2010"),
         ("X-Amz-Expires", "604800"),
+        ("X-Amz-Expires", "61"),
         ("X-Amz-Expires", ""),
         ("X-Amz-Date", "2027"),
         ("X-Amz-SignedHeaders", "host"),
         ("X-Amz-SignedHeaders", "host%3Bx-other"),
+        ("X-Amz-SignedHeaders", "host%3Bx-outrigger-audience"),
         ("RoleArn", "x"),
         ("X-Amz-Date", "20270115T080000Z&Action=GetCallerIdentity"),
         ("X-Amz-Signature", "0 0"),
@@ -113,7 +118,7 @@ fn damaged_and_random_proofs_are_answered() {
         // Whatever still passes goes to STS of that region.
         if let Ok(passed) = proof(&String::from_utf8(bytes).unwrap(), &[STS.to_owned()], now()) {
             assert!(passed.url.starts_with("https://sts.eu-west-1.amazonaws.com/?"), "{}", passed.url);
-            assert!(passed.until <= now() + LONGEST + SKEW);
+            assert!(passed.until <= now() + LIFETIME + SKEW);
         }
     }
 }
@@ -138,8 +143,21 @@ fn sessions_are_their_roles() {
     assert!(!is_role("arn:aws:iam::1:role/", "arn:aws:sts::1:assumed-role//x"));
 }
 
+const HERE: &str = "192.0.2.1:1";
+
 fn answer(arn: &str, role: usize, until: SystemTime) -> Answer {
-    Answer { arn: arn.to_owned(), role, until }
+    Answer { arn: arn.to_owned(), role, address: HERE.to_owned(), until }
+}
+
+#[test]
+fn a_number_is_part_of_a_proof() {
+    let whole = token(&format!("{STS}/?{}", query(&[])));
+    let (start, _) = whole.rsplit_once('.').unwrap();
+    for number in ["", "0", "00112233445566778899aabbccddeefg", "00112233445566778899aabbccddeeff0"] {
+        let damaged = format!("{start}.{number}");
+        assert_eq!(proof(&damaged, &[STS.to_owned()], now()), Err("a proof without a number"));
+    }
+    assert_eq!(proof(start, &[STS.to_owned()], now()), Err("an unreadable proof"));
 }
 
 #[test]
@@ -147,18 +165,23 @@ fn proofs_are_remembered_while_they_last() {
     let section = "{audience: shop, regions: [eu-west-1], roles: []}";
     let callers = Callers::new(yaml_serde::from_str(section).unwrap()).unwrap();
     let until = now() + Duration::from_secs(60);
-    callers.remember([1; 32], answer("arn:x", 0, until), now());
-    assert_eq!(callers.remembered(&[1; 32], now()).as_deref(), Some("arn:x"));
-    assert_eq!(callers.remembered(&[1; 32], until), None);
-    for number in 0..2 * REMEMBERED as u64 {
+    callers.remember([1; 32], answer("arn:x", 0, until), now()).unwrap();
+    assert_eq!(callers.remembered(&[1; 32], HERE, now()).unwrap().as_deref(), Some("arn:x"));
+    assert_eq!(callers.remembered(&[1; 32], "192.0.2.1:2", now()), Err(REPLAYED));
+    let late = Answer { address: "192.0.2.1:2".to_owned(), ..answer("arn:x", 0, until) };
+    assert_eq!(callers.remember([1; 32], late, now()), Err(REPLAYED), "asked at the same time");
+    assert_eq!(callers.remembered(&[1; 32], HERE, until), Ok(None));
+    for number in 0..REMEMBERED as u64 + 3 {
         let mut hash = [0; 32];
         hash[..8].copy_from_slice(&number.to_be_bytes());
-        callers.remember(hash, answer("arn:x", 0, until), now());
+        let remembered = callers.remember(hash, answer("arn:x", 0, until), now());
+        // One is there already.
+        assert_eq!(remembered.is_ok(), number + 1 < REMEMBERED as u64, "{number}");
     }
     assert_eq!(callers.known.lock().unwrap().len(), REMEMBERED);
-    callers.remember([2; 32], answer("arn:y", 1, until), now());
-    assert!(callers.remembered(&[2; 32], now()).is_some(), "another role has its own");
-    callers.remember([3; 32], answer("arn:x", 0, until + SKEW), until);
+    callers.remember([2; 32], answer("arn:y", 1, until), now()).unwrap();
+    assert!(callers.remembered(&[2; 32], HERE, now()).unwrap().is_some(), "another role has its own");
+    callers.remember([3; 32], answer("arn:x", 0, until + SKEW), until).unwrap();
     assert_eq!(callers.known.lock().unwrap().len(), 1, "what has ended makes room");
 }
 
@@ -201,7 +224,7 @@ async fn who_has_no_nodes_is_charged_and_displaces_nobody() {
     let (base, asked) = sts().await;
     let callers = callers(&base);
     let front = of_role(&base, "front", 0);
-    assert!(callers.identify(&front, "192.0.2.1:1", now()).await.unwrap().contains("/front/"));
+    assert!(callers.identify(&front, HERE, now()).await.unwrap().contains("/front/"));
     let mut refusals = Vec::new();
     for number in 0..200 {
         let Denied(reason) =
@@ -213,9 +236,11 @@ async fn who_has_no_nodes_is_charged_and_displaces_nobody() {
     // A token comes back in two seconds of this loop.
     assert!((33..60).contains(&asked.load(Ordering::SeqCst)), "{asked:?}");
     assert_eq!(callers.known.lock().unwrap().len(), 1, "strangers are not remembered");
-    let (others, before) = (callers.identify(&front, STRANGER, now()).await, asked.load(Ordering::SeqCst));
-    assert!(others.is_ok(), "what is known needs no question");
-    assert!(callers.identify(&of_role(&base, "front", 1), "192.0.2.1:1", now()).await.is_ok());
+    let (again, before) = (callers.identify(&front, HERE, now()).await, asked.load(Ordering::SeqCst));
+    assert!(again.is_ok(), "what is known needs no question");
+    let Denied(replayed) = callers.identify(&front, STRANGER, now()).await.unwrap_err();
+    assert!(replayed.ends_with(REPLAYED), "{replayed}");
+    assert!(callers.identify(&of_role(&base, "front", 1), HERE, now()).await.is_ok());
     assert_eq!(asked.load(Ordering::SeqCst), before + 1);
     let again = callers.identify(&of_role(&base, "stranger", 0), "192.0.2.67:1", now()).await;
     assert!(again.unwrap_err().0.contains("a moment ago"));
@@ -226,7 +251,7 @@ async fn fifty_sidecars_behind_one_address_start_at_once() {
     let (base, asked) = sts().await;
     let callers = callers(&base);
     let proofs: Vec<String> = (0..50).map(|number| of_role(&base, "front", number)).collect();
-    let all = proofs.iter().map(|proof| callers.identify(proof, "192.0.2.1:1", now()));
+    let all = proofs.iter().map(|proof| callers.identify(proof, HERE, now()));
     let all = futures_util::future::join_all(all).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 50);
