@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,18 +15,17 @@ use super::key::PrivateKey;
 use super::pca::Pca;
 use super::request;
 use super::root::{CaError, Root};
+use super::told::Told;
 use crate::snapshot::NotCertified;
 
 /// How long certificates are valid before they are issued: clocks of a mesh differ.
 pub(super) const BACKDATED: Duration = Duration::from_secs(300);
-/// How often AWS Private CA is asked for its certificate.
-const REFRESH: Duration = Duration::from_secs(3600);
 
 pub(super) enum Authority {
     /// A root in this directory.
     Own(PathBuf, RwLock<Arc<Root>>),
-    /// AWS Private CA, with the roots it has told and when.
-    Private(Box<Pca>, Mutex<(String, Instant)>),
+    /// AWS Private CA, with the roots it has told.
+    Private(Box<Pca>, Mutex<Told>),
 }
 
 impl Authority {
@@ -36,16 +35,16 @@ impl Authority {
         Ok(Self::Own(directory.to_owned(), root))
     }
 
-    pub(super) fn private(pca: Pca) -> Result<Self, CaError> {
-        let bundle = pca.bundle()?;
-        Ok(Self::Private(Box::new(pca), Mutex::new((bundle, Instant::now()))))
+    pub(super) fn private(pca: Pca, directory: Option<PathBuf>) -> Result<Self, CaError> {
+        let told = Told::new(pca.bundle()?, directory)?;
+        Ok(Self::Private(Box::new(pca), Mutex::new(told)))
     }
 
     /// All trusted roots as PEM.
     pub(super) fn bundle(&self) -> String {
         match self {
             Self::Own(_, root) => held(root).bundle().to_owned(),
-            Self::Private(_, told) => told.lock().unwrap_or_else(PoisonError::into_inner).0.clone(),
+            Self::Private(_, told) => locked(told).bundle().to_owned(),
         }
     }
 
@@ -53,7 +52,7 @@ impl Authority {
     pub(super) fn signer(&self) -> String {
         match self {
             Self::Own(_, root) => held(root).certificate().to_owned(),
-            Self::Private(..) => self.bundle(),
+            Self::Private(_, told) => locked(told).own().to_owned(),
         }
     }
 
@@ -112,23 +111,23 @@ impl Authority {
                 Ok(other)
             }
             Self::Private(pca, told) => {
-                let (before, at) = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if at.elapsed() < REFRESH {
-                    return Ok(false);
+                // Asked without the lock: an answer may take its time.
+                let due = locked(told).is_due();
+                let answer = if due { Some(pca.bundle()?) } else { None };
+                let mut told = locked(told);
+                let before = told.bundle().to_owned();
+                match answer {
+                    Some(own) => told.tell(own)?,
+                    None => told.read()?,
                 }
-                let mut bundle = pca.bundle()?;
-                let other = !before.starts_with(&bundle);
-                if other {
-                    // What was signed before is still in use.
-                    bundle.push_str(&before);
-                } else {
-                    bundle = before;
-                }
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = (bundle, Instant::now());
-                Ok(other)
+                Ok(told.bundle() != before)
             }
         }
     }
+}
+
+fn locked(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn held(root: &RwLock<Arc<Root>>) -> Arc<Root> {

@@ -41,18 +41,29 @@ pub fn prepare(directory: &Path) -> Result<(), StepError> {
 
 /// Lets the next root sign.
 ///
+/// One that was interrupted goes on where it was.
+///
 /// # Errors
 /// When there is none.
 pub fn switch(directory: &Path) -> Result<(), StepError> {
-    if !exists(directory, NEXT) {
+    if !exists(directory, NEXT) && !is_interrupted(directory) {
         return Err(StepError::Order("there is no next.pem; prepare one first, and let every proxy follow"));
     }
     // A reader in between finds a certificate and a key that do not match, and waits. The old key has signed its last.
-    for (from, to) in [("root.pem", "previous.pem"), ("next.pem", "root.pem"), ("next.key", "root.key")] {
+    let mut steps = vec![("next.pem", "root.pem"), ("next.key", "root.key")];
+    if !exists(directory, PREVIOUS) {
+        steps.insert(0, ("root.pem", "previous.pem"));
+    }
+    for (from, to) in steps.into_iter().filter(|(from, _)| directory.join(from).exists()) {
         let from = directory.join(from);
         fs::rename(&from, directory.join(to)).map_err(|error| file(&from, error))?;
     }
     Ok(())
+}
+
+/// Whether [`switch`] has begun and not ended: the root before has gone, and the key of the next has not come.
+pub(super) fn is_interrupted(directory: &Path) -> bool {
+    exists(directory, PREVIOUS) && directory.join("next.key").exists()
 }
 
 /// Forgets the root before.

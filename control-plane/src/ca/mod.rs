@@ -15,6 +15,7 @@ mod pca;
 mod request;
 mod root;
 mod secured;
+mod told;
 
 pub use files::{StepError, prepare, retire, switch};
 pub use issue::{Issued, Subject};
@@ -67,12 +68,12 @@ impl MeshCa {
         Ok(Self { authority, life: settings.life, held: Held::default() })
     }
 
-    /// Lets AWS Private CA sign.
+    /// Lets AWS Private CA sign. A directory keeps the roots that it has had.
     ///
     /// # Errors
-    /// When it does not say what its certificate is.
-    pub fn private(pca: Pca, life: Duration) -> Result<Self, CaError> {
-        Ok(Self { authority: Authority::private(pca)?, life, held: Held::default() })
+    /// When it does not say what its certificate is, or the directory cannot be used.
+    pub fn private(pca: Pca, life: Duration, directory: Option<PathBuf>) -> Result<Self, CaError> {
+        Ok(Self { authority: Authority::private(pca, directory)?, life, held: Held::default() })
     }
 
     /// The roots that the mesh trusts, as PEM.

@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::files::is_interrupted;
 use super::key::PrivateKey;
 
 /// The root that signs.
@@ -55,11 +56,11 @@ pub struct Root {
 impl Root {
     /// Opens the directory; without a root in it, makes one.
     pub fn open(directory: &Path) -> Result<Self, CaError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|e| file(directory, e))?;
+        make_directory(directory)?;
+        if is_interrupted(directory) {
+            let reason = "a change of roots was interrupted here; run `outrigger ca switch` again";
+            return Err(unusable(directory, reason));
+        }
         if !directory.join("root.pem").exists() {
             generate(directory, ROOT)?;
             tracing::info!("made a new root for the mesh in {}", directory.display());
@@ -126,17 +127,24 @@ fn facts(pem: &str) -> Result<Facts, &'static str> {
     Ok(Facts { key, until: SystemTime::UNIX_EPOCH + Duration::from_secs(until) })
 }
 
-/// Every certificate of the directory, `root.pem` first, the others by name.
-fn bundle(directory: &Path, root: &str) -> Result<String, CaError> {
+/// Makes it, its owner's alone, unless it is there.
+pub(super) fn make_directory(directory: &Path) -> Result<(), CaError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| file(directory, error))
+}
+
+/// `root` and every other certificate of the directory, by name.
+pub(super) fn bundle(directory: &Path, root: &str) -> Result<String, CaError> {
     let entries = fs::read_dir(directory).map_err(|e| file(directory, e))?;
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    names.retain(|path| {
-        path.extension().is_some_and(|e| e == "pem") && path.file_stem().is_some_and(|s| s != ROOT)
-    });
+    names.retain(|path| path.extension().is_some_and(|extension| extension == "pem"));
     names.sort();
     let mut bundle = root.to_owned();
     for path in names {
         let text = read(&path)?;
+        if text == root {
+            continue;
+        }
         facts(&text).map_err(|reason| unusable(&path, reason))?;
         bundle.push_str(&text);
     }
@@ -161,7 +169,7 @@ pub(super) fn generate(directory: &Path, name: &str) -> Result<(), CaError> {
     write(&directory.join(format!("{name}.pem")), &certificate.pem(), 0o644)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
     let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = opened.and_then(|mut opened| {
         opened.write_all(text.as_bytes())?;

@@ -108,6 +108,28 @@ fn roots_change_hands_with_both_trusted_in_between() {
 }
 
 #[test]
+fn a_change_of_roots_that_was_interrupted_goes_on() {
+    for steps in 1..3 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let old = open(path, 600).bundle();
+        prepare(path).unwrap();
+        let renames = [("root.pem", "previous.pem"), ("next.pem", "root.pem")];
+        for (from, to) in &renames[..steps] {
+            std::fs::rename(path.join(from), path.join(to)).unwrap();
+        }
+        let settings = Settings { directory: path.to_owned(), life: Duration::from_secs(600) };
+        let Err(error) = MeshCa::open(settings) else { panic!("half a change is no authority") };
+        assert!(error.to_string().contains("run `outrigger ca switch` again"), "{error}");
+        switch(path).unwrap();
+        let ca = open(path, 600);
+        assert!(ca.bundle().contains(&old) && !ca.bundle().starts_with(&old), "after {steps}");
+        assert!(switch(path).is_err());
+        retire(path).unwrap();
+    }
+}
+
+#[test]
 fn what_nobody_asks_for_any_more_is_not_renewed() {
     let directory = tempfile::tempdir().unwrap();
     let ca = open(directory.path(), 600);

@@ -20,12 +20,13 @@ use crate::watch::{Pace, Watcher};
 #[derive(Debug, Clone, Args)]
 pub struct IdentityArgs {
     /// Let the mesh issue its own certificates: root.pem and root.key in this directory, made if it has none. What
-    /// definitions have in AWS Certificate Manager comes from here
+    /// definitions have in AWS Certificate Manager comes from here. With --mesh-ca-pca the directory keeps the roots that
+    /// are trusted, over restarts and changes
     #[arg(long, value_name = "DIRECTORY")]
     mesh_ca: Option<PathBuf>,
     /// Let this authority of AWS Private CA sign the mesh's certificates; credentials come from the environment, the task
     /// or the pod
-    #[arg(long, value_name = "ARN", conflicts_with = "mesh_ca")]
+    #[arg(long, value_name = "ARN")]
     mesh_ca_pca: Option<String>,
     /// How long certificates of the mesh live (24h unless given); they are renewed after two thirds of it
     #[arg(long, value_name = "TIME", value_parser = life)]
@@ -77,7 +78,7 @@ impl IdentityArgs {
         let life = self.certificate_life.unwrap_or(LIFE);
         if let Some(arn) = &self.mesh_ca_pca {
             let pca = Pca::open(arn, life, |name| std::env::var(name).ok())?;
-            return Ok(Some(Arc::new(MeshCa::private(pca, life)?)));
+            return Ok(Some(Arc::new(MeshCa::private(pca, life, self.mesh_ca.clone())?)));
         }
         match &self.mesh_ca {
             Some(directory) => {

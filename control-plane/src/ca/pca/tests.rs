@@ -73,7 +73,7 @@ impl StandIn {
     }
 
     fn ca(&self) -> MeshCa {
-        MeshCa::private(self.pca(), LIFE).unwrap()
+        MeshCa::private(self.pca(), LIFE, None).unwrap()
     }
 }
 
@@ -190,7 +190,7 @@ fn one_certificate_may_take_its_time_and_no_longer() {
     let authority = StandIn::start();
     authority.be(Mood::Dawdles);
     let pca = Pca { deadline: Duration::from_secs(2), ..authority.pca() };
-    let ca = MeshCa::private(pca, LIFE).unwrap();
+    let ca = MeshCa::private(pca, LIFE, None).unwrap();
     let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();
     assert!(error.contains("RequestInProgressException"), "{error}");
 }
@@ -200,7 +200,7 @@ fn an_answer_that_does_not_come_is_part_of_that_time() {
     let authority = StandIn::start();
     authority.be(Mood::IsSilent);
     let pca = Pca { deadline: Duration::from_secs(2), ..authority.pca() };
-    let ca = MeshCa::private(pca, LIFE).unwrap();
+    let ca = MeshCa::private(pca, LIFE, None).unwrap();
     let start = Instant::now();
     let error = ca.current(&subject("a"), at(0)).unwrap_err().to_string();
     assert!(error.contains(LATE), "{error}");
