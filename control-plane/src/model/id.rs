@@ -46,11 +46,9 @@ impl NodeId {
 
 impl NodeId {
     /// The SPIFFE id: `spiffe://<mesh>/virtualNode/<name>`, `spiffe://<mesh>.<owner>/...` in a shared mesh, and the
-    /// same with `virtualGateway`. Trust domains are lower case (SPIFFE ID, section 2.1).
+    /// same with `virtualGateway`.
     pub fn spiffe_id(&self) -> String {
-        let mesh = self.mesh.name.to_ascii_lowercase();
-        let owner = self.mesh.owner.as_ref().map(|owner| format!(".{owner}")).unwrap_or_default();
-        format!("spiffe://{mesh}{owner}/{}/{}", self.kind.arn_segment(), self.name)
+        format!("spiffe://{}/{}/{}", self.mesh.trust_domain(), self.kind.arn_segment(), self.name)
     }
 }
 

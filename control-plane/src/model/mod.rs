@@ -131,6 +131,15 @@ pub struct MeshId {
     pub owner: Option<String>,
 }
 
+impl MeshId {
+    /// The trust domain of its identities: the name, with the owner of a shared mesh, in lower case (SPIFFE ID, section
+    /// 2.1).
+    pub fn trust_domain(&self) -> String {
+        let owner = self.owner.as_ref().map(|owner| format!(".{owner}")).unwrap_or_default();
+        format!("{}{owner}", self.name.to_ascii_lowercase())
+    }
+}
+
 impl fmt::Display for MeshId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.owner {

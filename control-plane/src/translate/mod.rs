@@ -74,6 +74,9 @@ pub fn translate(
     report: &mut Report,
 ) -> Option<Resources> {
     let mut found = Report::default();
+    if options.mesh_ca {
+        own_trust_domain(graph, proxy, &mut found);
+    }
     let resources = match proxy {
         Proxy::Node(mesh, node) => node::translate(graph, mesh, node, options, &mut found),
         Proxy::Gateway(mesh, gateway) => gateway::translate(graph, mesh, gateway, options, &mut found),
@@ -81,4 +84,21 @@ pub fn translate(
     let refused = found.has_errors();
     report.append(found);
     (!refused).then_some(resources)
+}
+
+/// Two meshes with one trust domain have one identity for two proxies, of which each could be the other.
+fn own_trust_domain(graph: &Graph, proxy: &Proxy<'_>, report: &mut Report) {
+    let (mesh, domain) = (proxy.mesh(), proxy.mesh().id.trust_domain());
+    let other = graph.meshes.values().find(|other| other.id != mesh.id && other.id.trust_domain() == domain);
+    let Some(other) = other else { return };
+    let at = match proxy {
+        Proxy::Node(_, node) => &node.meta.at,
+        Proxy::Gateway(_, gateway) => &gateway.meta.at,
+    };
+    let message = format!(
+        "meshes \"{}\" and \"{}\" would both issue identities of the trust domain \"{domain}\"; give them names that \
+         differ in more than case, or serve them from control planes with roots of their own",
+        mesh.id, other.id
+    );
+    report.error(at, "trust-domain", message);
 }

@@ -30,8 +30,15 @@ pub struct Outbound<'g> {
     pub preference: Option<IpPreference>,
 }
 
-/// The declared services of a node by the port that callers dial.
-type Ports<'g> = BTreeMap<u16, Vec<ServicePort<'g>>>;
+/// The declared services of a node.
+#[derive(Default)]
+struct Declared<'g> {
+    /// By the port that callers dial.
+    ports: BTreeMap<u16, Vec<ServicePort<'g>>>,
+    /// Names of those that lead nowhere: without provider, or by a router without routes. They are answered with 404, and
+    /// not by whoever has the name outside the mesh.
+    unrouted: Vec<&'g str>,
+}
 
 /// Adds the egress side of a node.
 pub fn translate(
@@ -40,27 +47,34 @@ pub fn translate(
     report: &mut Report,
     resources: &mut Resources,
 ) {
-    let mut ports: Ports<'_> = BTreeMap::new();
+    let mut declared = Declared::default();
     let mut seen = BTreeSet::new();
     for backend in &node.spec.backends {
         if !seen.insert(&backend.virtual_service.name) {
             continue;
         }
         let policy = node.spec.policy_of(backend);
-        for port in service::ports(outbound.mesh, &backend.virtual_service.name) {
+        let ports = service::ports(outbound.mesh, &backend.virtual_service.name);
+        if let (true, Some((name, _))) =
+            (ports.is_empty(), outbound.mesh.services.get_key_value(&backend.virtual_service.name))
+        {
+            declared.unrouted.push(name);
+        }
+        for port in ports {
             outbound.add_clusters(&port, policy, report, resources);
-            ports.entry(port.mapping.port).or_default().push(port);
+            declared.ports.entry(port.mapping.port).or_default().push(port);
         }
     }
     if outbound.options.is_explicit() {
-        outbound.explicit(&ports, resources);
+        outbound.explicit(&declared, resources);
     } else {
-        outbound.intercepted(&ports, resources);
+        outbound.intercepted(&declared, resources);
     }
 }
 
 impl<'g> Outbound<'g> {
-    /// The clusters behind a service's port. The first policy that leads to a target decides about its TLS.
+    /// The clusters behind a service's port. There is one for each target, so all policies that lead to one must agree:
+    /// which of them asks for more, nobody can tell for certificates of different authorities.
     pub fn add_clusters(
         &self,
         port: &ServicePort<'g>,
@@ -77,11 +91,11 @@ impl<'g> Outbound<'g> {
                 None => cluster::add_target(self.graph, self.mesh, &target, socket, self.options, resources),
                 Some(first) if first.transport_socket != socket => {
                     let message = format!(
-                        "virtual node \"{}\" is reached by services with different client policies; that of the \
-                         first backend is used for all, make them agree",
+                        "virtual node \"{}\" is reached by services with different client policies, and would be \
+                         reached by the weaker one; make clientPolicy.tls of these backends agree",
                         target.node.meta.name
                     );
-                    report.warn(&target.listener.at, "client-policy-conflict", message);
+                    report.error(&target.listener.at, "client-policy-conflict", message);
                 }
                 Some(_) => {}
             }
@@ -94,10 +108,10 @@ impl<'g> Outbound<'g> {
     }
 
     /// One listener behind the redirection; chains are told apart by original destination.
-    fn intercepted(&self, ports: &Ports<'_>, resources: &mut Resources) {
+    fn intercepted(&self, declared: &Declared<'_>, resources: &mut Resources) {
         let mesh = &self.mesh.id.name;
         let mut chains = Vec::new();
-        for (port, services) in ports {
+        for (port, services) in &declared.ports {
             let http: Vec<_> = services.iter().filter(|s| s.mapping.protocol.is_http()).collect();
             if http.is_empty() {
                 chains.extend(services.iter().find_map(|s| self.tcp_chain(s, Some(*port))));
@@ -106,6 +120,7 @@ impl<'g> Outbound<'g> {
             let protocol = http.iter().map(|s| s.mapping.protocol).min().unwrap_or(Protocol::Http);
             let name = names::egress_routes(protocol, *port);
             let mut hosts: Vec<VirtualHost> = http.iter().map(|s| self.virtual_host(s, *port)).collect();
+            hosts.extend(declared.unrouted.iter().map(|name| unrouted_host(name, *port)));
             hosts.extend(self.outside_hosts(*port));
             resources.add_route(route::configuration(name.clone(), hosts));
             chains.push(listener::chain(Some(*port), self.manager(&name), None));
@@ -126,17 +141,19 @@ impl<'g> Outbound<'g> {
     }
 
     /// One listener for all HTTP services, one for each port of TCP services.
-    fn explicit(&self, ports: &Ports<'_>, resources: &mut Resources) {
+    fn explicit(&self, declared: &Declared<'_>, resources: &mut Resources) {
         let egress = self.options.egress_port;
-        let services: Vec<&ServicePort<'_>> = ports.values().flatten().collect();
+        let services: Vec<&ServicePort<'_>> = declared.ports.values().flatten().collect();
         let http: Vec<_> = services.iter().filter(|s| s.mapping.protocol.is_http()).copied().collect();
         let protocol = http.iter().map(|s| s.mapping.protocol).min().unwrap_or(Protocol::Http);
         let name = names::egress_routes(protocol, egress);
-        resources.add_route(route::configuration(name.clone(), self.hosts_by_name(&http)));
+        let mut hosts = self.hosts_by_name(&http);
+        hosts.extend(declared.unrouted.iter().map(|name| unrouted_host(name, egress)));
+        resources.add_route(route::configuration(name.clone(), hosts));
         let mut listener = self.listener(egress, Inspect::default());
         listener.filter_chains = vec![listener::chain(None, self.manager(&name), None)];
         resources.add_listener(listener);
-        for (port, services) in ports {
+        for (port, services) in &declared.ports {
             if let Some(chain) = services.iter().find_map(|s| self.tcp_chain(s, None)) {
                 let mut listener = self.listener(self.options.bound_port(*port), Inspect::default());
                 listener.filter_chains = vec![chain];
@@ -231,3 +248,11 @@ impl<'g> Outbound<'g> {
         )
     }
 }
+
+/// A service that leads nowhere.
+fn unrouted_host(name: &str, port: u16) -> VirtualHost {
+    route::virtual_host(name, vec![name.to_owned(), format!("{name}:{port}")], Vec::new())
+}
+
+#[cfg(test)]
+mod tests;

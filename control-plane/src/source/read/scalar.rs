@@ -165,7 +165,10 @@ impl Reader<'_> {
 
     fn check_name(&mut self, node: &Node, what: &str, kind: Kind, name: String) -> Option<String> {
         let length = name.chars().count();
-        let bad_character = name.chars().find(|c| c.is_whitespace() || c.is_control() || *c == '/');
+        // `@` is what stands between mesh and owner in the ids of proxies.
+        let is_bad =
+            |c: &char| c.is_whitespace() || c.is_control() || *c == '/' || *c == '@' && kind == Kind::Mesh;
+        let bad_character = name.chars().find(is_bad);
         let fault = match bad_character {
             Some(c) if kind == Kind::VirtualService => {
                 format!("contains {c:?}; use letters, digits, hyphens, underscores and dots")
