@@ -44,7 +44,7 @@ pub enum Name {
     Outrigger,
     /// Our sidecar with everything that protects and resists configured, and nothing of it at work.
     Guarded,
-    /// Our sidecar with 5 % of the requests traced to an X-Ray daemon and every statistic told as EMF each second.
+    /// Our sidecar with 5 % of the requests traced to an X-Ray daemon and the default metrics told as EMF each second.
     Observed,
     /// Our sidecar with every request traced.
     Traced,

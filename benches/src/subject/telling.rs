@@ -15,7 +15,7 @@ use crate::Result;
 pub(super) enum Told {
     /// A segment of this share of the requests, per cent.
     Segments(u8),
-    /// Those, and every statistic as EMF each second.
+    /// Those, and the metrics that are told unless others are chosen, as EMF each second.
     SegmentsAndMetrics(u8),
     /// A line of each request in Envoy's format.
     Lines,
