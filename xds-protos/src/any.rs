@@ -243,6 +243,9 @@ typed! {
         = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig";
     OTEL_ACCESS_LOG v3::otel_log::OpenTelemetryAccessLogConfig
         = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig";
+    CEL_LOG_FILTER v3::cel_log_filter::ExpressionFilter
+        = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter";
+    CEL_FORMATTER v3::cel_formatter::Cel = "envoy.extensions.formatter.cel.v3.Cel";
     XRAY_CONFIG v3::trace::XRayConfig = "envoy.config.trace.v3.XRayConfig";
     OPEN_TELEMETRY_CONFIG v3::trace::OpenTelemetryConfig = "envoy.config.trace.v3.OpenTelemetryConfig";
     ZIPKIN_CONFIG v3::trace::ZipkinConfig = "envoy.config.trace.v3.ZipkinConfig";

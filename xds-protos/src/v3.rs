@@ -18,6 +18,7 @@ pub use crate::pb::envoy::config::route::v3 as route;
 pub use crate::pb::envoy::config::trace::v3 as trace;
 pub use crate::pb::envoy::data::accesslog::v3 as accesslog_data;
 pub use crate::pb::envoy::extensions::access_loggers::file::v3 as file_log;
+pub use crate::pb::envoy::extensions::access_loggers::filters::cel::v3 as cel_log_filter;
 pub use crate::pb::envoy::extensions::access_loggers::grpc::v3 as grpc_log;
 pub use crate::pb::envoy::extensions::access_loggers::open_telemetry::v3 as otel_log;
 pub use crate::pb::envoy::extensions::access_loggers::stream::v3 as stream_log;
@@ -46,6 +47,7 @@ pub use crate::pb::envoy::extensions::filters::network::http_connection_manager:
 pub use crate::pb::envoy::extensions::filters::network::local_ratelimit::v3 as network_local_ratelimit;
 pub use crate::pb::envoy::extensions::filters::network::rbac::v3 as network_rbac;
 pub use crate::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+pub use crate::pb::envoy::extensions::formatter::cel::v3 as cel_formatter;
 pub use crate::pb::envoy::extensions::load_balancing_policies as lb;
 pub use crate::pb::envoy::extensions::network::dns_resolver::cares::v3 as cares;
 pub use crate::pb::envoy::extensions::resource_monitors::cgroup_memory::v3 as cgroup_memory;
@@ -63,6 +65,7 @@ pub use crate::pb::envoy::service::status::v3 as status_service;
 pub use crate::pb::envoy::r#type::matcher::v3 as matcher;
 pub use crate::pb::envoy::r#type::tracing::v3 as tracing;
 pub use crate::pb::envoy::r#type::v3 as types;
+pub use crate::pb::google::api::expr::v1alpha1 as cel;
 pub use crate::pb::google::protobuf as wkt;
 pub use crate::pb::google::rpc::Status;
 

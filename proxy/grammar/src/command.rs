@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::cel::{self, Dialect};
 use crate::operators;
 
 /// One part of a command string.
@@ -62,6 +63,20 @@ pub fn pieces(source: &str) -> Result<Vec<Piece<'_>>, Malformed> {
         pieces.push(Piece::Literal(rest));
     }
     Ok(pieces)
+}
+
+/// Whether the sidecar takes a command string, with the expressions in it.
+///
+/// # Errors
+/// As [`pieces`], and what is wrong with an expression.
+pub fn check(source: &str) -> Result<(), Malformed> {
+    for piece in pieces(source)? {
+        if let Piece::Command(Command { name: name @ ("CEL" | "TYPED_CEL"), arguments, .. }) = piece {
+            let read = cel::parse(arguments.unwrap_or_default(), Dialect::default());
+            read.map_err(|error| Malformed(format!("operator %{name}%: {error}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads `NAME%`, `NAME(arguments)%` or `NAME(arguments):length%`; returns what follows.
@@ -135,9 +150,22 @@ mod tests {
             ("%PROTOCOL", "%PROTOCOL is not closed"),
             ("%REQ(x", "%REQ is not closed"),
             ("%NOT_AN_OP%", "unknown operator %NOT_AN_OP%"),
-            ("%CEL(a)%", "%CEL% is not supported"),
+            ("%FILE_CONTENT(a)%", "%FILE_CONTENT% is not supported"),
         ] {
             let said = pieces(source).unwrap_err().to_string();
+            assert!(said.contains(wanted), "{source}: {said}");
+        }
+    }
+
+    #[test]
+    fn expressions_are_checked_with_the_string_they_stand_in() {
+        assert_eq!(check("%CEL(request.path)% %TYPED_CEL(size('a)b'))%"), Ok(()));
+        for (source, wanted) in [
+            ("%CEL%", "%CEL%: something is missing"),
+            ("a %TYPED_CEL(request.what)%", "%TYPED_CEL%: there is no attribute request.what"),
+            ("%PROTOCOL", "%PROTOCOL is not closed"),
+        ] {
+            let said = check(source).unwrap_err().to_string();
             assert!(said.contains(wanted), "{source}: {said}");
         }
     }

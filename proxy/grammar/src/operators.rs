@@ -6,6 +6,7 @@ const PLAIN: &[&str] = &[
     "BYTES_RECEIVED",
     "BYTES_RETRANSMITTED",
     "BYTES_SENT",
+    "CEL",
     "CLUSTER_METADATA",
     "COMMON_DURATION",
     "CONNECTION_ID",
@@ -61,6 +62,7 @@ const PLAIN: &[&str] = &[
     "TLS_JA4_FINGERPRINT",
     "TRACE_ID",
     "TRAILER",
+    "TYPED_CEL",
     "UNIQUE_ID",
     "UPSTREAM_CLUSTER",
     "UPSTREAM_CLUSTER_RAW",
@@ -139,14 +141,8 @@ const CONNECTION: &[&str] = &[
 ];
 
 /// Operators of Envoy that the sidecar refuses.
-const UNSUPPORTED: &[&str] = &[
-    "CEL",
-    "COALESCE",
-    "FILE_CONTENT",
-    "ROUTE_RESOLUTION_COUNT",
-    "ROUTE_RESOLUTION_TIME_US",
-    "STREAM_INFO_REQ",
-];
+const UNSUPPORTED: &[&str] =
+    &["COALESCE", "FILE_CONTENT", "ROUTE_RESOLUTION_COUNT", "ROUTE_RESOLUTION_TIME_US", "STREAM_INFO_REQ"];
 
 /// Every operator that the sidecar prints.
 pub fn all() -> impl Iterator<Item = String> {

@@ -14,6 +14,11 @@ impl DynamicMetadata {
         self.0.entry(namespace.into()).or_default().extend(fields);
     }
 
+    /// Names of namespaces, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|name| &**name)
+    }
+
     /// A whole namespace.
     pub fn namespace(&self, name: &str) -> Option<&Map<String, Value>> {
         self.0.get(name)

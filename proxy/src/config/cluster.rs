@@ -300,6 +300,14 @@ impl Host {
         }
     }
 
+    /// Names of the namespaces of its metadata, sorted.
+    pub fn namespaces(&self) -> Vec<&str> {
+        let labels = self.labels.iter().flat_map(|labels| labels.names());
+        let mut names: Vec<_> = labels.chain(self.metadata.is_some().then_some(BALANCING)).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// One namespace of its metadata.
     pub fn namespace(&self, name: &str) -> Option<&Metadata> {
         if name == BALANCING {

@@ -29,6 +29,11 @@ impl Namespaces {
         (!sorted.is_empty()).then(|| Arc::new(Self(sorted)))
     }
 
+    /// Names of namespaces, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
     /// One namespace.
     pub fn get(&self, name: &str) -> Option<&Metadata> {
         let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;

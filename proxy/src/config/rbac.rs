@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::value_match::MetadataMatch;
+use crate::observe::cel::Program;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::{PolicyStats, RbacStats};
 
@@ -55,7 +56,7 @@ pub enum Action {
     Log,
 }
 
-/// One policy: any of the permissions, by any of the principals.
+/// One policy: any of the permissions, by any of the principals, on a condition.
 #[derive(Debug)]
 pub struct Policy {
     /// Its name, for response-code details.
@@ -64,6 +65,8 @@ pub struct Policy {
     pub permissions: Vec<Rule>,
     /// Who does it.
     pub principals: Vec<Rule>,
+    /// What must hold besides.
+    pub condition: Option<Program>,
     /// Its own counters (`track_per_rule_stats`).
     pub stats: Option<PolicyStats>,
 }
@@ -118,6 +121,8 @@ pub trait Facts {
     fn server_name(&self) -> &str;
     /// Whether TLS ends here, and one of the certificate's names matches when one must.
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool;
+    /// Whether an expression comes to true.
+    fn holds(&self, condition: &Program) -> bool;
     /// What the caller's certificate calls it, for the log; `None` without one.
     fn caller(&self) -> Option<&str>;
 }
@@ -187,6 +192,7 @@ impl Policy {
     fn matches(&self, facts: &impl Facts) -> bool {
         self.permissions.iter().any(|rule| rule.matches(facts))
             && self.principals.iter().any(|rule| rule.matches(facts))
+            && self.condition.as_ref().is_none_or(|condition| facts.holds(condition))
     }
 }
 

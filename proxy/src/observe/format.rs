@@ -15,9 +15,10 @@ mod operator;
 mod parse;
 pub mod time;
 
+use super::cel::Dialect;
 use super::record::Record;
 pub use escape::{Escape, Out};
-pub(super) use eval::{grpc_code, grpc_code_of_any, request_bytes, response_bytes};
+pub(super) use eval::{fields_bytes, grpc_code, grpc_code_of_any, request_bytes, response_bytes};
 pub use operator::MetadataOf;
 use operator::{MetadataPath, Operator};
 
@@ -60,7 +61,12 @@ pub struct FormatError(pub String);
 impl Format {
     /// Compiles `source`; an unknown operator or bad argument is an error that names it.
     pub fn parse(source: &str) -> Result<Self, FormatError> {
-        parse::parse(source)
+        Self::parse_with(source, Dialect::default())
+    }
+
+    /// The same, with what expressions in it may do.
+    pub fn parse_with(source: &str, dialect: Dialect) -> Result<Self, FormatError> {
+        parse::parse(source, dialect)
     }
 
     /// This text, whatever it looks like.

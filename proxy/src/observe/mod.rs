@@ -1,6 +1,7 @@
 //! What leaves the data path about its traffic: access-log lines, spans, metrics that are scraped or pushed.
 
 pub mod access_log;
+pub mod cel;
 pub mod collect;
 pub mod connection;
 pub mod emf;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::authz;
 use crate::base::matcher::{HeaderMatch, StringMatch};
@@ -11,7 +11,8 @@ use crate::config::listener::FilterChain;
 use crate::config::rbac::{Access, Facts};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::net::stream::Stream;
-use crate::observe::record::Served;
+use crate::observe::cel::Program;
+use crate::observe::record::{Record, Served, Timing};
 use crate::stats::registry::Gauge;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
@@ -139,6 +140,11 @@ impl Facts for Peer<'_> {
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
         self.io.is_tls()
             && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.served.identity, matcher))
+    }
+
+    fn holds(&self, condition: &Program) -> bool {
+        let timing = Timing::begun(SystemTime::now(), Instant::now());
+        condition.holds(&Record::of_connection(self.served, timing))
     }
 
     fn caller(&self) -> Option<&str> {

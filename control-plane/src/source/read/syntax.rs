@@ -65,7 +65,7 @@ pub(super) fn header_name(text: &str) -> Result<(), String> {
 
 /// A line of an access log, or one of its JSON values.
 pub(super) fn command_string(text: &str) -> Result<(), String> {
-    command::pieces(text).map(drop).map_err(|fault| format!("is no format of an access log: {fault}"))
+    command::check(text).map_err(|fault| format!("is no format of an access log: {fault}"))
 }
 
 /// RFC 1123 2.1, with underscores, which resolvers take; or an address.

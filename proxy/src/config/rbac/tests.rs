@@ -1,5 +1,7 @@
 use super::*;
 use crate::base::matcher::HeaderMatchKind;
+use crate::observe::cel::Dialect;
+use crate::observe::test_record::Exchange;
 use crate::stats::registry::Registry;
 use crate::stats::view::Value;
 
@@ -45,6 +47,10 @@ impl Facts for Caller {
         self.name.is_some_and(|name| matcher.is_none_or(|matcher| matcher.matches(name.as_bytes())))
     }
 
+    fn holds(&self, condition: &Program) -> bool {
+        condition.holds(&Exchange::example().record())
+    }
+
     fn caller(&self) -> Option<&str> {
         self.name
     }
@@ -59,7 +65,13 @@ fn net(text: &str) -> IpNet {
 }
 
 fn policy(name: &str, permission: Rule, principal: Rule) -> Policy {
-    Policy { name: name.into(), permissions: vec![permission], principals: vec![principal], stats: None }
+    Policy {
+        name: name.into(),
+        permissions: vec![permission],
+        principals: vec![principal],
+        condition: None,
+        stats: None,
+    }
 }
 
 fn rbac(action: Action, policies: Vec<Policy>) -> (RbacFilter, Registry) {
@@ -172,5 +184,21 @@ fn shadow_rules_count_and_decide_nothing() {
             matches!(value(&format!("rbac.{name}")), Some(Value::Counter(found)) if found == count),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn a_condition_must_hold_besides() {
+    for (condition, access) in [
+        ("request.method == 'GET'", Access::Allowed),
+        ("request.method == 'PUT'", Access::Denied(None)),
+        // Neither is what fails or is no truth value.
+        ("request.referer == 'a'", Access::Denied(None)),
+        ("request.method", Access::Denied(None)),
+    ] {
+        let condition = Program::parse(condition, Dialect::default()).unwrap();
+        let policy = Policy { condition: Some(condition), ..policy("p", Rule::Always, Rule::Always) };
+        let (rbac, registry) = rbac(Action::Allow, vec![policy]);
+        assert_eq!(check(&rbac, &NOBODY, &registry.shard()), access);
     }
 }

@@ -10,6 +10,7 @@ use crate::config::rbac::{Access, Facts, RbacFilter};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::http::local_reply::LocalReply;
 use crate::http::route::header_matches;
+use crate::observe::cel::Program;
 use crate::tls::PeerIdentity;
 
 impl Facts for Call<'_, '_> {
@@ -46,6 +47,10 @@ impl Facts for Call<'_, '_> {
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
         let identity = self.ctx.peer_identity.as_deref();
         self.ctx.tls && matcher.is_none_or(|matcher| PeerIdentity::is_named(identity, matcher))
+    }
+
+    fn holds(&self, condition: &Program) -> bool {
+        condition.holds(&self.summary.record(Some(self.head)))
     }
 
     fn caller(&self) -> Option<&str> {

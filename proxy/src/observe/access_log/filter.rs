@@ -3,6 +3,7 @@
 use super::sink::WorkerLogs;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::HeaderMatch;
+use crate::observe::cel::Program;
 use crate::observe::format::grpc_code_of_any;
 use crate::observe::record::Record;
 
@@ -49,6 +50,8 @@ pub enum LogFilter {
     /// `metadata_filter` looks at what filters have set while a request passed. None of ours does, so that what it says
     /// of keys that are not found always holds.
     Constant(bool),
+    /// `extension_filter` with an expression that comes to true.
+    Expression(Program),
     /// `not_health_check_filter`: all but what the health check filter recognised.
     NotHealthCheck,
 }
@@ -92,6 +95,7 @@ impl LogFilter {
         match self {
             LogFilter::All => true,
             LogFilter::Constant(passes) => *passes,
+            LogFilter::Expression(program) => program.holds(record),
             LogFilter::NotHealthCheck => !record.health_check,
             LogFilter::Traceable => record.trace.is_some_and(|trace| trace.span.forced),
             LogFilter::StatusCode(comparison) => comparison.holds(record.status.into()),

@@ -16,7 +16,7 @@ use crate::base::hash::xxhash64;
 use crate::http::header_id::HeaderId;
 use crate::observe::record::{Record, Trace};
 pub(in crate::observe) use grpc::{grpc_code, grpc_code_of_any};
-pub(in crate::observe) use header::{request_bytes, response_bytes};
+pub(in crate::observe) use header::{fields_bytes, request_bytes, response_bytes};
 pub(super) use metadata::json as metadata_json;
 
 impl Operator {
@@ -71,6 +71,7 @@ impl Operator {
             Operator::UpstreamConnectionId => out.number(record.upstream.map_or(0, |upstream| upstream.id)),
             Operator::Attempted(part) => return address::attempted(record, *part, out),
             Operator::Metadata(place) => return metadata::metadata(record, place, out),
+            Operator::Expression { program, .. } => return program.print(record, out),
             Operator::StreamId => return stream_id(record, out),
             Operator::TraceId => return record.trace.is_some_and(|trace| trace_id(trace, out)),
             Operator::SpanId => return record.trace.is_some_and(|trace| span_id(trace, out)),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::eval::metadata_json;
 use super::operator::Operator;
 use super::{Escape, Format, FormatError, Part};
+use crate::observe::cel::Dialect;
 use crate::observe::record::Record;
 
 /// Deepest nesting of a template.
@@ -43,7 +44,16 @@ impl Node {
 impl JsonFormat {
     /// Compiles `template`. With `omit_empty`, what is missing is left out with its key.
     pub fn parse(template: &Map<String, Value>, omit_empty: bool) -> Result<Self, FormatError> {
-        Ok(Self { root: object(template, MAX_DEPTH)?, omit_empty })
+        Self::parse_with(template, omit_empty, Dialect::default())
+    }
+
+    /// The same, with what expressions in it may do.
+    pub fn parse_with(
+        template: &Map<String, Value>,
+        omit_empty: bool,
+        dialect: Dialect,
+    ) -> Result<Self, FormatError> {
+        Ok(Self { root: object(template, MAX_DEPTH, dialect)?, omit_empty })
     }
 
     /// Appends the object, without newline.
@@ -106,8 +116,14 @@ impl JsonFormat {
     fn text(&self, format: &Format, record: &Record<'_>, out: &mut Vec<u8>) -> bool {
         if let [Part::Value(command)] = &*format.parts {
             let start = out.len();
-            if let Operator::Metadata(place) = &command.operator {
-                let found = metadata_json(record, place, out);
+            let typed = match &command.operator {
+                Operator::Metadata(place) => Some(metadata_json(record, place, out)),
+                Operator::Expression { program, typed: true } => {
+                    Some(program.write_json(record, command.max, out))
+                }
+                _ => None,
+            };
+            if let Some(found) = typed {
                 if !found && !self.omit_empty {
                     out.extend_from_slice(b"null");
                 }
@@ -138,34 +154,34 @@ impl JsonFormat {
     }
 }
 
-fn object(template: &Map<String, Value>, depth: usize) -> Result<Node, FormatError> {
+fn object(template: &Map<String, Value>, depth: usize, dialect: Dialect) -> Result<Node, FormatError> {
     let mut keys: Vec<_> = template.iter().collect();
     keys.sort_by_key(|(key, _)| key.as_str());
     let entry = |(key, value): (&String, &Value)| {
         let quoted = [json_bytes(&Value::from(key.as_str())), b":".to_vec()].concat();
-        let node = node(value, depth).map_err(|error| FormatError(format!("{key}: {error}")))?;
+        let node = node(value, depth, dialect).map_err(|error| FormatError(format!("{key}: {error}")))?;
         Ok((quoted.into(), node))
     };
     Ok(Node::Object(keys.into_iter().map(entry).collect::<Result<_, FormatError>>()?))
 }
 
-fn node(value: &Value, depth: usize) -> Result<Node, FormatError> {
+fn node(value: &Value, depth: usize, dialect: Dialect) -> Result<Node, FormatError> {
     let Some(depth) = depth.checked_sub(1) else {
         return Err(FormatError(format!("json_format is nested deeper than {MAX_DEPTH}")));
     };
     match value {
-        Value::String(text) => text_node(text),
-        Value::Object(map) => object(map, depth),
+        Value::String(text) => text_node(text, dialect),
+        Value::Object(map) => object(map, depth, dialect),
         Value::Array(items) => {
-            Ok(Node::Array(items.iter().map(|item| node(item, depth)).collect::<Result<_, _>>()?))
+            Ok(Node::Array(items.iter().map(|item| node(item, depth, dialect)).collect::<Result<_, _>>()?))
         }
         Value::Number(number) => Ok(Node::Literal(number_bytes(number).into())),
         other => Ok(Node::Literal(json_bytes(other).into())),
     }
 }
 
-fn text_node(text: &str) -> Result<Node, FormatError> {
-    let mut format = Format::parse(text)?;
+fn text_node(text: &str, dialect: Dialect) -> Result<Node, FormatError> {
+    let mut format = Format::parse_with(text, dialect)?;
     if let Some(constant) = format.as_constant() {
         return Ok(Node::Literal(json_bytes(&Value::from(String::from_utf8_lossy(constant))).into()));
     }

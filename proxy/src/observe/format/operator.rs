@@ -7,6 +7,7 @@ mod tls;
 
 use super::FormatError;
 use super::time::{TimeFormat, Zone};
+use crate::observe::cel::{Dialect, Program};
 use arguments::header_choice;
 pub use parts::MetadataOf;
 pub(super) use parts::{
@@ -81,6 +82,11 @@ pub(super) enum Operator {
     /// Of the hosts that attempts were connected to.
     Attempted(AttemptedPart),
     Metadata(MetadataPath),
+    /// What an expression comes to; `typed`: in JSON as what it is, not as text.
+    Expression {
+        program: Program,
+        typed: bool,
+    },
     ServerName,
     ConnectionId,
     UniqueId,
@@ -99,7 +105,11 @@ pub(super) enum Operator {
 
 impl Operator {
     /// The operator `name` with what stood in its parentheses.
-    pub(super) fn resolve(name: &str, arguments: Option<&str>) -> Result<Self, FormatError> {
+    pub(super) fn resolve(
+        name: &str,
+        arguments: Option<&str>,
+        dialect: Dialect,
+    ) -> Result<Self, FormatError> {
         let simple =
             names::SIMPLE.iter().find(|(known, _)| *known == name).map(|(_, operator)| operator.clone());
         if let Some(operator) = simple.or_else(|| names::address(name)).or_else(|| names::wire(name)) {
@@ -110,6 +120,9 @@ impl Operator {
         }
         match tls::fact(name, arguments)? {
             Some((side, fact)) => Ok(Operator::Tls(side, fact)),
+            None if name == "CEL" || name == "TYPED_CEL" => {
+                arguments::expression(name, arguments.unwrap_or_default(), dialect)
+            }
             None => with_arguments(name, arguments),
         }
     }

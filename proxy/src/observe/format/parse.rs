@@ -4,9 +4,10 @@ use outrigger_grammar::command::{self, Piece};
 
 use super::operator::Operator;
 use super::{Command, Format, FormatError, MAX_VALUE, Part};
+use crate::observe::cel::Dialect;
 
 /// Compiles `source`.
-pub(super) fn parse(source: &str) -> Result<Format, FormatError> {
+pub(super) fn parse(source: &str, dialect: Dialect) -> Result<Format, FormatError> {
     let mut parts = Vec::new();
     let mut literal = Vec::new();
     for piece in command::pieces(source).map_err(|malformed| FormatError(malformed.to_string()))? {
@@ -15,7 +16,7 @@ pub(super) fn parse(source: &str) -> Result<Format, FormatError> {
                 literal.extend_from_slice(text.as_bytes());
                 continue;
             }
-            Piece::Command(command) => resolve(command)?,
+            Piece::Command(command) => resolve(command, dialect)?,
         };
         match command.operator {
             // Known now: part of the literal, so that a header edit with it stays constant.
@@ -36,9 +37,9 @@ fn push_literal(parts: &mut Vec<Part>, literal: &mut Vec<u8>) {
     }
 }
 
-fn resolve(command: command::Command<'_>) -> Result<Command, FormatError> {
+fn resolve(command: command::Command<'_>, dialect: Dialect) -> Result<Command, FormatError> {
     let command::Command { name, arguments, length } = command;
-    let operator = Operator::resolve(name, arguments)?;
+    let operator = Operator::resolve(name, arguments, dialect)?;
     if length.is_some() && (operator.is_number() || matches!(operator, Operator::Metadata(_))) {
         return Err(FormatError(format!("operator %{name}% takes no length")));
     }

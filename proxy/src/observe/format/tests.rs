@@ -203,7 +203,7 @@ fn refusals_name_the_operator() {
         ("%DOWNSTREAM_CX_RTT%", "%DOWNSTREAM_CX_RTT%"),
         ("%DOWNSTREAM_WIRE_BYTES_SENT:3%", "%DOWNSTREAM_WIRE_BYTES_SENT%"),
         ("%UPSTREAM_PEER_CERT(x)%", "%UPSTREAM_PEER_CERT%"),
-        ("%CEL(request.path)%", "%CEL%"),
+        ("%CEL(request.paths)%", "%CEL%: there is no attribute request.paths"),
         ("%DURATION(ms)%", "%DURATION%"),
         ("%DURATION:3%", "%DURATION%"),
         ("%REQ%", "%REQ%"),

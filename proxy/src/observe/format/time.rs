@@ -153,7 +153,7 @@ fn pair(into: &mut [u8], number: u32) {
 
 /// Year, month and day of a day number counted from 1970-01-01, in the proleptic Gregorian calendar.
 /// The year is taken to begin in March, so that the leap day is the last of it.
-fn date(day_number: i64) -> (i64, u32, u32) {
+pub(in crate::observe) fn date(day_number: i64) -> (i64, u32, u32) {
     let shifted = day_number + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -166,7 +166,7 @@ fn date(day_number: i64) -> (i64, u32, u32) {
 }
 
 /// The inverse of [`date`].
-fn days(year: i64, month: u32, day: u32) -> i64 {
+pub(in crate::observe) fn days(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let year_of_era = year.rem_euclid(400);
     let march_month = i64::from((month + 9) % 12);

@@ -14,6 +14,7 @@ use outrigger_xds_protos::v3::accesslog::{
     MetadataFilter, ResponseFlagFilter, RuntimeFilter, grpc_status_filter,
 };
 use outrigger_xds_protos::v3::accesslog_data::AccessLogType;
+use outrigger_xds_protos::v3::cel_formatter::Cel;
 use outrigger_xds_protos::v3::core::substitution_format_string::Format as FormatField;
 use outrigger_xds_protos::v3::core::{SubstitutionFormatString, TypedExtensionConfig};
 use outrigger_xds_protos::v3::file_log::{FileAccessLog, file_access_log};
@@ -29,10 +30,11 @@ use super::fields;
 
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{data_source, matchers};
+use super::{cel, data_source, matchers};
 use crate::base::error::ResponseFlags;
 use crate::observe::access_log::filter::{Comparison, ComparisonOp, LogFilter};
 use crate::observe::access_log::{AccessLog, LogFormat};
+use crate::observe::cel::Dialect;
 use crate::observe::format::Format;
 use crate::observe::format::json::JsonFormat;
 
@@ -109,13 +111,16 @@ fn file_log(message: FileAccessLog, path: &Path<'_>) -> Result<(String, LogForma
     use file_access_log::AccessLogFormat;
     let FileAccessLog { path: file, access_log_format } = message;
     fields::required(&file, &path.field("path"))?;
+    let plain = Dialect::default();
     let format = match &access_log_format {
         None => default_format(path)?,
         Some(AccessLogFormat::Format(text)) if text.is_empty() => default_format(path)?,
-        Some(AccessLogFormat::Format(text)) => text_format(text, false, &path.field("format"))?,
-        Some(AccessLogFormat::JsonFormat(json)) => json_format(json, false, &path.field("json_format"))?,
+        Some(AccessLogFormat::Format(text)) => text_format(text, false, plain, &path.field("format"))?,
+        Some(AccessLogFormat::JsonFormat(json)) => {
+            json_format(json, false, plain, &path.field("json_format"))?
+        }
         Some(AccessLogFormat::TypedJsonFormat(json)) => {
-            json_format(json, false, &path.field("typed_json_format"))?
+            json_format(json, false, plain, &path.field("typed_json_format"))?
         }
         Some(AccessLogFormat::LogFormat(format)) => substitution(format, &path.field("log_format"))?,
     };
@@ -146,48 +151,64 @@ pub(super) fn substitution(
         json_format_options: _, // Asks for sorted keys at most; they always are.
         format,
     } = message;
-    check_formatters(formatters, &path.field("formatters"))?;
+    let dialect = formatters_of(formatters, &path.field("formatters"))?;
     match format {
         None => Err(path.reject("needs one of text_format_source, json_format")),
         Some(FormatField::TextFormat(text)) => {
-            text_format(text, *omit_empty_values, &path.field("text_format"))
+            text_format(text, *omit_empty_values, dialect, &path.field("text_format"))
         }
         Some(FormatField::TextFormatSource(source)) => {
             let path = path.field("text_format_source");
             let text = data_source::read(source, &path)?;
             let text = String::from_utf8(text).map_err(|_| path.reject("is not UTF-8"))?;
-            text_format(&text, *omit_empty_values, &path)
+            text_format(&text, *omit_empty_values, dialect, &path)
         }
         Some(FormatField::JsonFormat(json)) => {
-            json_format(json, *omit_empty_values, &path.field("json_format"))
+            json_format(json, *omit_empty_values, dialect, &path.field("json_format"))
         }
     }
 }
 
-/// Extensions that bring operators: those whose operators are always there here.
-fn check_formatters(messages: &[TypedExtensionConfig], path: &Path<'_>) -> Result<(), Rejection> {
+/// Extensions that bring operators: those whose operators are always there here. One of them says what expressions may
+/// do.
+fn formatters_of(messages: &[TypedExtensionConfig], path: &Path<'_>) -> Result<Dialect, Rejection> {
     const KNOWN: &[&str] = &[
         "envoy.extensions.formatter.metadata.v3.Metadata",
         "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
     ];
+    let mut dialect = Dialect::default();
     for (i, TypedExtensionConfig { name, typed_config }) in messages.iter().enumerate() {
         let path = path.index(i);
         let path = path.field("typed_config");
         let config = fields::message(typed_config, &path)?;
-        if !any::type_name(&config.type_url).is_some_and(|kind| KNOWN.contains(&kind)) {
+        if any::is::<Cel>(config) {
+            let Cel { cel_config } = unpack(config, &path)?;
+            dialect = cel::dialect(cel_config.as_ref());
+        } else if !any::type_name(&config.type_url).is_some_and(|kind| KNOWN.contains(&kind)) {
             return Err(path.reject(format_args!("{name:?} ({}) is not supported", config.type_url)));
         }
     }
-    Ok(())
+    Ok(dialect)
 }
 
-fn text_format(text: &str, omit_empty: bool, path: &Path<'_>) -> Result<LogFormat, Rejection> {
-    let format = Format::parse(text).map_err(|error| path.reject(error))?;
+fn text_format(
+    text: &str,
+    omit_empty: bool,
+    dialect: Dialect,
+    path: &Path<'_>,
+) -> Result<LogFormat, Rejection> {
+    let format = Format::parse_with(text, dialect).map_err(|error| path.reject(error))?;
     Ok(LogFormat::Text { format, omit_empty })
 }
 
-fn json_format(json: &wkt::Struct, omit_empty: bool, path: &Path<'_>) -> Result<LogFormat, Rejection> {
-    JsonFormat::parse(&object(json), omit_empty).map(LogFormat::Json).map_err(|error| path.reject(error))
+fn json_format(
+    json: &wkt::Struct,
+    omit_empty: bool,
+    dialect: Dialect,
+    path: &Path<'_>,
+) -> Result<LogFormat, Rejection> {
+    let format = JsonFormat::parse_with(&object(json), omit_empty, dialect);
+    format.map(LogFormat::Json).map_err(|error| path.reject(error))
 }
 
 /// A protobuf struct as JSON. Its depth is bounded by the protobuf decoder.
@@ -240,7 +261,9 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
         FilterSpecifier::ResponseFlagFilter(filter) => flags(filter, &path.field("response_flag_filter")),
         FilterSpecifier::TraceableFilter(_) => Ok(LogFilter::Traceable),
         FilterSpecifier::GrpcStatusFilter(filter) => grpc_status(filter, &path.field("grpc_status_filter")),
-        FilterSpecifier::ExtensionFilter(_) => Err(path.field("extension_filter").unsupported()),
+        FilterSpecifier::ExtensionFilter(filter) => {
+            cel::log_filter(filter, &path.field("extension_filter")).map(LogFilter::Expression)
+        }
         FilterSpecifier::MetadataFilter(MetadataFilter { matcher, match_if_key_not_found }) => {
             let path = path.field("metadata_filter");
             if let Some(MetadataMatcher { filter, path: keys, value, invert: _ }) = matcher {

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod call;
+mod cel;
 mod cluster;
 mod cluster_choice;
 mod data_source;

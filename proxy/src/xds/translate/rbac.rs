@@ -17,7 +17,7 @@ use outrigger_xds_protos::v3::types::Int32Range;
 use super::fields::{self, refuse};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{matchers, value_match};
+use super::{cel, matchers, value_match};
 use crate::base::matcher::StringMatch;
 use crate::config::guard::Access;
 use crate::config::rbac::{Action, Policy, Rbac, RbacFilter, Rule, Rules, Told};
@@ -93,10 +93,8 @@ pub(super) fn network(
         delay_deny,
     } = message;
     refuse!(path; matcher, shadow_matcher);
-    // What rules see of a connection does not change while it lives: once is as good as continuously.
-    if EnforcementType::try_from(*enforcement_type).is_err() {
-        return Err(path.field("enforcement_type").reject(fields::unknown_enum(*enforcement_type)));
-    }
+    let enforcement = EnforcementType::try_from(*enforcement_type)
+        .map_err(|_| path.field("enforcement_type").reject(fields::unknown_enum(*enforcement_type)))?;
     let prefix = dotted(fields::required(stat_prefix, &path.field("stat_prefix"))?);
     let prefixes = Prefixes {
         rules: format!("{prefix}rbac."),
@@ -104,6 +102,15 @@ pub(super) fn network(
         per_policy: false,
     };
     let rules = compile(rules.as_ref(), shadow_rules.as_ref(), &prefixes, path, scope)?;
+    // What rules see of a connection does not change while it lives: once is as good as continuously. What conditions
+    // see does.
+    let has_condition = |rules: &Rules| rules.policies.iter().any(|policy| policy.condition.is_some());
+    let conditional = [&rules.rules, &rules.shadow].into_iter().flatten().any(has_condition);
+    if conditional && enforcement == EnforcementType::Continuous {
+        return Err(path
+            .field("enforcement_type")
+            .reject("a condition is checked once; use ONE_TIME_ON_FIRST_BYTE"));
+    }
     let stats = RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow);
     Ok(Access {
         rules: RbacFilter { rules, stats, told: Told::default() },
@@ -173,7 +180,10 @@ fn policy(
     scope: &mut Scope<'_>,
 ) -> Result<Policy, Rejection> {
     let PolicyMessage { permissions, principals, condition, checked_condition, cel_config } = message;
-    refuse!(path; condition, checked_condition, cel_config);
+    refuse!(path; checked_condition);
+    let dialect = cel::dialect(cel_config.as_ref());
+    let condition_path = path.field("condition");
+    let condition = condition.as_ref().map(|message| cel::condition(message, dialect, &condition_path));
     let stats = prefixes.per_policy.then(|| {
         let below = |prefix: &str| format!("{prefix}policy.{}.", sanitize(name));
         PolicyStats::new(&scope.context.stats, &below(&prefixes.rules), &below(&prefixes.shadow))
@@ -182,6 +192,7 @@ fn policy(
         name: name.into(),
         permissions: all(permissions, permission, 0, &path.field("permissions"))?,
         principals: all(principals, principal, 0, &path.field("principals"))?,
+        condition: condition.transpose()?,
         stats,
     })
 }

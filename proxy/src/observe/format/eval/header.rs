@@ -94,7 +94,7 @@ pub(super) fn cut_query(path: &[u8]) -> &[u8] {
 }
 
 /// Names and values.
-pub(super) fn fields_bytes(block: &HeaderBlock) -> u64 {
+pub(in crate::observe) fn fields_bytes(block: &HeaderBlock) -> u64 {
     block.fields().iter().map(|field| u64::from(field.name.len) + u64::from(field.value.len)).sum()
 }
 

@@ -6,6 +6,7 @@ use super::{
     Unit,
 };
 use crate::http::header_id::HeaderId;
+use crate::observe::cel::{Dialect, Program};
 
 pub(super) fn bad(operator: &str, argument: &str) -> FormatError {
     FormatError(format!("operator %{operator}%: argument {argument:?} is not understood"))
@@ -152,6 +153,12 @@ pub(super) fn typed_metadata(arguments: &str) -> Result<Operator, FormatError> {
         other => return Err(bad(OPERATOR, other)),
     };
     metadata(OPERATOR, of, rest)
+}
+
+pub(super) fn expression(operator: &str, source: &str, dialect: Dialect) -> Result<Operator, FormatError> {
+    let program = Program::parse(source, dialect);
+    let program = program.map_err(|error| FormatError(format!("operator %{operator}%: {error}")))?;
+    Ok(Operator::Expression { program, typed: operator == "TYPED_CEL" })
 }
 
 /// `key`, `key:PLAIN`, `key:TYPED` or `key:FIELD:name`: checked, although there is no such state here.

@@ -165,6 +165,8 @@ const TAKEN: &[&str] = &[
     "GRPC_STATUS(NUMBER)",
     "START_TIME(%s)",
     "QUERY_PARAMS(DECODED)",
+    "CEL(request.path)",
+    "TYPED_CEL(response.code)",
 ];
 
 /// Those that are not done here.
@@ -172,7 +174,6 @@ const REFUSED: &[&str] = &[
     "DOWNSTREAM_CX_RTT",
     "ROUTE_RESOLUTION_COUNT",
     "ROUTE_RESOLUTION_TIME_US",
-    "CEL(request.path)",
     "COALESCE({})",
     "FILE_CONTENT(a)",
 ];

@@ -174,6 +174,23 @@ fn rbac() {
     ] {
         assert_eq!(policy_refused(any, principal), format!("principals[0]{path}"), "{principal}");
     }
+    for (condition, path) in [
+        ("{}", ""),
+        ("{ident_expr: {name: request}}", ""),
+        ("{const_expr: {}}", ".const_expr"),
+        ("{const_expr: {duration_value: 1s}}", ".duration_value"),
+        ("{select_expr: {field: path}}", ".select_expr.operand"),
+        ("{select_expr: {operand: {ident_expr: {name: request}}, field: what}}", ""),
+        ("{call_expr: {function: f}}", ""),
+        ("{struct_expr: {message_name: M}}", ".struct_expr.message_name"),
+        ("{comprehension_expr: {}}", ".comprehension_expr"),
+    ] {
+        let policy = format!(
+            "rules: {{policies: {{p: {{permissions: [{any}], principals: [{any}], condition: {condition}}}}}}}"
+        );
+        let wanted = format!("rules.policies[\"p\"].condition{path}");
+        assert_eq!(refused("rbac.v3.RBAC", &policy), wanted, "{condition}");
+    }
     let deep = format!("{}{any}{}", "{not_rule: ".repeat(40), "}".repeat(40));
     assert!(policy_refused(&deep, any).ends_with("not_rule"));
     assert_eq!(refused("rbac.v3.RBAC", "matcher: {}"), "matcher");

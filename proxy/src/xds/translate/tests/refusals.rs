@@ -106,6 +106,26 @@ fn connection_manager_fields() {
             "access_log[0].typed_config.log_format.json_format",
         ),
         (
+            r#"access_log: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: {text_format_source: {inline_string: "%CEL(request.what)%"}}}}]"#,
+            "access_log[0].typed_config.log_format.text_format_source",
+        ),
+        (
+            r#"access_log: [{name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: {json_format: {a: "%TYPED_CEL(string(1))%"}, formatters: [{typed_config: {"@type": type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel}}]}}}]"#,
+            "access_log[0].typed_config.log_format.json_format",
+        ),
+        (
+            r#"access_log: [{name: x, filter: {extension_filter: {typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter, expression: "1 +"}}}}]"#,
+            "access_log[0].filter.extension_filter.typed_config.expression",
+        ),
+        (
+            r#"access_log: [{name: x, filter: {extension_filter: {typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]"#,
+            "access_log[0].filter.extension_filter.typed_config",
+        ),
+        (
+            "access_log: [{name: x, filter: {extension_filter: {}}}]",
+            "access_log[0].filter.extension_filter.typed_config",
+        ),
+        (
             "access_log: [{name: x, filter: {metadata_filter: {matcher: {filter: f}}}}]",
             "access_log[0].filter.metadata_filter.matcher.path",
         ),
