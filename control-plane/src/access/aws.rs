@@ -61,7 +61,7 @@ pub(super) struct Callers {
     roles: Vec<Role>,
     client: Client,
     questions: Questions,
-    /// Proofs of identities that have nodes.
+    /// Proofs of identities that have nodes, by their number: that is signed, and the rest can be spelled in many ways.
     known: Mutex<HashMap<Mark, Answer>>,
 }
 
@@ -131,8 +131,8 @@ impl Callers {
     ) -> Result<String, Denied> {
         let denied = |reason: &str| Denied(format!("AWS: {reason}"));
         let proof = proof(token, &self.endpoints, now).map_err(denied)?;
-        let mark = mark(token);
-        if let Some(arn) = self.remembered(&mark, address, now).map_err(denied)? {
+        let number = mark(&proof.number);
+        if let Some(arn) = self.remembered(&number, address, now).map_err(denied)? {
             return Ok(arn);
         }
         let question = async {
@@ -141,10 +141,10 @@ impl Callers {
             let role = self.role(&arn).ok_or_else(|| Bad::Refused(format!("{arn:?} has no nodes")))?;
             Ok((arn, role))
         };
-        let asked = self.questions.ask(&mark, address, now, question).await;
+        let asked = self.questions.ask(&mark(token), address, now, question).await;
         let (arn, role) = asked.map_err(|reason| denied(&reason))?;
         let answer = Answer { arn: arn.clone(), role, address: address.to_owned(), until: proof.until };
-        self.remember(mark, answer, now).map_err(denied)?;
+        self.remember(number, answer, now).map_err(denied)?;
         Ok(arn)
     }
 
@@ -181,22 +181,22 @@ impl Callers {
     /// Whose a proof is that this connection has shown before.
     fn remembered(
         &self,
-        hash: &Mark,
+        number: &Mark,
         address: &str,
         now: SystemTime,
     ) -> Result<Option<String>, &'static str> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(hash).filter(|answer| now < answer.until) {
+        match known.get(number).filter(|answer| now < answer.until) {
             Some(answer) if answer.address == address => Ok(Some(answer.arn.clone())),
             Some(_) => Err(REPLAYED),
             None => Ok(None),
         }
     }
 
-    fn remember(&self, hash: Mark, answer: Answer, now: SystemTime) -> Result<(), &'static str> {
+    fn remember(&self, number: Mark, answer: Answer, now: SystemTime) -> Result<(), &'static str> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Another connection may have shown it while STS was asked.
-        if known.get(&hash).is_some_and(|first| first.address != answer.address) {
+        if known.get(&number).is_some_and(|first| first.address != answer.address) {
             return Err(REPLAYED);
         }
         let others =
@@ -208,7 +208,7 @@ impl Callers {
         if others(&known) >= REMEMBERED {
             return Err("too many proofs of this role at the moment");
         }
-        known.insert(hash, answer);
+        known.insert(number, answer);
         Ok(())
     }
 }

@@ -182,7 +182,7 @@ pub struct Place {
     /// An address, a network of IPv6 (RFC 6177: nobody has less than a /64), or this machine.
     pub client: String,
     /// The /48 of IPv6, which is what a customer may have at most (RFC 6177).
-    site: Option<String>,
+    pub site: Option<String>,
 }
 
 impl Place {

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::lobby::{Lobby, Waiting};
+use super::lobby::{Lobby, Places, Waiting};
 use super::peer::{Activity, Closing, Peer};
 use super::service::Service;
 use super::session::Context;
@@ -38,8 +38,8 @@ const LOCAL_RESETS: usize = 1024;
 pub struct ConnectionPolicy {
     /// How many connections there may be; more wait in the kernel's queue.
     pub max_connections: usize,
-    /// How many connections of one address may wait to be let in.
-    pub max_strangers: usize,
+    /// How many connections may wait to be let in.
+    pub strangers: Places,
     /// How long a connection may wait to be let in.
     pub stranger: Duration,
     /// How many streams one connection may carry.
@@ -60,7 +60,7 @@ impl Default for ConnectionPolicy {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            max_strangers: 512,
+            strangers: Places { client: 512, site: 1024, all: 5_000 },
             stranger: Duration::from_secs(60),
             max_streams_per_connection: 100,
             keepalive_interval: Duration::from_secs(30),
@@ -81,7 +81,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    let lobby = Arc::new(Lobby::new(policy.max_strangers));
+    let lobby = Arc::new(Lobby::new(policy.strangers));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -131,6 +131,7 @@ async fn connection(
     policy: &ConnectionPolicy,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut waiting = Some(waiting);
     let address: Arc<str> = socket.peer.as_str().into();
     let tls = context.tls.as_ref().filter(|_| socket.is_remote);
     let (io, certificate): (Box<dyn Duplex>, ClientCertificate) = match tls {
@@ -163,7 +164,7 @@ async fn connection(
         }
         _ = stop.wait_for(|stop| *stop) => ("the control plane stops", Closing::Goodbye),
         () = tokio::time::sleep(age) => ("the connection is old", Closing::Goodbye),
-        () = unused(used, waiting, policy) => ("the connection is idle", Closing::Goodbye),
+        () = unused(used, &mut waiting, policy) => ("the connection is idle", Closing::Goodbye),
         () = passed(certificate_end) => ("the client's certificate has ended", Closing::CertificateEnded),
     };
     tracing::debug!(peer = peer.address(), "closing: {reason}");
@@ -191,13 +192,17 @@ fn protocol(policy: &ConnectionPolicy) -> http2::Builder<TokioExecutor> {
 }
 
 /// Returns when nobody has been let in for too long, or has had no stream for too long since.
-async fn unused(mut used: watch::Receiver<Activity>, waiting: Waiting, policy: &ConnectionPolicy) {
+async fn unused(
+    mut used: watch::Receiver<Activity>,
+    waiting: &mut Option<Waiting>,
+    policy: &ConnectionPolicy,
+) {
     let known = tokio::time::timeout(policy.stranger, used.wait_for(|used| used.known)).await;
     match known.map(|known| known.is_ok()) {
         Err(_) => return,
         // The connection is gone.
         Ok(false) => return std::future::pending().await,
-        Ok(true) => drop(waiting),
+        Ok(true) => *waiting = None,
     }
     idle(used, policy.idle).await;
 }
@@ -250,13 +255,16 @@ mod tests {
     async fn who_is_let_in_gives_its_place_to_the_next() {
         let limits =
             |stranger| ConnectionPolicy { stranger, idle: Duration::MAX, ..ConnectionPolicy::default() };
-        let lobby = Arc::new(Lobby::new(1));
+        let lobby = Arc::new(Lobby::new(Places { client: 1, site: 1, all: 1 }));
         let (_unknown, used) = watch::channel(Activity::default());
-        let waiting = lobby.enter("192.0.2.1:1").unwrap();
-        unused(used, waiting, &limits(Duration::from_millis(1))).await;
+        let mut waiting = lobby.enter("192.0.2.1:1");
+        unused(used, &mut waiting, &limits(Duration::from_millis(1))).await;
+        assert!(lobby.enter("192.0.2.1:2").is_none(), "until its connection has closed");
+        drop(waiting);
         let (activity, used) = watch::channel(Activity::default());
-        let waiting = lobby.enter("192.0.2.1:2").expect("the stranger has gone");
-        let known = tokio::spawn(async move { unused(used, waiting, &limits(Duration::MAX)).await });
+        let mut waiting = lobby.enter("192.0.2.1:2");
+        assert!(waiting.is_some());
+        let known = tokio::spawn(async move { unused(used, &mut waiting, &limits(Duration::MAX)).await });
         assert!(lobby.enter("192.0.2.1:3").is_none());
         activity.send_modify(|activity| activity.known = true);
         while lobby.enter("192.0.2.1:3").is_none() {

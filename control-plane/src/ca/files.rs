@@ -44,10 +44,17 @@ pub fn prepare(directory: &Path) -> Result<(), StepError> {
 /// One that was interrupted goes on where it was.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or the one before has not been retired.
 pub fn switch(directory: &Path) -> Result<(), StepError> {
-    if !exists(directory, NEXT) && !is_interrupted(directory) {
-        return Err(StepError::Order("there is no next.pem; prepare one first, and let every proxy follow"));
+    if !is_interrupted(directory) {
+        if !exists(directory, NEXT) {
+            return Err(StepError::Order(
+                "there is no next.pem; prepare one first, and let every proxy follow",
+            ));
+        }
+        if exists(directory, PREVIOUS) {
+            return Err(StepError::Order("previous.pem is still trusted; retire it first"));
+        }
     }
     // A reader in between finds a certificate and a key that do not match, and waits. The old key has signed its last.
     let mut steps = vec![("next.pem", "root.pem"), ("next.key", "root.key")];
@@ -61,9 +68,11 @@ pub fn switch(directory: &Path) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Whether [`switch`] has begun and not ended: the root before has gone, and the key of the next has not come.
+/// Whether [`switch`] has begun and not ended: the root before has gone, the key of the next has not come, and its
+/// certificate is on the way or there.
 pub(super) fn is_interrupted(directory: &Path) -> bool {
-    exists(directory, PREVIOUS) && directory.join("next.key").exists()
+    let (root, next) = (exists(directory, ROOT), exists(directory, NEXT));
+    exists(directory, PREVIOUS) && directory.join("next.key").exists() && root != next
 }
 
 /// Forgets the root before.

@@ -169,7 +169,19 @@ pub(super) fn generate(directory: &Path, name: &str) -> Result<(), CaError> {
     write(&directory.join(format!("{name}.pem")), &certificate.pem(), 0o644)
 }
 
-pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+/// Puts a whole file in place, whoever else does the same: under another name first, of this process alone.
+pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
+    let new = path.with_extension(format!("pem.{:08x}.new", fastrand::u32(..)));
+    let placed =
+        write(&new, text, mode).and_then(|()| fs::rename(&new, path).map_err(|error| file(path, error)));
+    if placed.is_err() {
+        // What is left of it is no `.pem`.
+        let _ = fs::remove_file(&new);
+    }
+    placed
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), CaError> {
     let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = opened.and_then(|mut opened| {
         opened.write_all(text.as_bytes())?;

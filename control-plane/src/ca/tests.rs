@@ -130,6 +130,17 @@ fn a_change_of_roots_that_was_interrupted_goes_on() {
 }
 
 #[test]
+fn a_root_that_signs_is_not_replaced_while_one_before_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let signing = open(path, 600).authority.signer();
+    prepare(path).unwrap();
+    std::fs::copy(path.join("root.pem"), path.join("previous.pem")).unwrap();
+    assert!(switch(path).unwrap_err().to_string().contains("retire it first"));
+    assert_eq!(open(path, 600).authority.signer(), signing, "this is no change that was interrupted");
+}
+
+#[test]
 fn what_nobody_asks_for_any_more_is_not_renewed() {
     let directory = tempfile::tempdir().unwrap();
     let ca = open(directory.path(), 600);

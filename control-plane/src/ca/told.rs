@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::root::{CaError, bundle, make_directory, write};
+use super::root::{CaError, bundle, make_directory, replace};
 
 /// How often the authority is asked.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -29,7 +29,8 @@ impl Told {
             make_directory(directory)?;
         }
         let mut told = Self { directory, own: String::new(), bundle: String::new(), at: Instant::now() };
-        told.tell(own)?;
+        told.tell(own);
+        told.read()?;
         Ok(told)
     }
 
@@ -48,29 +49,24 @@ impl Told {
         self.at.elapsed() >= REFRESH
     }
 
-    /// Takes the authority's answer.
-    pub(super) fn tell(&mut self, own: String) -> Result<(), CaError> {
+    /// Takes the authority's answer. It signs with this root already, so it is trusted whatever becomes of the file; and
+    /// what was signed before is still in use.
+    pub(super) fn tell(&mut self, own: String) {
         self.at = Instant::now();
-        if let Some(directory) = self.directory.as_ref().filter(|_| self.own != own) {
-            let name = format!("told-{}.pem", hex(&Sha256::digest(&own)[..8]));
-            let path = directory.join(name);
-            if !path.exists() {
-                write(&path, &own, 0o644)?;
-            }
-        }
-        if self.directory.is_none() && self.own != own {
-            // What was signed before is still in use.
+        if self.own != own {
             self.bundle.insert_str(0, &own);
+            self.own = own;
         }
-        self.own = own;
-        self.read()
     }
 
-    /// Reads the directory again.
+    /// Keeps the root, and reads the directory again.
     pub(super) fn read(&mut self) -> Result<(), CaError> {
-        if let Some(directory) = &self.directory {
-            self.bundle = bundle(directory, &self.own)?;
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = directory.join(format!("told-{}.pem", hex(&Sha256::digest(&self.own)[..8])));
+        if !path.exists() {
+            replace(&path, &self.own, 0o644)?;
         }
+        self.bundle = bundle(directory, &self.own)?;
         Ok(())
     }
 }
@@ -96,7 +92,8 @@ mod tests {
         let (old, new, other) = (root(), root(), root());
         let mut told = Told::new(old.clone(), Some(inside.clone())).unwrap();
         assert_eq!(told.bundle(), old);
-        told.tell(new.clone()).unwrap();
+        told.tell(new.clone());
+        told.read().unwrap();
         assert!(told.bundle().starts_with(&new) && told.bundle().contains(&old));
         assert_eq!(told.bundle().matches("BEGIN").count(), 2);
         let mut restarted = Told::new(new.clone(), Some(inside.clone())).unwrap();
@@ -111,12 +108,30 @@ mod tests {
     }
 
     #[test]
+    fn a_root_that_signs_is_trusted_whatever_becomes_of_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("roots");
+        let (old, new) = (root(), root());
+        let mut told = Told::new(old.clone(), Some(inside.clone())).unwrap();
+        std::fs::remove_dir_all(&inside).unwrap();
+        told.tell(new.clone());
+        assert!(told.read().is_err());
+        assert_eq!(told.bundle(), format!("{new}{old}"));
+        // Half a file of somebody who was killed over it is none.
+        make_directory(&inside).unwrap();
+        std::fs::write(inside.join("told-0011223344556677.pem.new"), "-----BEGIN").unwrap();
+        told.read().unwrap();
+        assert_eq!(told.bundle(), new, "the file of the old one is gone");
+        assert_eq!(Told::new(new.clone(), Some(inside)).unwrap().bundle(), new);
+    }
+
+    #[test]
     fn without_a_directory_they_are_remembered() {
         let (old, new) = (root(), root());
         let mut told = Told::new(old.clone(), None).unwrap();
-        told.tell(old.clone()).unwrap();
+        told.tell(old.clone());
         assert_eq!(told.bundle(), old);
-        told.tell(new.clone()).unwrap();
+        told.tell(new.clone());
         assert_eq!(told.bundle(), format!("{new}{old}"));
         assert_eq!(told.own(), new);
     }

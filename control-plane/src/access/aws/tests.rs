@@ -35,7 +35,11 @@ fn query(change: &[(&str, &str)]) -> String {
 const NUMBER: &str = "00112233445566778899aabbccddeeff";
 
 fn token(url: &str) -> String {
-    format!("{PREFIX}{}.{NUMBER}", URL_SAFE_NO_PAD.encode(url))
+    numbered(url, NUMBER)
+}
+
+fn numbered(url: &str, number: &str) -> String {
+    format!("{PREFIX}{}.{number}", URL_SAFE_NO_PAD.encode(url))
 }
 
 fn check(url: &str, seconds: i64) -> Result<Proof, &'static str> {
@@ -215,7 +219,25 @@ fn callers(endpoint: &str) -> Callers {
 
 /// A proof of a role, one of many.
 fn of_role(base: &str, role: &str, number: usize) -> String {
-    token(&format!("{base}/?{}", query(&[("X-Amz-Signature", &format!("{role}{number}"))])))
+    let url = format!("{base}/?{}", query(&[("X-Amz-Signature", &format!("{role}{number}"))]));
+    numbered(&url, &format!("{:016x}{number:016x}", role.len()))
+}
+
+#[tokio::test]
+async fn a_proof_spelled_otherwise_is_the_same_proof() {
+    let (base, asked) = sts().await;
+    let callers = callers(&base);
+    let proof = |query: &str| numbered(&format!("{base}/?{query}"), NUMBER);
+    let shown = query(&[("X-Amz-Signature", "front")]);
+    assert!(callers.identify(&proof(&shown), HERE, now()).await.is_ok());
+    let (first, rest) = shown.split_once('&').unwrap();
+    let turned = format!("{rest}&{first}");
+    let (start, end) = turned.split_once("&Action").unwrap();
+    for other in [turned.clone(), shown.replace("%2F", "%2f"), format!("Action{end}&{start}")] {
+        let Denied(reason) = callers.identify(&proof(&other), "192.0.2.66:1", now()).await.unwrap_err();
+        assert!(reason.ends_with(REPLAYED), "{other}: {reason}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

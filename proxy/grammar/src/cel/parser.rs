@@ -134,6 +134,7 @@ impl<'s> Parser<'s> {
     /// Operators that bind at least as strongly as `weakest`.
     fn binary(&mut self, weakest: u8) -> Result<Syntax, Malformed> {
         let mut left = self.unary()?;
+        let mut level = self.depth;
         loop {
             let Token::Symbol(symbol) = self.token else { return Ok(left) };
             let operator = OPERATORS.iter().find(|(known, ..)| *known == symbol);
@@ -143,6 +144,11 @@ impl<'s> Parser<'s> {
             };
             self.take()?;
             let right = self.binary(strength + 1)?;
+            // Each holds the one before, but for those that take any number of operands.
+            level += usize::from(![syntax::AND, syntax::OR].contains(function));
+            if level > MAX_DEPTH {
+                return Err(self.too_deep());
+            }
             left = joined(function, left, right);
         }
     }

@@ -176,7 +176,7 @@ fn depth_and_length_are_bounded() {
     read(&nested(MAX_DEPTH - 1));
     assert!(refused(&nested(MAX_DEPTH)).contains("nesting beyond"));
     assert!(refused(&format!("1{}", "[0]".repeat(MAX_DEPTH))).contains("nesting beyond"));
-    assert!(refused(&format!("1{}", " + 1".repeat(MAX_DEPTH))).contains("nested deeper"));
+    assert!(refused(&format!("1{}", " + 1".repeat(MAX_DEPTH))).contains("nesting beyond"));
     assert!(refused(&"-".repeat(MAX_LENGTH + 1)).contains("longer than"));
     // Rows of one operator are flat, however long and however they came grouped.
     let row = format!("true{}", " || true".repeat(1000));

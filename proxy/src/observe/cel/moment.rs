@@ -58,8 +58,12 @@ fn is_number(text: &str) -> bool {
 
 /// Digits behind a point, as nanoseconds; finer ones are cut off.
 fn nanos(digits: &str) -> Option<i128> {
+    // First: what is no number may have characters of several bytes.
+    if !is_number(digits) {
+        return None;
+    }
     let cut = &digits[..digits.len().min(9)];
-    let number: i128 = Some(digits).filter(|digits| is_number(digits)).and_then(|_| cut.parse().ok())?;
+    let number: i128 = cut.parse().ok()?;
     Some(number * 10i128.pow(9 - cut.len() as u32))
 }
 
