@@ -137,7 +137,8 @@ async fn opentelemetry_spans(plane: DataPlane) -> Result<()> {
         &u128::from_str_radix(TRACE, 16)?.to_be_bytes()[..],
         &u64::from_str_radix(PARENT, 16)?.to_be_bytes(),
         b"shop",
-        b"http.status_code",
+        // Envoy has the older names only, as text.
+        if plane == DataPlane::Envoy { &b"http.status_code"[..] } else { b"http.response.status_code" },
         b"upstream_cluster",
     ] {
         assert!(holds(&request.body, part), "{:?}", String::from_utf8_lossy(part));
@@ -305,7 +306,8 @@ impl Secured {
     }
 
     async fn until_sent(&self, path: &str) -> Result<()> {
-        let arrived = |received: &[Received]| bodies(received, path, "http.status_code").next().is_some();
+        let arrived =
+            |received: &[Received]| bodies(received, path, "http.response.status_code").next().is_some();
         self.collector.until("a span", arrived).await?;
         self.sidecar.until_stat("tracing.opentelemetry.spans_sent", |count| count == 1).await?;
         Ok(())

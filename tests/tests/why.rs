@@ -9,11 +9,12 @@ use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{Echo, Upstream};
-use outrigger_tests::{Result, on_data_plane, wait};
-use serde_json::Value;
+use outrigger_tests::{Result, on_both_data_planes, on_data_plane, wait};
+use serde_json::{Value, json};
 
+on_both_data_planes!(times_are_told_without_an_access_log);
 on_data_plane!(
-    outrigger,
+    outrigger_alone,
     Outrigger,
     a_dead_host_is_named_with_its_failures,
     a_line_of_the_log_finds_its_cluster,
@@ -121,6 +122,8 @@ async fn a_watcher_sees_matching_requests_as_they_end(plane: DataPlane) -> Resul
         (&"/dead/1".into(), &"UF".into(), &503.into())
     );
     assert_eq!((&seen["cluster"], &seen["authority"]), (&"dead".into(), &"shop.local".into()));
+    let year = seen["time"].as_str().and_then(|time| time.get(..4)?.parse::<u32>().ok());
+    assert!(year.is_some_and(|year| year >= 2024), "the log is off: {seen}");
     drop(watcher);
     // The watch ends with its connection; a new one sees what it asks for.
     let mut watcher = scene.watch("path:/good").await?;
@@ -141,5 +144,31 @@ async fn header_values_cannot_forge_what_a_watcher_sees(plane: DataPlane) -> Res
     let seen = next_line(&mut watcher).await?;
     assert_eq!(seen["status"], if seen["details"] == "via_upstream" { 200 } else { 400 });
     assert!(!seen.to_string().contains('\u{1b}'), "{seen}");
+    Ok(())
+}
+
+fn now() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
+
+/// In headers either way, which tell the same moment.
+async fn times_are_told_without_an_access_log(plane: DataPlane) -> Result<()> {
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let start = |name: &str| json!([{"header": {"key": name, "value": "%START_TIME(%s.%9f)%"}}]);
+    let mut hosts = virtual_host("v", &["*"], &[prefix_route("/", "a")]);
+    hosts["request_headers_to_add"] = start("x-begun");
+    hosts["response_headers_to_add"] = start("x-begun");
+    let listener = http_listener("ingress", port.address(), inline(route_config("r", &[hosts])));
+    let clusters = [cluster("a", &[upstream.address()])];
+    let _sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
+    let before = now()?;
+    let response = h1::get(port.address(), "a", "/").await?;
+    let told = response.header("x-begun").ok_or("no time")?.to_owned();
+    let (seconds, _) = told.split_once('.').ok_or("no fraction")?;
+    assert!((before - 1..=now()? + 1).contains(&seconds.parse::<u64>()?), "{told}");
+    let echoed = response.json()?;
+    let headers = echoed["headers"].as_array().ok_or("no headers")?;
+    let upstream_told = headers.iter().find(|pair| pair[0] == "x-begun").ok_or("not told upstream")?;
+    assert_eq!(upstream_told[1], told.as_str(), "one moment");
     Ok(())
 }

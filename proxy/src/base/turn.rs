@@ -4,13 +4,18 @@
 //! the steps. Within a turn the clock is read once, when it is first asked; outside of one it is read every time.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long one reading of the wall clock serves.
+const WALL_LIFE: Duration = Duration::from_secs(1);
 
 /// A worker's clock.
 #[derive(Debug, Default)]
 pub struct TurnClock {
     in_turn: Cell<bool>,
     read: Cell<Option<Instant>>,
+    /// A moment by both clocks.
+    wall: Cell<Option<(Instant, SystemTime)>>,
 }
 
 impl TurnClock {
@@ -35,6 +40,20 @@ impl TurnClock {
         }
         now
     }
+
+    /// The wall clock at `moment`, which is about now. It is read once a second; what lies between is told by the other.
+    #[inline]
+    pub fn wall(&self, moment: Instant) -> SystemTime {
+        if let Some((read, wall)) = self.wall.get()
+            && let Some(since) = moment.checked_duration_since(read)
+            && since < WALL_LIFE
+        {
+            return wall + since;
+        }
+        let (read, wall) = (Instant::now(), SystemTime::now());
+        self.wall.set(Some((read, wall)));
+        wall - read.saturating_duration_since(moment)
+    }
 }
 
 struct End<'a>(&'a TurnClock);
@@ -51,6 +70,21 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+
+    #[test]
+    fn the_wall_clock_goes_on_between_its_readings() {
+        let clock = TurnClock::default();
+        let begun = SystemTime::now();
+        let first = Instant::now();
+        let at = clock.wall(first);
+        assert!(at >= begun - Duration::from_secs(1) && at <= SystemTime::now(), "{at:?}");
+        let read = clock.wall.get().unwrap();
+        let half = Duration::from_millis(500);
+        assert_eq!(clock.wall(read.0 + half), read.1 + half, "by the reading there is");
+        let later = read.0 + Duration::from_secs(30);
+        clock.wall(later);
+        assert_ne!(clock.wall.get().unwrap(), read, "an old reading does not serve");
+    }
 
     #[test]
     fn time_stands_within_a_turn_and_nowhere_else() {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::codec::{Downstream, Measured};
 use super::context::ConnContext;
@@ -21,6 +21,7 @@ use crate::config::Host;
 use crate::net::deadline::Deadline;
 use crate::observe::connection::UpstreamConnection;
 use crate::observe::record::{Closes, Record, RecordMetadata, Timing};
+use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tracer::RouteTracing;
 use crate::upstream::connect::millis;
@@ -100,7 +101,7 @@ impl<'r> Summary<'r> {
         } else {
             stats.downstream_rq_http1_total
         });
-        let logged = !ctx.settings.access_logs.is_empty();
+        let started = ctx.local.clock.now();
         Self {
             ctx,
             flags: ResponseFlags::NONE,
@@ -127,11 +128,7 @@ impl<'r> Summary<'r> {
             original_path: None,
             internal: false,
             client: ctx.peer,
-            timing: Timing::begun(
-                // The wall clock is for logs only.
-                if logged { SystemTime::now() } else { SystemTime::UNIX_EPOCH },
-                ctx.local.clock.now(),
-            ),
+            timing: Timing::begun(ctx.local.clock.wall(started), started),
             span: None,
             metadata: None,
         }
@@ -171,8 +168,11 @@ impl<'r> Summary<'r> {
         }
     }
 
-    /// A try has its connection.
-    pub fn connected(&mut self, lease: &Lease) {
+    /// A try of `host` has its stream.
+    pub fn connected(&mut self, host: &Arc<Host>, lease: &Lease) {
+        if let Some(attempt) = self.open_attempt(host) {
+            attempt.sent = true;
+        }
         self.upstream_protocol = lease.version();
         self.earlier.extend(std::mem::replace(&mut self.connection, lease.connection.clone()));
     }
@@ -187,13 +187,17 @@ impl<'r> Summary<'r> {
         }
     }
 
-    /// The try of `host` has brought a response or failed.
-    pub fn end_attempt(&mut self, host: &Arc<Host>, outcome: Result<u16, &ProxyError>) {
-        let Some(span) = &mut self.span else { return };
-        let mut tries = span.attempts.iter_mut().rev();
-        let Some(attempt) = tries.find(|one| one.is_open() && Arc::ptr_eq(&one.host, host)) else { return };
+    /// The try of `host` that nothing is known of yet.
+    fn open_attempt(&mut self, host: &Arc<Host>) -> Option<&mut AttemptSpan> {
+        let mut tries = self.span.as_mut()?.attempts.iter_mut().rev();
+        tries.find(|one| one.is_open() && Arc::ptr_eq(&one.host, host))
+    }
+
+    /// The try of `host` has brought a response, with a gRPC status in its head or not, or failed.
+    pub fn end_attempt(&mut self, host: &Arc<Host>, outcome: Result<(u16, Option<u64>), &ProxyError>) {
+        let Some(attempt) = self.open_attempt(host) else { return };
         match outcome {
-            Ok(status) => attempt.status = status,
+            Ok((status, grpc)) => (attempt.status, attempt.grpc) = (status, grpc),
             Err(error) => {
                 attempt.ended = Some(Instant::now());
                 let details = LocalReply::for_error(error).map(|reply| reply.details.into_owned());

@@ -69,7 +69,7 @@ impl Server {
         let (publisher, snapshots) = publish::channel();
         let (registry, workers) = (Registry::new(), worker_count(args, &process));
         let start = Start { args, process: &process, registry, snapshots, started: Instant::now(), workers };
-        let place = telemetry::place(&process, &settings);
+        let place = telemetry::place(&process);
         let outlets = Outlets::new(&start.registry, &start.snapshots, &settings, &place);
         let checked = Arc::new(Notify::new());
         let (driver, handle) = start.driver(&settings, &outlets, publisher, checked.clone())?;

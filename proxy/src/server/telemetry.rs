@@ -40,11 +40,10 @@ pub(super) struct Sources<'s> {
     pub(super) sinks: &'s Sinks,
 }
 
-/// Where we run. ECS is asked only if somebody wants to know.
-pub(super) fn place(process: &ProcessSettings, settings: &Settings) -> Place {
+/// Where we run. ECS is asked once: providers of traces that want to know may come with the configuration.
+pub(super) fn place(process: &ProcessSettings) -> Place {
     let place = Place::find(process.cluster_name.as_deref());
-    let wanted = process.emf.is_some() || settings.tracing.options.rich;
-    if let Some(endpoint) = process.ecs_metadata.clone().filter(|_| wanted) {
+    if let Some(endpoint) = process.ecs_metadata.clone() {
         tokio::spawn(place.clone().ask_ecs(endpoint));
     }
     place

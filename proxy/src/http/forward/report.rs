@@ -18,7 +18,7 @@ const IMMEDIATE_FAIL: &[u8] = b"x-envoy-immediate-health-check-fail";
 impl Exchange<'_> {
     pub(super) fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
         outlier::connected(tries.cluster.config(), &pool.host);
-        self.summary.connected(&attempt.lease);
+        self.summary.connected(&pool.host, &attempt.lease);
     }
 
     pub(super) fn attempt_answered(
@@ -28,7 +28,8 @@ impl Exchange<'_> {
         response: &ResponseHead,
     ) {
         let now = tries.timers.now();
-        self.summary.end_attempt(&pool.host, Ok(response.status));
+        let grpc = self.grpc_status(response);
+        self.summary.end_attempt(&pool.host, Ok((response.status, grpc.map(u64::from))));
         self.report_response(tries.cluster, pool, response);
         if let Some(sent) = tries.timers.sent_at() {
             peak_ewma::observe(tries.cluster.config(), &pool.host, now.duration_since(sent), now);
@@ -37,11 +38,15 @@ impl Exchange<'_> {
         tries.timers.touch(now);
     }
 
+    /// The status in the head of a gRPC call's answer.
+    fn grpc_status(&self, response: &ResponseHead) -> Option<u8> {
+        let text = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc)?;
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
     /// What the host is judged by: the gRPC status where there is one, else the HTTP status.
     pub(super) fn report_response(&self, cluster: &ClusterState, pool: &HostPool, response: &ResponseHead) {
-        let grpc = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc);
-        let code = grpc.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-        let status = code.map_or(response.status, status_to_http);
+        let status = self.grpc_status(response).map_or(response.status, status_to_http);
         let (local, config) = (&self.ctx.local, cluster.config());
         outlier::response(local, config, &pool.host, status);
         if config.health_check.is_some() && response.block.get_by_name(IMMEDIATE_FAIL).is_some() {

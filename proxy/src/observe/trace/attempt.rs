@@ -19,8 +19,12 @@ pub struct AttemptSpan {
     pub begun: Instant,
     /// When it was given up; `None`: with the request.
     pub ended: Option<Instant>,
+    /// It had a stream: who is there can have heard of it.
+    pub sent: bool,
     /// Of the response; 0 without one.
     pub status: u16,
+    /// gRPC's, where the head has it.
+    pub grpc: Option<u64>,
     /// Why there is no response, as response-code details.
     pub failure: Option<Box<str>>,
     /// Where it went.
@@ -33,9 +37,20 @@ impl AttemptSpan {
         self.status == 0 && self.failure.is_none()
     }
 
+    /// A try of `host` that begins.
+    pub fn begun(id: SpanId, begun: Instant, host: Arc<Host>) -> Self {
+        Self { id, begun, ended: None, sent: false, status: 0, grpc: None, failure: None, host }
+    }
+
+    /// The status of a gRPC call. That of the answer which went down stands in the request's trailers.
+    pub fn grpc_status(&self, finished: &Finished<'_>) -> Option<u64> {
+        let stood = self.status > 0 && self.ended.is_none();
+        self.grpc.or_else(|| finished.grpc_status().filter(|_| stood))
+    }
+
     /// How it went.
-    pub fn outcome(&self) -> Outcome {
-        if self.is_open() { Outcome::default() } else { Outcome::of_status(self.status) }
+    pub fn outcome(&self, finished: &Finished<'_>) -> Outcome {
+        if self.is_open() { Outcome::default() } else { Outcome::of(self.status, self.grpc_status(finished)) }
     }
 
     /// Beginning and end, microseconds since the epoch.

@@ -42,11 +42,14 @@ impl Teller<'_> {
 
 /// Tells every fact.
 pub fn tell(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_>)) {
+    http(finished, tell);
+    besides(finished, node_id, tell);
+}
+
+/// What OpenTelemetry has names and types of its own for.
+fn http(finished: &Finished<'_>, tell: &mut dyn FnMut(Fact<'_>)) {
     let (head, record) = (finished.head, finished.record);
     let mut teller = Teller { text: Vec::new(), tell };
-    let header = |id| head.block.get(id).unwrap_or_default();
-    teller.bytes("component", b"proxy");
-    teller.bytes("node_id", node_id.as_bytes());
     teller.bytes("http.method", head.method_text());
     let mut url = Vec::new();
     for part in [head.scheme().as_bytes(), b"://", head.authority(), finished.path()] {
@@ -54,19 +57,27 @@ pub fn tell(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_
     }
     teller.bytes("http.url", &url);
     teller.bytes("http.protocol", head.version.as_str().as_bytes());
-    teller.bytes("user_agent", header(HeaderId::UserAgent));
-    teller.bytes("guid:x-request-id", header(HeaderId::RequestId));
-    teller.bytes(
-        "downstream_cluster",
-        head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or(b"-"),
-    );
+    teller.bytes("user_agent", head.block.get(HeaderId::UserAgent).unwrap_or_default());
     teller.written("peer.address", |out| {
         out.display(record.downstream_direct_remote.ip().to_canonical());
         true
     });
+    teller.number("http.status_code", record.status.into());
+}
+
+/// Everything else.
+pub fn besides(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_>)) {
+    let (head, record) = (finished.head, finished.record);
+    let mut teller = Teller { text: Vec::new(), tell };
+    teller.bytes("component", b"proxy");
+    teller.bytes("node_id", node_id.as_bytes());
+    teller.bytes("guid:x-request-id", head.block.get(HeaderId::RequestId).unwrap_or_default());
+    teller.bytes(
+        "downstream_cluster",
+        head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or(b"-"),
+    );
     teller.number("request_size", record.bytes_received);
     teller.number("response_size", record.bytes_sent);
-    teller.number("http.status_code", record.status.into());
     teller.written("response_flags", |out| {
         for (i, (short, _)) in record.flags.names().enumerate() {
             out.plain(if i > 0 { b"," } else { b"" });

@@ -106,8 +106,16 @@ impl Outcome {
     const FAULT: Self = Self { error: false, fault: true, throttle: false };
     const THROTTLE: Self = Self { error: true, fault: false, throttle: true };
 
+    /// By the gRPC status where there is one, else by the HTTP status.
+    pub fn of(status: u16, grpc: Option<u64>) -> Self {
+        match grpc {
+            Some(code) if status > 0 => Self::of_grpc(code),
+            _ => Self::of_status(status),
+        }
+    }
+
     /// Of an HTTP status; 0 is no response at all.
-    pub fn of_status(status: u16) -> Self {
+    fn of_status(status: u16) -> Self {
         match status {
             429 => Self::THROTTLE,
             400..=499 => Self::ERROR,
@@ -146,12 +154,9 @@ impl<'a> Finished<'a> {
         Some(String::from_utf8_lossy(&text).into_owned()).filter(|text| !text.is_empty())
     }
 
-    /// How it went: by the gRPC status where there is one, else by the HTTP status.
+    /// How it went.
     pub fn outcome(&self) -> Outcome {
-        match self.grpc_status() {
-            Some(code) if self.record.status > 0 => Outcome::of_grpc(code),
-            _ => Outcome::of_status(self.record.status),
-        }
+        Outcome::of(self.record.status, self.grpc_status())
     }
 
     /// Of gRPC requests.

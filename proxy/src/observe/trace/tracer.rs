@@ -18,7 +18,7 @@ use crate::config::cluster::Host;
 use crate::config::listener::Direction;
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::header_id::HeaderId;
-use crate::observe::format::Format;
+use crate::observe::format::{self, Format};
 use crate::observe::platform::Place;
 use crate::observe::queue::{Lane, Queue};
 use crate::observe::record::{Record, Trace};
@@ -89,9 +89,10 @@ impl Tracer {
     }
 
     /// Rules that look at how requests end are told.
-    fn ended(&self, head: &RequestHead, status: u16, span: &Span, memory: &Memory) {
+    fn ended(&self, head: &RequestHead, record: &Record<'_>, span: &Span, memory: &Memory) {
         if let Rules::Central(rules) = &self.rules {
-            rules.ended(&request(head), Outcome::of_status(status).fault, span.sampled, memory);
+            let outcome = Outcome::of(record.status, format::grpc_code(record));
+            rules.ended(&request(head), outcome.fault, span.sampled, memory);
         }
     }
 
@@ -281,8 +282,7 @@ impl HttpTracing {
         if let Some(last) = span.attempts.last_mut().filter(|last| last.status > 0) {
             last.ended = last.ended.or(Some(begun));
         }
-        let host = host.clone();
-        span.attempts.push(AttemptSpan { id, begun, ended: None, status: 0, failure: None, host });
+        span.attempts.push(AttemptSpan::begun(id, begun, host.clone()));
         self.inject(span, head);
     }
 
@@ -297,7 +297,7 @@ impl HttpTracing {
     ) {
         let part = part(&mut worker.tracers, &self.tracer, worker.worker);
         if span.ours {
-            self.tracer.ended(head, record.status, span, &part.memory);
+            self.tracer.ended(head, record, span, &part.memory);
         }
         if !span.sampled {
             return;

@@ -107,7 +107,8 @@ impl Tracers {
             }
             Provider::Collector(settings) => {
                 let queue = Queue::new(&self.registry, settings.form.kind());
-                let export = export::export(settings.clone(), queue.clone(), self.dial.clone());
+                let export =
+                    export::export(settings.clone(), queue.clone(), self.dial.clone(), self.place.clone());
                 let rules = match &settings.sampling {
                     Sampling::Manager => Rules::Manager,
                     Sampling::Local(manifest) => Rules::Local(LocalRules::new(manifest.clone())),

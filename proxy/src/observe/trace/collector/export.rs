@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Form, Settings, datadog, otlp, zipkin};
+use crate::observe::platform::Place;
 use crate::observe::queue::{Documents, Queue};
 use crate::observe::trace::transport::{Client, Dial, Request};
 
@@ -15,57 +16,68 @@ const MAX_BATCH: usize = 1000;
 const GRPC_PREFIX: usize = 5;
 
 /// Sends what comes through `queue` until it is stopped and empty.
-pub async fn export(settings: Settings, queue: Arc<Queue>, dial: Arc<dyn Dial>) {
+pub async fn export(settings: Settings, queue: Arc<Queue>, dial: Arc<dyn Dial>, place: Place) {
     let client = match settings.form {
         Form::OtlpGrpc => Client::http2(settings.target.clone(), dial),
         _ => Client::http1(settings.target.clone(), dial),
     };
-    let mut client = client.called(&settings.authority, settings.secure);
+    let client = client.called(&settings.authority, settings.secure);
+    let mut sender = Sender { settings, place, client };
     let mut spare = Documents::default();
     while queue.ready(COMPANY).await {
         for lane in queue.lanes() {
             lane.take(&mut spare);
-            send_all(&settings, &mut client, &spare, &queue).await;
+            sender.send_all(&spare, &queue).await;
         }
     }
 }
 
-async fn send_all(settings: &Settings, client: &mut Client, documents: &Documents, queue: &Queue) {
-    let (stats, shard) = (&queue.shared().stats, &queue.shared().shard);
-    let mut documents = documents.iter().peekable();
-    while documents.peek().is_some() {
-        let batch: Vec<&[u8]> = documents.by_ref().take(MAX_BATCH).collect();
-        match send(settings, client, &batch).await {
-            Ok(()) => shard.add(stats.spans_sent, batch.len() as u64),
-            Err(error) => {
-                shard.add(stats.spans_failed, batch.len() as u64);
-                tracing::debug!(target = ?settings.target, %error, "spans were not taken");
+/// The way to one collector.
+struct Sender {
+    settings: Settings,
+    place: Place,
+    client: Client,
+}
+
+impl Sender {
+    async fn send_all(&mut self, documents: &Documents, queue: &Queue) {
+        let (stats, shard) = (&queue.shared().stats, &queue.shared().shard);
+        let mut documents = documents.iter().peekable();
+        while documents.peek().is_some() {
+            let batch: Vec<&[u8]> = documents.by_ref().take(MAX_BATCH).collect();
+            match self.send(&batch).await {
+                Ok(()) => shard.add(stats.spans_sent, batch.len() as u64),
+                Err(error) => {
+                    shard.add(stats.spans_failed, batch.len() as u64);
+                    tracing::debug!(target = ?self.settings.target, %error, "spans were not taken");
+                }
             }
         }
     }
-}
 
-async fn send(settings: &Settings, client: &mut Client, batch: &[&[u8]]) -> Result<(), String> {
-    let spans = batch.iter().copied();
-    let count = batch.len().to_string();
-    let (content_type, body) = match settings.form {
-        Form::OtlpGrpc => ("application/grpc", grpc(&otlp::frame(settings, spans))),
-        Form::OtlpHttp => ("application/x-protobuf", otlp::frame(settings, spans)),
-        Form::ZipkinJson => ("application/json", zipkin::json_frame(spans)),
-        Form::ZipkinProto => ("application/x-protobuf", batch.concat()),
-        Form::Datadog => ("application/msgpack", datadog::frame(spans)),
-    };
-    let headers: &[(&'static str, &str)] = match settings.form {
-        Form::OtlpGrpc => &[("te", "trailers")],
-        Form::Datadog => &[("x-datadog-trace-count", &count), ("datadog-meta-lang", "rust")],
-        _ => &[],
-    };
-    let answer = client.post(Request { path: &settings.path, content_type, headers, body }).await?;
-    match (answer.status, answer.grpc_status, settings.form) {
-        (200, Some(0), Form::OtlpGrpc) => Ok(()),
-        (status, code, Form::OtlpGrpc) => Err(format!("answered {status}, gRPC status {code:?}")),
-        (200..=299, ..) => Ok(()),
-        (status, ..) => Err(format!("answered {status}")),
+    async fn send(&mut self, batch: &[&[u8]]) -> Result<(), String> {
+        let Self { settings, place, client } = self;
+        let spans = batch.iter().copied();
+        let count = batch.len().to_string();
+        let (content_type, body) = match settings.form {
+            Form::OtlpGrpc => ("application/grpc", grpc(&otlp::frame(settings, place.now(), spans))),
+            Form::OtlpHttp => ("application/x-protobuf", otlp::frame(settings, place.now(), spans)),
+            Form::ZipkinJson => ("application/json", zipkin::json_frame(spans)),
+            Form::ZipkinProto => ("application/x-protobuf", batch.concat()),
+            Form::Datadog => ("application/msgpack", datadog::frame(spans)),
+        };
+        let headers: &[(&'static str, &str)] = match settings.form {
+            Form::OtlpGrpc => &[("te", "trailers")],
+            Form::Datadog => &[("x-datadog-trace-count", &count), ("datadog-meta-lang", "rust")],
+            _ => &[],
+        };
+        let answer = client.post(Request { path: &settings.path, content_type, headers, body }).await?;
+        match (answer.status, answer.grpc_status, settings.form) {
+            (200, Some(0), Form::OtlpGrpc) => Ok(()),
+            (status, code, Form::OtlpGrpc) => Err(format!("answered {status}, gRPC status {code:?}")),
+            (200..=299, ..) => Ok(()),
+            (status, ..) => Err(format!("answered {status}")),
+        }
     }
 }
 

@@ -1,9 +1,16 @@
-//! OpenTelemetry spans. Names follow the semantic conventions, so that a collector's X-Ray exporter makes the same map
-//! of them; Envoy's own tags are there as well. Source: `opentelemetry.proto.trace.v1`, semantic conventions for HTTP.
+//! OpenTelemetry spans. Names and types follow the semantic conventions, so that a collector's X-Ray exporter makes the
+//! same map of them; what those have no name for is called as Envoy calls it. Older names (`http.*`) are not told
+//! beside them: exporters prefer those, and Envoy has them as text. Queries stay here. Source:
+//! `opentelemetry.proto.trace.v1`, semantic conventions for HTTP, of the collector `awsxrayexporter`.
+
+mod resource;
 
 use super::Settings;
+use crate::config::cluster::HostAddress;
 use crate::config::listener::Direction;
+use crate::http::head::RequestHead;
 use crate::http::header_id::HeaderId;
+use crate::observe::platform::Platform;
 use crate::observe::protobuf::Message;
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::facts;
@@ -19,6 +26,13 @@ const ERROR: u64 = 2;
 const SPANS: u32 = 2;
 /// Longest name and text, bytes.
 const MAX_TEXT: usize = 1000;
+/// Which attributes X-Ray is to index: what segments have as annotations.
+const ANNOTATIONS: &str = "aws.xray.annotations";
+/// Attributes of ours that X-Ray indexes.
+const INDEXED: [&str; 5] =
+    ["direction", "response_flags", "upstream_cluster", "downstream_cluster", "grpc.status_code"];
+/// Custom tags that it indexes at most: it keeps fifty of a trace.
+const MAX_INDEXED_TAGS: usize = 34;
 
 /// Appends `ScopeSpans.spans`: the exchange and its tries.
 pub(super) fn spans(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<u8>) {
@@ -35,7 +49,7 @@ pub(super) fn spans(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
         times(message, finished.start, finished.end);
         attributes(settings, finished, message);
         if call {
-            text(message, "peer.service", finished.record.cluster.as_bytes());
+            self::call(settings, finished, message);
         }
         status(message, finished.outcome(), finished.record.details);
         flags(message);
@@ -77,6 +91,18 @@ fn text(message: &mut Message<'_>, key: &str, value: &[u8]) {
     }
 }
 
+/// An attribute with several texts.
+fn texts<'t>(message: &mut Message<'_>, key: &str, values: impl Iterator<Item = &'t str>) {
+    message.message(9, |pair| {
+        pair.bytes(1, key.as_bytes());
+        pair.message(2, |any| {
+            any.message(5, |list| {
+                values.for_each(|value| list.message(1, |any| any.bytes(1, value.as_bytes())))
+            });
+        });
+    });
+}
+
 fn number(message: &mut Message<'_>, key: &str, value: u64) {
     message.message(9, |pair| {
         pair.bytes(1, key.as_bytes());
@@ -86,10 +112,10 @@ fn number(message: &mut Message<'_>, key: &str, value: u64) {
 
 fn attributes(settings: &Settings, finished: &Finished<'_>, message: &mut Message<'_>) {
     let (head, record) = (finished.head, finished.record);
-    text(message, "http.request.method", head.method_text());
-    text(message, "url.scheme", head.scheme().as_bytes());
-    text(message, "url.path", finished.path().split(|byte| *byte == b'?').next().unwrap_or_default());
-    text(message, "server.address", head.authority());
+    request(head, without_query(finished.path()), message);
+    text(message, "network.protocol.name", b"http");
+    let version = head.version.as_str();
+    text(message, "network.protocol.version", version.strip_prefix("HTTP/").unwrap_or(version).as_bytes());
     text(message, "user_agent.original", head.block.get(HeaderId::UserAgent).unwrap_or_default());
     text(message, "client.address", record.downstream_remote.ip().to_canonical().to_string().as_bytes());
     let peer = record.downstream_direct_remote.ip().to_canonical();
@@ -97,7 +123,54 @@ fn attributes(settings: &Settings, finished: &Finished<'_>, message: &mut Messag
     if record.status > 0 {
         number(message, "http.response.status_code", record.status.into());
     }
-    facts::tell(finished, &settings.node_id, &mut |(name, value)| text(message, name, value.as_bytes()));
+    text(message, "direction", facts::operation(finished.direction).as_bytes());
+    facts::besides(finished, &settings.node_id, &mut |(name, value)| text(message, name, value.as_bytes()));
+    let tags = finished.all_tags().map(|tag| &*tag.name).take(MAX_INDEXED_TAGS);
+    texts(message, ANNOTATIONS, INDEXED.into_iter().chain(tags));
+}
+
+fn without_query(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// What was asked of whom.
+fn request(head: &RequestHead, path: &[u8], message: &mut Message<'_>) {
+    text(message, "http.request.method", head.method_text());
+    text(message, "url.scheme", head.scheme().as_bytes());
+    text(message, "url.path", path);
+    let (host, port) = host_and_port(head.authority());
+    text(message, "server.address", host);
+    if let Some(port) = port {
+        number(message, "server.port", port.into());
+    }
+}
+
+/// The parts of an authority; IPv6 addresses keep their brackets.
+fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let parts = authority.iter().rposition(|byte| *byte == b':').map(|at| authority.split_at(at));
+    let port = |text: &[u8]| std::str::from_utf8(text.get(1..)?).ok()?.parse().ok();
+    match parts.map(|(host, rest)| (host, port(rest))) {
+        Some((host, port @ Some(_))) => (host, port),
+        _ => (authority, None),
+    }
+}
+
+/// A call tells its whole address, without the query.
+fn full_url(head: &RequestHead, path: &[u8], message: &mut Message<'_>) {
+    let url = [head.scheme().as_bytes(), b"://", head.authority(), path].concat();
+    text(message, "url.full", &url);
+}
+
+/// Envoy's single span of an outgoing hop. One that begins a trace has nobody to be a part of: the exporter makes a
+/// segment of ours around it when it is told so.
+fn call(settings: &Settings, finished: &Finished<'_>, message: &mut Message<'_>) {
+    full_url(finished.head, without_query(finished.path()), message);
+    text(message, "peer.service", finished.record.cluster.as_bytes());
+    if finished.span.parent.is_none() {
+        text(message, "aws.span.kind", b"LOCAL_ROOT");
+        text(message, "aws.local.service", settings.service.as_bytes());
+        text(message, "aws.remote.service", finished.record.cluster.as_bytes());
+    }
 }
 
 /// Faults are errors; a caller's mistake is none of ours.
@@ -118,30 +191,38 @@ fn attempt(finished: &Finished<'_>, attempt: &AttemptSpan, message: &mut Message
     let (start, end) = attempt.times(finished);
     times(message, start, end);
     text(message, "peer.service", finished.callee().as_bytes());
-    text(message, "http.request.method", head.method_text());
-    text(message, "url.scheme", head.scheme().as_bytes());
-    text(message, "url.path", head.path_only());
-    text(message, "server.address", head.authority());
+    request(head, head.path_only(), message);
+    full_url(head, head.path_only(), message);
     text(message, "upstream_cluster", finished.record.cluster.as_bytes());
-    text(message, "network.peer.address", attempt.host.display.as_bytes());
+    match &attempt.host.address {
+        HostAddress::Ip(address) => {
+            text(message, "network.peer.address", address.ip().to_canonical().to_string().as_bytes());
+            number(message, "network.peer.port", address.port().into());
+        }
+        HostAddress::Pipe(path) => {
+            text(message, "network.peer.address", path.as_os_str().as_encoded_bytes());
+        }
+    }
     if attempt.status > 0 {
         number(message, "http.response.status_code", attempt.status.into());
     }
-    status(message, attempt.outcome(), attempt.failure.as_deref().unwrap_or_default());
+    if let Some(code) = attempt.grpc_status(finished) {
+        text(message, "grpc.status_code", itoa::Buffer::new().format(code).as_bytes());
+    }
+    status(message, attempt.outcome(finished), attempt.failure.as_deref().unwrap_or_default());
     flags(message);
 }
 
 /// An `ExportTraceServiceRequest` around many.
-pub(super) fn frame<'d>(settings: &Settings, documents: impl Iterator<Item = &'d [u8]>) -> Vec<u8> {
+pub(super) fn frame<'d>(
+    settings: &Settings,
+    place: &Platform,
+    documents: impl Iterator<Item = &'d [u8]>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     Message(&mut out).message(1, |resource_spans| {
         resource_spans.message(1, |resource| {
-            for (key, value) in [
-                ("service.name", &*settings.service),
-                ("telemetry.sdk.name", "outrigger"),
-                ("telemetry.sdk.language", "rust"),
-                ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
-            ] {
+            for (key, value) in resource::attributes(settings, place) {
                 resource.message(1, |pair| {
                     pair.bytes(1, key.as_bytes());
                     pair.message(2, |any| any.bytes(1, value.as_bytes()));

@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::listener::Direction;
+use crate::observe::platform::Platform;
 use crate::observe::record::Record;
-use crate::observe::test_record::{Exchange, request, span};
+use crate::observe::test_record::{Exchange, request, response, span};
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::id::{SpanId, TraceId};
 use crate::observe::trace::span::Span;
+
+mod awsxray;
 
 fn settings(form: Form, attempts: bool) -> Settings {
     Settings {
@@ -34,12 +37,10 @@ fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
     let started = exchange.timing.started;
     let host = Exchange::example().host;
     let attempt = |id, from, to: Option<u64>, status| AttemptSpan {
-        id: SpanId(id),
-        begun: started + Duration::from_millis(from),
         ended: to.map(|to| started + Duration::from_millis(to)),
         status,
         failure: (status == 0).then(|| "connection_timeout".into()),
-        host: host.clone(),
+        ..AttemptSpan::begun(SpanId(id), started + Duration::from_millis(from), host.clone())
     };
     let attempts = if tries { vec![attempt(1, 0, Some(2), 0), attempt(2, 3, None, 503)] } else { Vec::new() };
     let trace_id = TraceId::parse_hex(b"4efaaf4d1e8720b39541901950019ee5").unwrap();
@@ -126,9 +127,13 @@ fn attributes(message: &[(u64, Field<'_>)], field: u64) -> BTreeMap<String, Valu
     let pair = |pair: &[u8]| {
         let pair = fields(pair);
         let value = fields(bytes(&pair, 2)[0]);
-        let value = match number(&value, 3) {
-            Some(number) => json!(number),
-            None => json!(String::from_utf8(bytes(&value, 1)[0].to_vec()).unwrap()),
+        let text = |bytes: &[u8]| json!(String::from_utf8(bytes.to_vec()).unwrap());
+        let value = match (number(&value, 3), bytes(&value, 5).first()) {
+            (Some(number), _) => json!(number),
+            (None, Some(list)) => {
+                bytes(&fields(list), 1).into_iter().map(|one| text(bytes(&fields(one), 1)[0])).collect()
+            }
+            (None, None) => text(bytes(&value, 1)[0]),
         };
         (String::from_utf8(bytes(&pair, 1)[0].to_vec()).unwrap(), value)
     };
@@ -138,7 +143,8 @@ fn attributes(message: &[(u64, Field<'_>)], field: u64) -> BTreeMap<String, Valu
 #[test]
 fn an_opentelemetry_request_with_tries() {
     let one = document(Form::OtlpGrpc, true, Direction::Outbound);
-    let frame = otlp::frame(&settings(Form::OtlpGrpc, true), [&one[..], &one[..]].into_iter());
+    let place = Platform::default();
+    let frame = otlp::frame(&settings(Form::OtlpGrpc, true), &place, [&one[..], &one[..]].into_iter());
     let request = fields(&frame);
     let resource_spans = fields(bytes(&request, 1)[0]);
     let resource = attributes(&fields(bytes(&resource_spans, 1)[0]), 1);

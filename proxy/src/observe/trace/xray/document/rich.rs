@@ -10,6 +10,8 @@ use crate::observe::trace::xray::segment_name;
 
 /// Longest explanation, bytes.
 const MAX_MESSAGE: usize = 1000;
+/// Longest name of a log group with what an ARN adds, bytes.
+const MAX_LOG_GROUP: usize = 640;
 
 /// `path` up to its query.
 pub(super) fn without_query(path: &[u8]) -> &[u8] {
@@ -24,9 +26,12 @@ pub(super) fn aws(settings: &Settings, place: &Platform, segment: &mut Object<'_
     aws.fields(fields.unwrap_or_default().as_bytes());
     if !place.task_arn.is_empty() {
         let mut ecs = aws.object("ecs");
+        ecs.text("container", place.host_name.as_bytes(), MAX_TEXT);
+        ecs.text("container_id", place.container_id.as_bytes(), MAX_TEXT);
+        ecs.text("container_arn", place.container_arn.as_bytes(), MAX_TEXT);
+        ecs.text("cluster_arn", place.cluster_arn.as_bytes(), MAX_TEXT);
         ecs.text("task_arn", place.task_arn.as_bytes(), MAX_TEXT);
         ecs.text("task_family", place.task_family.as_bytes(), MAX_TEXT);
-        ecs.text("cluster_name", place.cluster_name.as_bytes(), MAX_TEXT);
         ecs.text("launch_type", place.launch_type.as_bytes(), MAX_TEXT);
         ecs.text("availability_zone", place.zone.as_bytes(), MAX_TEXT);
         ecs.end();
@@ -34,7 +39,15 @@ pub(super) fn aws(settings: &Settings, place: &Platform, segment: &mut Object<'_
         let mut eks = aws.object("eks");
         eks.text("cluster_name", place.cluster_name.as_bytes(), MAX_TEXT);
         eks.text("pod", place.pod.as_bytes(), MAX_TEXT);
+        eks.text("container_id", place.container_id.as_bytes(), MAX_TEXT);
         eks.end();
+    }
+    aws.text("account_id", place.account.as_bytes(), MAX_TEXT);
+    if !place.log_group.is_empty() {
+        aws.list("cloudwatch_logs", std::iter::once(()), |(), group| {
+            group.text("log_group", place.log_group.as_bytes(), MAX_LOG_GROUP);
+            group.text("arn", place.log_group_arn.as_bytes(), MAX_LOG_GROUP);
+        });
     }
     let mut sdk = aws.object("xray");
     sdk.text("sdk", b"outrigger", MAX_TEXT);
@@ -125,7 +138,7 @@ fn subsegment(
     object.seconds("start_time", start);
     object.seconds("end_time", end);
     object.text("namespace", b"remote", MAX_TEXT);
-    let Outcome { error, fault, throttle } = attempt.outcome();
+    let Outcome { error, fault, throttle } = attempt.outcome(finished);
     object.flag("error", error);
     object.flag("fault", fault);
     object.flag("throttle", throttle);
@@ -140,7 +153,8 @@ fn subsegment(
         let path = without_query(head.path_and_query());
         request.parts("url", &[head.scheme().as_bytes(), b"://", head.authority(), path], MAX_TEXT);
     }
-    request.flag("traced", callee.traced);
+    // Of what was never sent no segment will come.
+    request.flag("traced", callee.traced && attempt.sent);
     request.end();
     if attempt.status > 0 {
         let mut response = http.object("response");

@@ -148,13 +148,15 @@ fn text(random: &mut fastrand::Rng, longest: usize) -> String {
 fn attempts(random: &mut fastrand::Rng, started: Instant) -> Vec<AttemptSpan> {
     let host = Exchange::example().host;
     let at = |micros| started + Duration::from_micros(micros);
+    let begun = |random: &mut fastrand::Rng| {
+        AttemptSpan::begun(SpanId(random.u64(1..)), at(random.u64(..5_000)), host.clone())
+    };
     let attempt = |random: &mut fastrand::Rng| AttemptSpan {
-        id: SpanId(random.u64(1..)),
-        begun: at(random.u64(..5_000)),
+        sent: random.bool(),
         ended: random.bool().then(|| at(random.u64(5_000..9_000))),
         status: [0, 200, 429, 503][random.usize(..4)],
         failure: random.bool().then(|| text(random, 3_000).into_boxed_str()).filter(|text| !text.is_empty()),
-        host: host.clone(),
+        ..begun(random)
     };
     (0..random.usize(..=MAX_ATTEMPTS)).map(|_| attempt(random)).collect()
 }
@@ -168,12 +170,11 @@ fn a_rich_segment_tells_each_try() {
     let host = Exchange::example().host;
     let at = |millis| started + Duration::from_millis(millis);
     let try_of = |id, begun, ended, status, failure: Option<&str>| AttemptSpan {
-        id: SpanId(id),
-        begun,
+        sent: status > 0,
         ended,
         status,
         failure: failure.map(Into::into),
-        host: host.clone(),
+        ..AttemptSpan::begun(SpanId(id), begun, host.clone())
     };
     let failed = "upstream_reset_before_response_started{connection_timeout}";
     let tries = vec![try_of(1, at(1), Some(at(101)), 0, Some(failed)), try_of(2, at(150), None, 503, None)];
@@ -198,16 +199,58 @@ fn a_rich_segment_tells_each_try() {
             "name": "shop/price_v2", "id": "0000000000000001", "namespace": "remote", "fault": true,
             "start_time": 1755366385.127112, "end_time": 1755366385.227112,
             "cause": {"exceptions": [{"id": "0000000100000000", "message": failed, "remote": true}]},
-            "http": {"request": {"method": "GET", "url": "http://price.local:8080/items", "traced": true}},
+            "http": {"request": {"method": "GET", "url": "http://price.local:8080/items"}},
             "annotations": {"attempt": 1, "upstream_host": "127.0.0.1:19901"},
         })
     );
     assert_eq!((&tries[1]["http"]["response"]["status"], &tries[1]["fault"]), (&json!(503), &json!(true)));
+    assert_eq!(tries[1]["http"]["request"]["traced"], true, "of what was never sent no segment will come");
     assert_eq!(tries[1]["end_time"], document["end_time"], "the last one lasts as long as the request");
     let elsewhere = crate::observe::record::Record { cluster: "other", ..record };
     let document = document_of(&rich(), &finished(&span, &elsewhere, &[]));
     assert_eq!(document["subsegments"][0]["name"], "price.local");
-    assert_eq!(document["subsegments"][0]["http"]["request"].get("traced"), None, "others may not report");
+    assert_eq!(document["subsegments"][1]["http"]["request"].get("traced"), None, "others may not report");
+}
+
+#[test]
+fn a_rich_segment_tells_the_whole_task_or_pod() {
+    let (span, exchange) = (span(), Exchange::example());
+    let record = exchange.record();
+    let document = |place: &Platform| -> Value {
+        let mut out = Vec::new();
+        assert!(encode(&rich(), place, &finished(&span, &record, &[]), &mut out));
+        let document = serde_json::from_slice(&out).unwrap();
+        structure(&document);
+        if let Some(schema) = Schema::find() {
+            schema.check(&document);
+        }
+        document
+    };
+    let (own, group) = ("arn:container", "arn:aws:logs:us-west-2:1:log-group:/ecs/cart");
+    let task = document(&Platform {
+        cluster_arn: "arn:cluster".into(),
+        account: "123456789012".into(),
+        launch_type: "FARGATE".into(),
+        host_name: "ip-10-0-1-5".into(),
+        container_id: "cafe".into(),
+        container_arn: own.into(),
+        log_group: "/ecs/cart".into(),
+        log_group_arn: group.into(),
+        ..place()
+    });
+    let ecs = json!({"container": "ip-10-0-1-5", "container_id": "cafe", "container_arn": own,
+        "cluster_arn": "arn:cluster", "task_arn": place().task_arn, "task_family": "cart",
+        "launch_type": "FARGATE", "availability_zone": "us-west-2a"});
+    assert_eq!((&task["aws"]["ecs"], &task["aws"]["account_id"]), (&ecs, &json!("123456789012")));
+    assert_eq!(task["aws"]["cloudwatch_logs"], json!([{"log_group": "/ecs/cart", "arn": group}]));
+    let pod = document(&Platform {
+        cluster_name: "prod".into(),
+        pod: "cart-7d9f".into(),
+        container_id: "cafe".into(),
+        ..Platform::default()
+    });
+    let eks = json!({"cluster_name": "prod", "pod": "cart-7d9f", "container_id": "cafe"});
+    assert_eq!((&pod["aws"]["eks"], pod["aws"].get("cloudwatch_logs")), (&eks, None));
 }
 
 #[test]
