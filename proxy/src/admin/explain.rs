@@ -82,10 +82,16 @@ fn question(query: &Query) -> Result<Question, String> {
 /// Short or long names, with commas.
 fn flags_of(text: &str) -> Result<Vec<&'static str>, String> {
     let flag = |name: &str| {
-        let known = ResponseFlags::ALL.iter().find(|(_, short, long)| *short == name || *long == name);
-        known.map(|(_, short, _)| *short).ok_or_else(|| format!("{:?} is no response flag", printable(name)))
+        let known = flag_names().find(|(short, long)| *short == name || *long == name);
+        known.map(|(short, _)| short).ok_or_else(|| format!("{:?} is no response flag", printable(name)))
     };
     text.split(',').map(|name| flag(name.trim())).collect()
+}
+
+/// Short and long names of all flags.
+fn flag_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = ResponseFlags::ALL.iter().map(|(_, short, long)| (*short, *long));
+    own.chain(ResponseFlags::FOREIGN.iter().copied())
 }
 
 /// What came from outside is shown without what a terminal would obey.
@@ -95,7 +101,7 @@ fn printable(text: &str) -> String {
 
 fn known() -> String {
     let mut text = "flags:\n".to_owned();
-    for (_, short, long) in ResponseFlags::ALL {
+    for (short, long) in flag_names() {
         let what = causes::of(short).map_or("", |cause| cause.what);
         let _ = writeln!(text, "  {short} {long}: {what}");
     }

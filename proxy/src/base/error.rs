@@ -55,6 +55,23 @@ impl ResponseFlags {
     /// No flag.
     pub const NONE: ResponseFlags = ResponseFlags(0);
 
+    /// `(short name, long name)` of flags that Envoy raises for features which do not exist here. Configurations name
+    /// them; they never occur.
+    pub const FOREIGN: &'static [(&'static str, &'static str)] = &[
+        ("RLSE", "RateLimitServiceError"),
+        ("IH", "InvalidEnvoyRequestHeaders"),
+        ("RFCF", "ResponseFromCacheFilter"),
+        ("NFCF", "NoFilterConfigFound"),
+        ("DO", "DropOverload"),
+        ("UDO", "UnconditionalDropOverload"),
+    ];
+
+    /// The flag with this short name, [`ResponseFlags::NONE`] for a foreign one; `None`: nobody has such a flag.
+    pub fn named(short: &str) -> Option<ResponseFlags> {
+        let own = Self::ALL.iter().find(|(_, name, _)| *name == short).map(|(flag, ..)| *flag);
+        own.or_else(|| Self::FOREIGN.iter().any(|(name, _)| *name == short).then_some(Self::NONE))
+    }
+
     /// Adds the flags of `other`.
     #[inline]
     pub fn insert(&mut self, other: ResponseFlags) {

@@ -19,6 +19,11 @@ impl DynamicMetadata {
         self.0.keys().map(|name| &**name)
     }
 
+    /// Every namespace with its fields.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+        self.0.iter().map(|(name, fields)| (&**name, fields))
+    }
+
     /// A whole namespace.
     pub fn namespace(&self, name: &str) -> Option<&Map<String, Value>> {
         self.0.get(name)

@@ -57,8 +57,15 @@ pub struct Match {
     cluster: Option<String>,
     /// Prefix of the digits: `503`, `5`.
     status: Option<String>,
-    /// Any of these; [`ResponseFlags::NONE`] is any flag.
-    flags: Option<ResponseFlags>,
+    flags: Option<Flagged>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flagged {
+    /// With any flag.
+    Somehow,
+    /// With any of these.
+    With(ResponseFlags),
 }
 
 impl Match {
@@ -90,8 +97,8 @@ impl Match {
                 (Some(_), None) => false,
             };
         self.flags.is_none_or(|flags| match flags {
-            ResponseFlags::NONE => record.flags != ResponseFlags::NONE,
-            some => record.flags.0 & some.0 != 0,
+            Flagged::Somehow => record.flags != ResponseFlags::NONE,
+            Flagged::With(wanted) => record.flags.0 & wanted.0 != 0,
         }) && self.cluster.as_ref().is_none_or(|cluster| *cluster == record.cluster)
             && self.status.as_ref().is_none_or(|digits| record.status.to_string().starts_with(&**digits))
             && head(|head, path| head.path_and_query().starts_with(path.as_bytes()), &self.path)
@@ -106,13 +113,15 @@ fn status(text: &str) -> Result<String, String> {
     if whole { Ok(digits.to_owned()) } else { Err("status is like 503 or 5xx".to_owned()) }
 }
 
-fn flags(text: &str) -> Result<ResponseFlags, String> {
-    let mut flags = ResponseFlags::NONE;
-    for name in text.split('+').filter(|name| *name != "any") {
-        let known = ResponseFlags::ALL.iter().find(|(_, short, _)| *short == name);
-        flags.insert(known.ok_or("flag is a response flag, several with +, or any")?.0);
+fn flags(text: &str) -> Result<Flagged, String> {
+    if text == "any" {
+        return Ok(Flagged::Somehow);
     }
-    Ok(flags)
+    let mut flags = ResponseFlags::NONE;
+    for name in text.split('+') {
+        flags.insert(ResponseFlags::named(name).ok_or("flag is a response flag, several with +, or any")?);
+    }
+    Ok(Flagged::With(flags))
 }
 
 impl Tap {

@@ -11,12 +11,14 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{hmac, signature};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use outrigger_tests::bootstrap::{cluster, prefix_route};
+use outrigger_tests::bootstrap::{cluster, over_http2, prefix_route};
 use outrigger_tests::client::h1::Response;
 use outrigger_tests::data_plane::DataPlane;
+use outrigger_tests::log_service::LogService;
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{KeyServer, Upstream};
 use outrigger_tests::{Result, on_both_data_planes, wait};
+use outrigger_xds_protos::v3::wkt::value::Kind;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, Script, filter, per_filter, received, typed};
@@ -33,6 +35,8 @@ on_both_data_planes!(
     tokens_are_found_where_they_are_expected,
     claims_are_checked_as_the_provider_says,
     tokens_tell_logs_and_failures_too,
+    tokens_choose_what_is_logged,
+    services_are_told_what_tokens_left,
     keys_are_fetched_once_and_follow_rotation,
     without_keys_nobody_passes,
     keys_are_fetched_before_anybody_asks,
@@ -578,6 +582,59 @@ async fn tokens_tell_logs_and_failures_too(plane: DataPlane) -> Result<()> {
     assert_eq!(scene.logged(2).await?, "-|-|-|-|3|Jwt is expired");
     assert_eq!(scene.get("/", &[]).await?.status, 401);
     assert_eq!(scene.logged(3).await?, "-|-|-|-|1|Jwt is missing");
+    Ok(())
+}
+
+/// A claim decides; without one the filter's word on missing values does, and `invert` has no say.
+async fn tokens_choose_what_is_logged(plane: DataPlane) -> Result<()> {
+    let issuer = Issuer::new()?;
+    let mut provider = issuer.provider();
+    provider["payload_in_metadata"] = json!("payload");
+    let matcher = json!({"filter": NAME, "path": [{"key": "payload"}, {"key": "sub"}],
+        "value": {"string_match": {"exact": "me"}}});
+    let mut inverted = matcher.clone();
+    inverted["invert"] = json!(true);
+    let es = json!({"alg": "ES256", "kid": "ec"});
+    let other = issuer.sign(&es, &with("sub", json!("you")))?;
+    for (filter, expected) in [
+        (json!({"matcher": matcher, "match_if_key_not_found": false}), ["/me"].as_slice()),
+        (json!({"matcher": matcher}), &["/open", "/me"]),
+        (json!({"matcher": inverted, "match_if_key_not_found": false}), &["/me"]),
+    ] {
+        let logged_if = json!({"or_filter": {"filters": [
+            {"metadata_filter": filter},
+            {"header_filter": {"header": {"name": ":path", "string_match": {"exact": "/open/last"}}}}]}});
+        let script = chain(one(provider.clone())).log(&["REQ(:PATH)"]).logged_if(logged_if);
+        let scene = script.start(plane).await?;
+        assert_eq!(scene.get("/open", &[]).await?.status, 200);
+        assert_eq!(send(&scene, "/you", &other).await?.status, 200);
+        assert_eq!(send(&scene, "/me", &issuer.good()?).await?.status, 200);
+        assert_eq!(scene.get("/open/last", &[]).await?.status, 200);
+        let lines = scene.log.lines(expected.len() + 1).await?;
+        assert_eq!(lines, [expected, &["/open/last"]].concat(), "{filter}");
+    }
+    Ok(())
+}
+
+async fn services_are_told_what_tokens_left(plane: DataPlane) -> Result<()> {
+    let (issuer, logs) = (Issuer::new()?, LogService::start().await?);
+    let mut provider = issuer.provider();
+    provider["payload_in_metadata"] = json!("payload");
+    let logger = json!({"name": "service", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+        "common_config": {"log_name": "l", "transport_api_version": "V3", "buffer_flush_interval": "0.05s",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "logs"}}}}});
+    let cluster = over_http2(cluster("logs", &[logs.address()]));
+    let scene = chain(one(provider)).logger(logger).cluster(cluster).start(plane).await?;
+    assert_eq!(send(&scene, "/", &issuer.good()?).await?.status, 200);
+    let entries = logs.until_requests(1).await?;
+    let common = entries[0].common_properties.as_ref().ok_or("no common properties")?;
+    let left = common.metadata.as_ref().and_then(|metadata| metadata.filter_metadata.get(NAME));
+    let payload = left.and_then(|left| left.fields.get("payload")).ok_or(format!("{common:?}"))?;
+    let Some(Kind::StructValue(payload)) = &payload.kind else { return Err(format!("{payload:?}").into()) };
+    let kind = |name: &str| payload.fields.get(name).and_then(|value| value.kind.clone());
+    assert_eq!(kind("sub"), Some(Kind::StringValue("me".to_owned())));
+    assert_eq!((kind("level"), kind("admin")), (Some(Kind::NumberValue(3.0)), Some(Kind::BoolValue(true))));
     Ok(())
 }
 

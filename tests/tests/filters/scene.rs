@@ -66,6 +66,10 @@ pub struct Script {
     pub by_default: bool,
     /// What the access log tells, by its operators.
     pub operators: Vec<String>,
+    /// Which requests it tells of.
+    pub logged_if: Value,
+    /// Loggers beside it.
+    pub loggers: Vec<Value>,
     /// Further fields of the bootstrap.
     pub further: Value,
 }
@@ -85,6 +89,8 @@ impl Script {
             operators: ["RESPONSE_CODE", "RESPONSE_FLAGS", "RESPONSE_CODE_DETAILS"]
                 .map(str::to_owned)
                 .to_vec(),
+            logged_if: Value::Null,
+            loggers: Vec::new(),
             further: json!({}),
         }
     }
@@ -143,6 +149,18 @@ impl Script {
         self
     }
 
+    /// With this filter of the access log.
+    pub fn logged_if(mut self, filter: Value) -> Self {
+        self.logged_if = filter;
+        self
+    }
+
+    /// With one more access logger.
+    pub fn logger(mut self, logger: Value) -> Self {
+        self.loggers.push(logger);
+        self
+    }
+
     /// Starts.
     pub async fn start(self, plane: DataPlane) -> Result<Scene> {
         let operators: Vec<&str> = self.operators.iter().map(String::as_str).collect();
@@ -155,6 +173,10 @@ impl Script {
         let mut listener = http_listener("ingress", port.address(), inline(route_config("routes", &[host])));
         let manager = manager_of(&mut listener);
         manager["access_log"] = log.config();
+        if !self.logged_if.is_null() {
+            manager["access_log"][0]["filter"] = self.logged_if;
+        }
+        manager["access_log"].as_array_mut().into_iter().for_each(|all| all.extend(self.loggers.clone()));
         let mut chain = self.filters;
         chain.extend(manager["http_filters"].as_array().cloned().unwrap_or_default());
         manager["http_filters"] = Value::Array(chain);

@@ -1,7 +1,5 @@
 //! What each response flag means here, and what to do about it.
 
-use crate::base::error::ResponseFlags;
-
 /// Meaning of one flag.
 #[derive(Debug)]
 pub(super) struct Cause {
@@ -37,8 +35,7 @@ pub(super) enum About {
 impl Cause {
     /// Long name.
     pub(super) fn name(&self) -> &'static str {
-        let named = ResponseFlags::ALL.iter().find(|(_, short, _)| *short == self.flag);
-        named.map_or("", |(_, _, long)| long)
+        super::flag_names().find(|(short, _)| *short == self.flag).map_or("", |(_, long)| long)
     }
 }
 
@@ -171,4 +168,15 @@ static CAUSES: &[Cause] = &[
         "the details say which: with ext_authz_denied ask the service why; with ext_authz_error see whether it answers in time (statistics and hosts of its cluster, http.<prefix>.ext_authz.error)",
     ),
     cause("OM", About::Client, "the proxy was out of a resource", "give the proxy more of it"),
+    foreign("RLSE", "a global rate-limit service failed"),
+    foreign("IH", "an x-envoy-* header was refused (strict_check_request_headers)"),
+    foreign("RFCF", "the cache filter answered"),
+    foreign("NFCF", "a filter's configuration had not arrived"),
+    foreign("DO", "load was dropped as the endpoints' drop_overload says"),
+    foreign("UDO", "all load was dropped as the endpoints' drop_overload says"),
 ];
+
+/// A flag of Envoy's for what does not exist here.
+const fn foreign(flag: &'static str, what: &'static str) -> Cause {
+    cause(flag, About::Client, what, "this proxy never raises it: the line was written by an Envoy")
+}

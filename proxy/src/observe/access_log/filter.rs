@@ -1,8 +1,11 @@
 //! Which exchanges are logged. Source: `envoy.config.accesslog.v3.AccessLogFilter`.
 
+use std::sync::Arc;
+
 use super::sink::WorkerLogs;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::HeaderMatch;
+use crate::config::value_match::MetadataMatch;
 use crate::observe::cel::Program;
 use crate::observe::format::grpc_code_of_any;
 use crate::observe::record::Record;
@@ -17,7 +20,9 @@ pub enum LogFilter {
     StatusCode(Comparison),
     /// `duration_filter`, milliseconds.
     Duration(Comparison),
-    /// `response_flag_filter`: any of these; [`ResponseFlags::NONE`] asks for any flag at all.
+    /// `response_flag_filter` without flags: any at all.
+    AnyFlag,
+    /// `response_flag_filter`: any of these.
     Flags(ResponseFlags),
     /// `header_filter`: a request header.
     Header(HeaderMatch),
@@ -47,9 +52,13 @@ pub enum LogFilter {
     },
     /// `traceable_filter`: as in Envoy, requests of which a caller inside has forced a trace, and no other traced ones.
     Traceable,
-    /// `metadata_filter` looks at what filters have set while a request passed. None of ours does, so that what it says
-    /// of keys that are not found always holds.
-    Constant(bool),
+    /// `metadata_filter`: what filters left of the request.
+    Metadata {
+        /// What a value must be that is there. Without it nothing is looked for.
+        wanted: Option<Arc<MetadataMatch>>,
+        /// Whether those without a value are logged.
+        missing: bool,
+    },
     /// `extension_filter` with an expression that comes to true.
     Expression(Program),
     /// `not_health_check_filter`: all but what the health check filter recognised.
@@ -94,13 +103,13 @@ impl LogFilter {
     pub(super) fn passes(&self, record: &Record<'_>, logs: &mut WorkerLogs) -> bool {
         match self {
             LogFilter::All => true,
-            LogFilter::Constant(passes) => *passes,
+            LogFilter::Metadata { wanted, missing } => metadata(record, wanted.as_deref(), *missing),
             LogFilter::Expression(program) => program.holds(record),
             LogFilter::NotHealthCheck => !record.health_check,
             LogFilter::Traceable => record.trace.is_some_and(|trace| trace.span.forced),
             LogFilter::StatusCode(comparison) => comparison.holds(record.status.into()),
             LogFilter::Duration(comparison) => comparison.holds(duration_ms(record)),
-            LogFilter::Flags(wanted) if *wanted == ResponseFlags::NONE => record.flags != *wanted,
+            LogFilter::AnyFlag => record.flags != ResponseFlags::NONE,
             LogFilter::Flags(wanted) => record.flags.0 & wanted.0 != 0,
             LogFilter::GrpcStatus { codes, exclude } => {
                 let code = grpc_code_of_any(record).unwrap_or(UNKNOWN);
@@ -126,6 +135,11 @@ const UNKNOWN: u64 = 2;
 fn duration_ms(record: &Record<'_>) -> u64 {
     let timing = &record.timing;
     timing.finished.map_or(0, |end| end.saturating_duration_since(timing.started).as_millis() as u64)
+}
+
+fn metadata(record: &Record<'_>, wanted: Option<&MetadataMatch>, missing: bool) -> bool {
+    let found = wanted.and_then(|wanted| Some((wanted, wanted.place.find(record.dynamic, None)?)));
+    found.map_or(missing, |(wanted, value)| wanted.matches(Some(value)))
 }
 
 fn header(record: &Record<'_>, matcher: &HeaderMatch) -> bool {

@@ -54,7 +54,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(stats: AccessLogStats, shard: SharedShard) -> Self {
+    pub(super) fn new(stats: AccessLogStats, shard: SharedShard) -> Self {
         Self {
             stats,
             shard,

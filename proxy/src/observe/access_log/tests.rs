@@ -6,6 +6,8 @@ use super::sink::Sinks;
 use super::*;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, HeaderMatchKind, StringMatch};
+use crate::base::metadata::DynamicMetadata;
+use crate::config::value_match::{MetadataMatch, MetadataPlace, MetadataSource, ValueMatch};
 use crate::observe::test_record::Exchange;
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
@@ -180,9 +182,13 @@ fn filters_decide_by_status_duration_flags_and_headers() {
     assert!(!passes(LogFilter::StatusCode(compare(ComparisonOp::AtLeast, 400)), &record));
     assert!(!passes(LogFilter::StatusCode(compare(ComparisonOp::NotEqual, 200)), &record));
     assert!(passes(LogFilter::Duration(compare(ComparisonOp::AtMost, 7)), &record));
-    assert!(!passes(LogFilter::Flags(ResponseFlags::NONE), &record));
+    assert!(!passes(LogFilter::AnyFlag, &record));
     let failed = Record { flags: ResponseFlags::NO_ROUTE_FOUND, ..exchange.record() };
-    assert!(passes(LogFilter::Flags(ResponseFlags::NONE), &failed));
+    assert!(passes(LogFilter::AnyFlag, &failed));
+    assert!(
+        !passes(LogFilter::Flags(ResponseFlags::NONE), &failed),
+        "flags that never occur are not any flag"
+    );
     assert!(!passes(LogFilter::Flags(ResponseFlags::NO_HEALTHY_UPSTREAM), &failed));
     let header = |name: &str, value: &str| {
         let kind = HeaderMatchKind::Value(StringMatch::Prefix(value.into()));
@@ -221,8 +227,28 @@ fn grpc_statuses_and_moments_are_told_apart() {
 }
 
 #[test]
-fn what_a_metadata_filter_says_of_missing_keys_holds() {
+fn a_metadata_filter_looks_at_what_filters_left() {
     let exchange = Exchange::example();
-    assert!(passes(LogFilter::Constant(true), &exchange.record()));
-    assert!(!passes(LogFilter::Constant(false), &exchange.record()));
+    let mut left = DynamicMetadata::default();
+    left.merge("auth", serde_json::Map::from_iter([("who".to_owned(), "cart".into())]));
+    let filter = |name: &str, text: &str, missing| LogFilter::Metadata {
+        wanted: Some(Arc::new(MetadataMatch {
+            place: MetadataPlace {
+                source: MetadataSource::Request,
+                namespace: "auth".into(),
+                path: vec![name.into()],
+            },
+            value: ValueMatch::Text(StringMatch::Exact(text.into())),
+            invert: false,
+        })),
+        missing,
+    };
+    let (bare, known) = (exchange.record(), Record { dynamic: Some(&left), ..exchange.record() });
+    assert!(passes(filter("who", "cart", false), &known) && !passes(filter("who", "price", true), &known));
+    for record in [&bare, &known] {
+        assert!(passes(filter("what", "x", true), record) && !passes(filter("what", "x", false), record));
+        for missing in [true, false] {
+            assert_eq!(passes(LogFilter::Metadata { wanted: None, missing }, record), missing);
+        }
+    }
 }

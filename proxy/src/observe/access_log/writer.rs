@@ -28,6 +28,8 @@ pub(super) struct Writer {
     file: Option<File>,
     reopen_at: Instant,
     reopen_pause: Duration,
+    /// What was written last ends within a line: the next one begins on its own.
+    torn: bool,
     lanes: Lanes,
     spare: LaneBuffer,
     shared: Arc<Shared>,
@@ -56,6 +58,7 @@ impl Writer {
             file: Some(file),
             reopen_at: Instant::now(),
             reopen_pause: REOPEN_FIRST,
+            torn: false,
             lanes,
             spare: LaneBuffer::default(),
             shared,
@@ -132,13 +135,17 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> bool {
         let shared = self.shared.clone();
+        let torn = self.torn;
         let Some(file) = self.file() else { return false };
-        match write_all(file, bytes, &shared.stop) {
+        let mended = if torn { write_all(file, b"\n", &shared.stop) } else { Ok(()) };
+        match mended.and_then(|()| write_all(file, bytes, &shared.stop)) {
             Ok(()) => {
+                self.torn = false;
                 self.reopen_pause = REOPEN_FIRST;
                 true
             }
-            Err(error) => {
+            Err(Cut { error, torn }) => {
+                self.torn = torn.unwrap_or(self.torn);
                 shared.shard.inc(shared.stats.write_failed);
                 tracing::warn!(path = %self.path.display(), %error, "access log write failed");
                 self.close();
@@ -172,18 +179,76 @@ impl Writer {
     }
 }
 
+/// A write that came to no end.
+struct Cut {
+    error: std::io::Error,
+    /// Whether what was written ends within a line; `None`: nothing was.
+    torn: Option<bool>,
+}
+
 /// Like `Write::write_all`, but waits when the descriptor is non-blocking, until told to stop.
-fn write_all(file: &mut File, mut bytes: &[u8], stop: &AtomicBool) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+fn write_all(file: &mut File, bytes: &[u8], stop: &AtomicBool) -> Result<(), Cut> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let error = match file.write(&bytes[done..]) {
+            Ok(0) => ErrorKind::WriteZero.into(),
+            Ok(written) => {
+                done += written;
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock && !stop.load(Ordering::Acquire) => {
                 std::thread::sleep(WOULD_BLOCK_PAUSE);
+                continue;
             }
-            Err(error) => return Err(error),
-        }
+            Err(error) => error,
+        };
+        let last = done.checked_sub(1).and_then(|at| bytes.get(at));
+        return Err(Cut { error, torn: last.map(|byte| *byte != b'\n') });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::observe::access_log::sink::Lanes;
+    use crate::stats::registry::Registry;
+    use crate::stats::scope::AccessLogStats;
+
+    /// Two ends: what the writer has for its file, and who reads there.
+    fn pipe() -> (File, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (File::from(OwnedFd::from(ours)), theirs)
+    }
+
+    /// A reader that went within a line: the next one is told its own lines whole.
+    #[test]
+    fn a_write_that_broke_off_within_a_line_joins_none() {
+        let registry = Registry::new();
+        let stats = AccessLogStats::register(&registry);
+        let shared = Arc::new(Shared::new(stats, registry.shared().clone()));
+        let (file, mut reader) = pipe();
+        let mut writer = Writer::new("pipe".into(), file, Lanes::default(), shared);
+        let long = [vec![b'a'; 1 << 20], b"\n".to_vec()].concat();
+        let gone = std::thread::spawn(move || {
+            reader.read_exact(&mut [0; 10]).unwrap();
+        });
+        assert!(!writer.write(&long), "nobody took it");
+        gone.join().unwrap();
+        for expected in [&b"\nfirst\n"[..], b"second\n"] {
+            let (file, mut reader) = pipe();
+            writer.file = Some(file);
+            let line: Vec<u8> = expected.iter().copied().skip_while(|byte| *byte == b'\n').collect();
+            assert!(writer.write(&line));
+            writer.file = None;
+            let mut seen = Vec::new();
+            reader.read_to_end(&mut seen).unwrap();
+            assert_eq!(seen, expected);
+        }
+    }
 }

@@ -42,7 +42,10 @@ fn conditions_are_read_and_hold_together() {
             && !holds("cluster:nowhere")
             && !holds("flag:any")
     );
-    for wrong in ["status:5", "status:xxx", "flag:QQ", "size:3"] {
+    let failed = Record { flags: ResponseFlags::NO_ROUTE_FOUND, ..exchange.record() };
+    let holds = |text: &str| Match::parse(text).unwrap().holds(&failed);
+    assert!(holds("flag:any") && holds("flag:NR+RLSE") && !holds("flag:RLSE") && !holds("flag:UH"));
+    for wrong in ["status:5", "status:xxx", "flag:QQ", "flag:", "size:3"] {
         assert!(Match::parse(wrong).is_err(), "{wrong}");
     }
 }

@@ -19,7 +19,6 @@ use outrigger_xds_protos::v3::core::substitution_format_string::Format as Format
 use outrigger_xds_protos::v3::core::{SubstitutionFormatString, TypedExtensionConfig};
 use outrigger_xds_protos::v3::file_log::{FileAccessLog, file_access_log};
 use outrigger_xds_protos::v3::grpc_log::{HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig};
-use outrigger_xds_protos::v3::matcher::MetadataMatcher;
 use outrigger_xds_protos::v3::stream_log::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
@@ -30,8 +29,9 @@ use super::fields;
 
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{cel, data_source, matchers};
+use super::{cel, data_source, matchers, value_match};
 use crate::base::error::ResponseFlags;
+use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::observe::access_log::filter::{Comparison, ComparisonOp, LogFilter};
 use crate::observe::access_log::{AccessLog, LogFormat};
 use crate::observe::cel::Dialect;
@@ -264,18 +264,7 @@ fn filter(message: &AccessLogFilter, path: &Path<'_>, depth: usize) -> Result<Lo
         FilterSpecifier::ExtensionFilter(filter) => {
             cel::log_filter(filter, &path.field("extension_filter")).map(LogFilter::Expression)
         }
-        FilterSpecifier::MetadataFilter(MetadataFilter { matcher, match_if_key_not_found }) => {
-            let path = path.field("metadata_filter");
-            if let Some(MetadataMatcher { filter, path: keys, value, invert: _ }) = matcher {
-                let path = path.field("matcher");
-                fields::required(filter, &path.field("filter"))?;
-                if keys.is_empty() {
-                    return Err(path.field("path").missing());
-                }
-                fields::message(value, &path.field("value"))?;
-            }
-            Ok(LogFilter::Constant(fields::flag(match_if_key_not_found, true)))
-        }
+        FilterSpecifier::MetadataFilter(filter) => metadata(filter, &path.field("metadata_filter")),
         FilterSpecifier::LogTypeFilter(filter) => log_type(filter, &path.field("log_type_filter")),
     }
 }
@@ -316,14 +305,25 @@ fn sampled(message: &RuntimeFilter, path: &Path<'_>) -> Result<LogFilter, Reject
 
 fn flags(message: &ResponseFlagFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {
     let path = path.field("flags");
+    if message.flags.is_empty() {
+        return Ok(LogFilter::AnyFlag);
+    }
     let mut wanted = ResponseFlags::NONE;
     for (i, name) in message.flags.iter().enumerate() {
-        let known = ResponseFlags::ALL.iter().find(|(_, short, _)| short == name);
-        let (flag, ..) =
-            known.ok_or_else(|| path.index(i).reject(format_args!("{name:?} is no response flag")))?;
-        wanted.insert(*flag);
+        let refused = || path.index(i).reject(format_args!("{name:?} is no response flag"));
+        wanted.insert(ResponseFlags::named(name).ok_or_else(refused)?);
     }
     Ok(LogFilter::Flags(wanted))
+}
+
+/// As in Envoy `invert` has no say.
+fn metadata(message: &MetadataFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {
+    let MetadataFilter { matcher, match_if_key_not_found } = message;
+    let path = path.field("matcher");
+    let wanted =
+        matcher.as_ref().map(|matcher| value_match::metadata(matcher, MetadataSource::Request, &path));
+    let wanted = wanted.transpose()?.map(|wanted| Arc::new(MetadataMatch { invert: false, ..wanted }));
+    Ok(LogFilter::Metadata { wanted, missing: fields::flag(match_if_key_not_found, true) })
 }
 
 fn grpc_status(message: &GrpcStatusFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {

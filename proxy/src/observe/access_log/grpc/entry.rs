@@ -11,7 +11,7 @@ use crate::http::head::{HeaderBlock, RequestHead, Version};
 use crate::http::header_id::HeaderId;
 use crate::observe::format::{Escape, Out, request_bytes, response_bytes};
 use crate::observe::protobuf::Message;
-use crate::observe::protobuf::common::{self, address, time};
+use crate::observe::protobuf::common::{self, address, structure, time};
 use crate::observe::record::Record;
 use crate::observe::trace::tag::CustomTag;
 use crate::tls::Agreed;
@@ -89,6 +89,16 @@ fn properties(record: &Record<'_>, out: &mut Message<'_>) {
     text(15, record.cluster.as_bytes(), out);
     if record.flags != ResponseFlags::NONE {
         out.message(16, |out| flags(record.flags, out));
+    }
+    if let Some(left) = record.dynamic {
+        out.message(17, |metadata| {
+            for (name, fields) in left.namespaces() {
+                metadata.message(1, |entry| {
+                    entry.bytes(1, name.as_bytes());
+                    entry.message(2, |out| structure(fields, out));
+                });
+            }
+        });
     }
     text(18, record.upstream_failure.as_bytes(), out);
     text(19, record.route_name.as_bytes(), out);

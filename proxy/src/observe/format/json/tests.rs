@@ -75,3 +75,33 @@ proptest::proptest! {
         proptest::prop_assert!(!out.contains(&b'\n'));
     }
 }
+
+/// What filters leave comes from tokens and services that anybody may have.
+#[test]
+fn what_filters_left_stays_in_its_value() {
+    let hostile =
+        ["\u{85}", "\u{9b}31m", "\u{7f}", "\u{2028}", "\n{\"forged\":1}", "\\\"", "\r\u{0}\u{1b}[2J"];
+    let all: serde_json::Map<_, _> = hostile.iter().map(|text| ((*text).to_owned(), json!([text]))).collect();
+    let mut left = crate::base::metadata::DynamicMetadata::default();
+    left.merge("n", all.clone());
+    left.merge("long", json!({"a": "é".repeat(9_000), "b": 1}).as_object().cloned().unwrap());
+    left.merge("many", json!({"a": vec![7; 20_000]}).as_object().cloned().unwrap());
+    let exchange = Exchange::example();
+    let record = Record { dynamic: Some(&left), ..exchange.record() };
+    let lines = |template: Value| {
+        let Value::Object(template) = template else { panic!("not an object") };
+        let mut out = Vec::new();
+        JsonFormat::parse(&template, false).unwrap().render(&record, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let line = lines(json!({"m": "%DYNAMIC_METADATA(n)%", "t": "%DYNAMIC_METADATA(n)% "}));
+    assert!(!line.contains(char::is_control), "{line:?}");
+    let read: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(read["m"], Value::Object(all), "the values are what they were");
+    for name in ["long", "many"] {
+        let line = lines(json!({"m": format!("%DYNAMIC_METADATA({name})%")}));
+        assert!(line.len() < 17_000, "{name}: {}", line.len());
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert!(!read["m"]["a"].is_null(), "what is too long is cut");
+    }
+}
