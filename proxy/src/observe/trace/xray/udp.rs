@@ -16,10 +16,12 @@ const HEADER: &[u8] = b"{\"format\":\"json\",\"version\":1}\n";
 const COMPANY: Duration = Duration::from_millis(100);
 /// Between attempts to find a daemon whose name does not resolve.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long an address of the daemon's name serves, unless datagrams come back.
+const ADDRESS_LIFE: Duration = Duration::from_secs(60);
 
 /// Sends what comes through `queue` until it is stopped and empty.
 pub async fn export(daemon: Daemon, queue: Arc<Queue>) {
-    let mut sender = Sender { daemon, socket: None, retry_at: Instant::now(), packet: HEADER.to_vec() };
+    let mut sender = Sender { daemon, socket: None, look_at: Instant::now(), packet: HEADER.to_vec() };
     let mut spare = Documents::default();
     while queue.ready(COMPANY).await {
         for lane in queue.lanes() {
@@ -32,7 +34,8 @@ pub async fn export(daemon: Daemon, queue: Arc<Queue>) {
 struct Sender {
     daemon: Daemon,
     socket: Option<UdpSocket>,
-    retry_at: Instant,
+    /// When the name is looked up next.
+    look_at: Instant,
     packet: Vec<u8>,
 }
 
@@ -56,6 +59,7 @@ impl Sender {
                 // What the kernel reports is the fate of an earlier datagram; this one has not gone yet.
                 shard.inc(stats.spans_failed);
                 sent = socket.send(&self.packet).await;
+                self.look_at = self.look_at.min(Instant::now() + RETRY);
             }
             match sent {
                 Ok(_) => shard.inc(stats.spans_sent),
@@ -64,25 +68,47 @@ impl Sender {
         }
     }
 
-    /// Opens the socket once the daemon's name resolves.
+    /// Opens the socket once the daemon's name resolves, and a new one where it has moved to. While the name does not
+    /// resolve the old address serves.
     async fn connect(&mut self) {
-        if self.socket.is_some() || Instant::now() < self.retry_at {
+        if Instant::now() < self.look_at {
             return;
         }
-        match open(&self.daemon).await {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => {
-                let Daemon { host, port } = &self.daemon;
-                tracing::warn!(%error, "no way to the X-Ray daemon at {host}:{port}; its segments are lost");
-                self.retry_at = Instant::now() + RETRY;
+        match find(&self.daemon).await {
+            Ok(found) => {
+                self.look_at = Instant::now() + ADDRESS_LIFE;
+                let peer = self.socket.as_ref().and_then(|socket| socket.peer_addr().ok());
+                if peer.is_some_and(|peer| found.contains(&peer)) {
+                    return;
+                }
+                match open(&found).await {
+                    Ok(socket) => self.socket = Some(socket),
+                    Err(error) => self.lost(&error),
+                }
             }
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    fn lost(&mut self, error: &std::io::Error) {
+        let Daemon { host, port } = &self.daemon;
+        self.look_at = Instant::now() + RETRY;
+        match self.socket {
+            None => {
+                tracing::warn!(%error, "no way to the X-Ray daemon at {host}:{port}; its segments are lost")
+            }
+            Some(_) => tracing::debug!(%error, "the X-Ray daemon at {host}:{port} was not found again"),
         }
     }
 }
 
-async fn open(daemon: &Daemon) -> std::io::Result<UdpSocket> {
+async fn find(daemon: &Daemon) -> std::io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((&*daemon.host, daemon.port)).await?.collect())
+}
+
+async fn open(found: &[SocketAddr]) -> std::io::Result<UdpSocket> {
     let mut last = std::io::ErrorKind::NotFound.into();
-    for address in lookup_host((&*daemon.host, daemon.port)).await? {
+    for &address in found {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -100,6 +126,44 @@ async fn open(daemon: &Daemon) -> std::io::Result<UdpSocket> {
 mod tests {
     use super::*;
     use crate::stats::registry::Registry;
+
+    /// Looked up again when its time has come, and soon after datagrams came back.
+    #[tokio::test]
+    async fn a_daemon_that_has_moved_is_found() {
+        let bound = || async { UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap() };
+        let (old, new, gone) = (bound().await, bound().await, bound().await.local_addr().unwrap());
+        let towards = |at| async move { open(&[at]).await.unwrap() };
+        let mut sender = Sender {
+            daemon: Daemon { host: "localhost".into(), port: new.local_addr().unwrap().port() },
+            socket: Some(towards(old.local_addr().unwrap()).await),
+            look_at: Instant::now() + ADDRESS_LIFE,
+            packet: HEADER.to_vec(),
+        };
+        let queue = Queue::new(&Registry::new(), "xray");
+        let lane = queue.lane();
+        let mut documents = Documents::default();
+        let mut next = |text: &str| {
+            lane.write(|out| {
+                out.extend_from_slice(text.as_bytes());
+                true
+            });
+            lane.take(&mut documents);
+            std::mem::take(&mut documents)
+        };
+        let mut buffer = [0; 64];
+        sender.send(&next("one"), &queue).await;
+        let length = old.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[HEADER.len()..length], b"one");
+        sender.look_at = Instant::now();
+        sender.send(&next("two"), &queue).await;
+        let length = new.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[HEADER.len()..length], b"two");
+        assert!(sender.look_at > Instant::now() + RETRY);
+        sender.socket = Some(towards(gone).await);
+        while sender.look_at > Instant::now() + RETRY {
+            sender.send(&next("lost"), &queue).await;
+        }
+    }
 
     #[tokio::test]
     async fn each_document_is_a_datagram_with_its_header_line() {

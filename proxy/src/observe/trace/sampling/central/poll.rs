@@ -19,6 +19,10 @@ const RULES: Duration = Duration::from_secs(300);
 const RULES_JITTER: f64 = 5.0;
 const REPORT: Duration = Duration::from_secs(10);
 const REPORT_JITTER: f64 = 0.1;
+/// Rules that have changed are fetched at once, but not in a circle.
+const SOON: Duration = Duration::from_secs(1);
+/// After so many failures the time between reports grows no more.
+const MAX_DOUBLINGS: u32 = 5;
 /// Documents that the service takes at once.
 const MAX_DOCUMENTS: usize = 25;
 /// Rules and pages we read at most.
@@ -27,39 +31,12 @@ const MAX_PAGES: usize = 50;
 
 /// Keeps `rules` up to date for as long as they are used. `epoch` is where their seconds are counted from.
 pub async fn follow(rules: Weak<CentralRules>, client: Client, registry: Registry, epoch: Instant) {
-    let stats = SamplingStats::new(&registry, "tracing.xray.sampling.");
-    let shard = registry.shared().clone();
-    let mut poll = Poll { client, id: client_id(), fetched: None, stats, shard };
-    let mut fetch_at = Instant::now();
+    let mut poll = Poll::new(client, &registry);
     loop {
         let Some(rules) = rules.upgrade() else { return };
-        if Instant::now() >= fetch_at {
-            fetch_at = match poll.fetch(&rules, epoch).await {
-                Ok(()) => Instant::now() + RULES + jitter(RULES_JITTER),
-                // The next report is a good time to try again.
-                Err(error) => {
-                    poll.shard.inc(poll.stats.rules_failed);
-                    tracing::warn!("no sampling rules from the X-Ray daemon: {error}");
-                    Instant::now()
-                }
-            };
-        }
-        match poll.report(&rules, epoch).await {
-            Ok(true) => fetch_at = Instant::now(),
-            Ok(false) => {}
-            Err(error) => {
-                poll.shard.inc(poll.stats.reports_failed);
-                tracing::debug!("a report to X-Ray failed: {error}");
-            }
-        }
-        let again = fetch_at <= Instant::now() && poll.fetched.is_some();
+        let pause = poll.round(&rules, epoch).await;
         drop(rules);
-        if !again {
-            tokio::time::sleep(REPORT + jitter(REPORT_JITTER)).await;
-        } else {
-            // Rules have changed: fetched at once, but not in a circle.
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -79,11 +56,60 @@ struct Poll {
     id: String,
     /// Wall clock of the last fetch.
     fetched: Option<f64>,
+    /// The change of rules that made us fetch them: clocks may differ, and once is enough.
+    modified: Option<f64>,
+    /// When rules are fetched next.
+    fetch_at: Instant,
+    /// Rounds in which something failed, in a row.
+    failures: u32,
     stats: SamplingStats,
     shard: SharedShard,
 }
 
 impl Poll {
+    fn new(client: Client, registry: &Registry) -> Self {
+        Self {
+            client,
+            id: client_id(),
+            fetched: None,
+            modified: None,
+            fetch_at: Instant::now(),
+            failures: 0,
+            stats: SamplingStats::new(registry, "tracing.xray.sampling."),
+            shard: registry.shared().clone(),
+        }
+    }
+
+    /// Asks for what is due. Returns the time until the next round: twice as long after each failure in a row.
+    async fn round(&mut self, rules: &CentralRules, epoch: Instant) -> Duration {
+        let fetched = if Instant::now() < self.fetch_at { Ok(()) } else { self.renew(rules, epoch).await };
+        let reported = self.report(rules, epoch).await.inspect_err(|error| {
+            self.shard.inc(self.stats.reports_failed);
+            tracing::debug!("a report to X-Ray failed: {error}");
+        });
+        if fetched.is_err() || reported.is_err() {
+            let longer = REPORT * (1 << self.failures.min(MAX_DOUBLINGS));
+            self.failures += 1;
+            return longer.min(RULES) + jitter(REPORT_JITTER);
+        }
+        self.failures = 0;
+        if reported == Ok(true) {
+            self.fetch_at = Instant::now();
+            return SOON;
+        }
+        REPORT + jitter(REPORT_JITTER)
+    }
+
+    /// Fetches the rules; after a failure they stay due.
+    async fn renew(&mut self, rules: &CentralRules, epoch: Instant) -> Result<(), String> {
+        self.fetch(rules, epoch).await.inspect_err(|error| {
+            self.shard.inc(self.stats.rules_failed);
+            tracing::warn!("no sampling rules from the X-Ray daemon: {error}");
+        })?;
+        self.fetch_at = Instant::now() + RULES + jitter(RULES_JITTER);
+        Ok(())
+    }
+
     async fn fetch(&mut self, rules: &CentralRules, epoch: Instant) -> Result<(), String> {
         let now = Now::since(epoch);
         let mut all: Vec<SamplingRule> = Vec::new();
@@ -135,9 +161,11 @@ impl Poll {
         self.shard.inc(self.stats.reports_sent);
         rules.apply(&answer.sampling_target_documents, Now::since(epoch));
         let fetched = self.fetched.unwrap_or(f64::MAX);
-        let modified = answer.last_rule_modification.is_some_and(|modified| modified > fetched);
+        let modified = answer.last_rule_modification.filter(|modified| *modified > fetched);
+        let news = modified.is_some() && modified != self.modified;
+        self.modified = modified.or(self.modified);
         let refused = answer.unprocessed_statistics.iter().any(|one| one.error_code.starts_with('4'));
-        Ok(modified || refused)
+        Ok(news || refused)
     }
 
     async fn ask<A: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<A, String> {
@@ -150,3 +178,6 @@ impl Poll {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
