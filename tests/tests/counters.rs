@@ -23,6 +23,7 @@ on_both_data_planes!(
     http1_requests,
     http2_requests,
     grpc_calls,
+    grpc_retries_and_timeouts,
     tcp_connections,
     tcp_endings,
     an_http2_host_that_goes_away,
@@ -96,13 +97,12 @@ fn numbers(page: &str) -> BTreeMap<String, u64> {
     page.lines().filter_map(line).collect()
 }
 
-/// Gauges of traffic in flight. Idle upstream connections stay open in the pool.
+/// Gauges of traffic in flight, by what their names end in. Idle upstream connections stay open in the pool, and the
+/// admin endpoint serves who asks.
 fn is_traffic_gauge(name: &str) -> bool {
-    ["downstream_rq_active", "upstream_rq_active", "upstream_rq_pending_active", "downstream_cx_active"]
-        .iter()
-        .any(|gauge| name.ends_with(gauge))
-        && !name.starts_with("http.admin")
-        && !name.starts_with("listener.admin")
+    const ENDS: [&str; 4] = ["_active", "_open", "_buffered", "pending_send_bytes"];
+    const ELSEWHERE: [&str; 4] = ["http.admin", "listener.admin", "listener_manager.", "upstream_cx_"];
+    ENDS.iter().any(|end| name.ends_with(end)) && !ELSEWHERE.iter().any(|other| name.contains(other))
 }
 
 async fn http1_requests(plane: DataPlane) -> Result<()> {
@@ -198,6 +198,40 @@ async fn grpc_calls(plane: DataPlane) -> Result<()> {
             ("cluster.a.upstream_rq_total", calls),
             ("cluster.a.upstream_rq_200", calls),
             ("cluster.a.upstream_cx_total", 1),
+        ])
+        .await
+}
+
+/// Calls that are retried by their gRPC status, and calls that nobody answers.
+async fn grpc_retries_and_timeouts(plane: DataPlane) -> Result<()> {
+    const UNAVAILABLE: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 14\r\nContent-Length: 0\r\n\r\n";
+    let failing = Upstream::start(Scripted::answering(UNAVAILABLE))?;
+    let slow = Upstream::start(Slow { before_head: Duration::from_secs(60), between_bytes: Duration::ZERO })?;
+    let mut timed = prefix_route("/p.Slow", "b");
+    timed["route"]["timeout"] = json!("0.1s");
+    let routes = [timed, retried(prefix_route("/", "a"), "unavailable", 2)];
+    let clusters = [cluster("a", &[failing.address()]), cluster("b", &[slow.address()])];
+    let scene = Scene::start(plane, &routes, &clusters).await?;
+    let calls = 3;
+    for _ in 0..calls {
+        let reply = grpc::call(scene.address(), "a", "/p.S/Fails", &[b"one"]).await?;
+        assert_eq!((reply.http_status, reply.status), (200, Some(14)));
+    }
+    let reply = grpc::call(scene.address(), "a", "/p.Slow/Hangs", &[b"one"]).await?;
+    assert!(reply.http_status == 200 && reply.status.is_some_and(|status| status > 0), "{reply:?}");
+    scene
+        .counted(&[
+            ("downstream_rq_total", calls + 1),
+            ("downstream_rq_http2_total", calls + 1),
+            ("downstream_rq_2xx", calls + 1),
+            ("cluster.a.upstream_rq_total", calls * 3),
+            ("cluster.a.upstream_rq_retry", calls * 2),
+            ("cluster.a.upstream_rq_retry_limit_exceeded", calls),
+            ("cluster.a.upstream_rq_retry_success", 0),
+            ("cluster.b.upstream_rq_total", 1),
+            ("cluster.b.upstream_rq_timeout", 1),
+            ("cluster.b.upstream_rq_retry", 0),
         ])
         .await
 }

@@ -79,7 +79,9 @@ pub struct Listener {
     pub default_chain: Option<Arc<FilterChain>>,
     /// Metadata, for logs.
     pub metadata: Option<Arc<Namespaces>>,
-    /// Handles of `listener.<address>.*`.
+    /// `listener.<stat prefix or address>.`, what its statistics are called by.
+    pub stats_prefix: Box<str>,
+    /// Handles of them.
     pub stats: ListenerStats,
 }
 

@@ -13,7 +13,7 @@ use super::listener::{
 use super::live::{Breakers, Connections, Limit, RetryLimit};
 use super::route::{Forward, HeaderEdits, Literal, PathMatch, Route, RouteAction, RouteMatch};
 use crate::stats::registry::Registry;
-use crate::stats::scope::{ClusterStats, ListenerStats};
+use crate::stats::scope::{ClusterStats, ListenerStats, listener_prefix};
 
 /// Limits on connections, pending requests, requests and retries.
 pub(crate) fn breakers([connections, pending, requests, retries]: [u32; 4]) -> Arc<Breakers> {
@@ -87,6 +87,7 @@ pub(crate) fn listener(registry: &Registry, address: SocketAddr) -> Listener {
         default_chain: None,
         metadata: None,
         stats: ListenerStats::for_address(registry, address),
+        stats_prefix: listener_prefix(address).into(),
     }
 }
 

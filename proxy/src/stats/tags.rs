@@ -164,6 +164,7 @@ impl<'a> Found<'a> {
             }
             _ => {}
         }
+        self.tls();
         if let Some(at) = self.name.find(".worker_").map(|at| at + ".worker".len()) {
             let digits = self.name[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
             let end = at + 1 + digits;
@@ -173,23 +174,90 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// `(listener|cluster).<name>.ssl.<what>.<value>`: what handshakes agreed on.
+    fn tls(&mut self) {
+        const KINDS: [(&str, &str, &str); 4] = [
+            (".ssl.ciphers.", "envoy.ssl_cipher", "envoy.ssl_cipher_suite"),
+            (".ssl.curves.", "envoy.ssl_curve", "envoy.ssl_curve"),
+            (".ssl.sigalgs.", "envoy.ssl_sigalg", "envoy.ssl_sigalg"),
+            (".ssl.versions.", "envoy.ssl_version", "envoy.ssl_version"),
+        ];
+        let of_listener = self.name.starts_with("listener.");
+        if !of_listener && !self.name.starts_with("cluster.") {
+            return;
+        }
+        for (part, listener, cluster) in KINDS {
+            if let Some(at) = self.name.find(part) {
+                let (value, end) = (at + part.len(), self.name.len());
+                self.add(if of_listener { listener } else { cluster }, value..end, value - 1..end);
+            }
+        }
+    }
+
     /// Tags that follow from the first part of the name.
     fn prefix_tags(&mut self) {
         let Some((first, _)) = self.name.split_once('.') else { return };
         let start = first.len() + 1;
         match first {
-            "cluster" => self.token("envoy.cluster_name", start),
+            "cluster" => {
+                self.below("ext_authz.", "envoy.ext_authz_prefix", start);
+                self.token("envoy.cluster_name", start);
+            }
             "tcp" => {
                 self.listener_tags(start);
                 self.token("envoy.tcp_prefix", start);
             }
             "http" => {
                 self.route_config(start);
+                self.below("fault.", "envoy.fault_downstream_cluster", start);
+                self.below("ext_authz.", "envoy.ext_authz_prefix", start);
+                self.http_rbac(start);
                 self.manager(start);
             }
             "listener" => self.listener(start),
             "vhost" => self.virtual_host(start),
-            _ => {}
+            "local_rate_limit" => self.token("envoy.local_network_ratelimit_prefix", start),
+            "connection_limit" => self.token("envoy.connection_limit_prefix", start),
+            _ => self.own_prefix(start),
+        }
+    }
+
+    /// `<owner>.<part><value>.<statistic>`, the owner starting at `start`.
+    fn below(&mut self, part: &str, tag: &'static str, start: usize) {
+        if let Some(owner) = self.token_at(start)
+            && self.name[owner.end + 1..].starts_with(part)
+        {
+            self.token(tag, owner.end + 1 + part.len());
+        }
+    }
+
+    /// `http.<prefix>.rbac.[<rules' prefix>.][policy.<name>.]<statistic>`
+    fn http_rbac(&mut self, start: usize) {
+        let Some(manager) = self.token_at(start) else { return };
+        if !self.name[manager.end + 1..].starts_with("rbac.") {
+            return;
+        }
+        let mut below = manager.end + 1 + "rbac.".len();
+        if !self.name[below..].starts_with("policy.")
+            && let Some(rules) = self.token_at(below)
+        {
+            below = rules.end + 1;
+            self.add("envoy.rbac_http_prefix", rules.clone(), rules.start..below);
+        }
+        if self.name[below..].starts_with("policy.") {
+            self.token("envoy.rbac_policy_name", below + "policy.".len());
+        }
+    }
+
+    /// Filters whose own prefix comes first.
+    fn own_prefix(&mut self, start: usize) {
+        const FILTERS: [(&str, &str); 2] =
+            [("http_local_rate_limit.", "envoy.local_http_ratelimit_prefix"), ("rbac.", "envoy.rbac_prefix")];
+        let rest = &self.name[start..];
+        let known =
+            FILTERS.into_iter().find(|(filter, _)| rest.len() > filter.len() && rest.starts_with(filter));
+        if let Some((_, tag)) = known {
+            self.add(tag, 0..start - 1, 0..start);
         }
     }
 
@@ -218,18 +286,20 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// `listener.<address>_<port>.`: addresses have dots, so it ends where the port does.
+    /// `listener.<address>_<port>.`: addresses have dots, so it ends where the port does. Or `listener.<stat prefix>.`
     fn listener(&mut self, start: usize) {
         let rest = &self.name[start..];
         let is_address = |byte: u8| byte.is_ascii_hexdigit() || b"._[]".contains(&byte);
         let ends = rest.match_indices('.').map(|(at, _)| at);
         let end =
             ends.take_while(|at| rest[..*at].bytes().all(is_address)).find(|at| ends_in_port(&rest[..*at]));
-        let Some(end) = end.map(|at| start + at) else { return };
+        let Some(end) = end.or_else(|| rest.find('.')).map(|at| start + at) else { return };
         if self.name[end + 1..].starts_with("http.") {
             self.manager(end + 1 + "http.".len());
         }
-        self.add("envoy.listener_address", start..end, start..end + 1);
+        if &self.name[start..end] != "admin" {
+            self.add("envoy.listener_address", start..end, start..end + 1);
+        }
     }
 
     /// `vhost.<name>.vcluster.<name>.` and `vhost.<name>.route.<name>.`

@@ -23,6 +23,7 @@ fn listener(address: &str, ipv4_compat: bool) -> Listener {
         chains: Vec::new(),
         default_chain: None,
         metadata: None,
+        stats_prefix: "listener.test.".into(),
         stats: ListenerStats::new(&Registry::new(), "listener.test."),
     }
 }

@@ -81,7 +81,14 @@ impl Gatherer {
         let metrics = self.world.mesh.metrics(interval);
         let mut groups = BTreeMap::new();
         for (side, metrics) in metrics {
-            merge(groups.entry(self.admitted(side)).or_default(), metrics);
+            let selection = &self.settings.selection;
+            let tells = |(metric, change): (&mesh::Metric, &Change)| {
+                selection.admits(metric.name()) && !is_silent(change)
+            };
+            // A target that has nothing to tell takes no place of another's.
+            if side == Side::Inbound || metrics.iter().any(tells) {
+                merge(groups.entry(self.admitted(side)).or_default(), metrics);
+            }
         }
         let groups = groups.into_iter().map(|(side, metrics)| self.mesh_group(&side, metrics, platform));
         groups.flatten().collect()
@@ -239,6 +246,13 @@ fn properties(platform: &Platform) -> Vec<(&'static str, &str)> {
         ("AvailabilityZone", &platform.zone),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+fn is_silent(change: &Change) -> bool {
+    match change {
+        Change::Counter(value) | Change::Gauge(value) => *value == 0,
+        Change::Histogram(values) => values.is_empty(),
+    }
 }
 
 fn merge(into: &mut BTreeMap<mesh::Metric, Change>, metrics: BTreeMap<mesh::Metric, Change>) {

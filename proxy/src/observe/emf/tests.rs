@@ -151,6 +151,23 @@ fn a_removed_cluster_is_told_to_its_end_and_a_reset_changes_nothing() {
 }
 
 #[test]
+fn a_target_that_is_silent_takes_no_place_of_anothers() {
+    let mut scene = Scene::new(Settings { max_series: 2, ..settings() }, Platform::default());
+    let stats = scene.publish(&["a", "b", "c", "d"]);
+    for node in [2, 3] {
+        scene.request(&stats[node], 200);
+        scene.flush();
+    }
+    scene.request(&stats[0], 200);
+    [2, 3].into_iter().for_each(|node| scene.request(&stats[node], 200));
+    let documents = scene.flush();
+    let requests =
+        |node| of(&documents, "TargetVirtualNode", node).map(|document| &document["RequestCountPerTarget"]);
+    assert_eq!((requests("c"), requests("d")), (Some(&1.into()), Some(&1.into())));
+    assert_eq!((requests("a"), requests("other")), (None, Some(&1.into())));
+}
+
+#[test]
 fn targets_beyond_the_cap_are_one() {
     let mut scene = Scene::new(Settings { max_series: 2, ..settings() }, Platform::default());
     let stats = scene.publish(&["a", "b", "c", "d"]);

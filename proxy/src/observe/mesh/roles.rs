@@ -7,7 +7,7 @@ use super::{Identity, Metric, Metrics, Side};
 use crate::config::listener::{Direction, FilterChain, Listener, NetworkFilter, RouteSource};
 use crate::config::route::{ClusterChoice, RouteAction};
 use crate::config::{RouteTable, Snapshot};
-use crate::stats::scope::{listener_prefix, sanitize};
+use crate::stats::scope::sanitize;
 
 /// Sides by prefix of statistics' names.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,7 @@ impl Finder<'_> {
     fn listener(&mut self, listener: &Listener) {
         let inbound = listener.direction != Direction::Outbound;
         if inbound {
-            self.prefixes.insert(listener_prefix(listener.address), Role::Listener);
+            self.prefixes.insert(listener.stats_prefix.to_string(), Role::Listener);
         }
         for chain in listener.chains.iter().chain(&listener.default_chain) {
             self.chain(chain, inbound);

@@ -114,6 +114,18 @@ fn every_statistic_counts_on_its_side_and_once() {
 }
 
 #[test]
+fn a_listener_with_a_name_of_its_own_counts_its_connections() {
+    let registry = Registry::new();
+    let named = Listener { stats_prefix: "listener.edge.".into(), ..listener(&registry, "ingress", 15000) };
+    let slot = ListenerSlot { config: Arc::new(named), sockets: None };
+    let snapshot = Snapshot { listeners: vec![Some(Arc::new(slot))], ..Snapshot::default() };
+    let roles = Roles::new(&snapshot, None);
+    let found =
+        roles.find("listener.edge.downstream_cx_total").map(|(side, metrics)| (side.clone(), metrics));
+    assert_eq!(found, Some((Side::Inbound, &[Metric::NewConnectionCount][..])));
+}
+
+#[test]
 fn clusters_of_one_node_are_one_target() {
     let registry = Registry::new();
     let snapshot = Snapshot {
@@ -152,7 +164,9 @@ fn names_in(template: &str) -> Vec<String> {
 #[test]
 fn every_metric_of_the_shipped_templates_is_one_of_ours() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/dashboards");
-    for (file, least) in [("cloudwatch-dashboard.json", 12), ("cloudwatch-alarms.json", 7)] {
+    for (file, least) in
+        [("cloudwatch-dashboard.json", 12), ("cloudwatch-alarms.json", 7), ("ecs-cpu-alarm.yaml", 1)]
+    {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let names = names_in(&text);
         assert!(names.len() >= least, "{names:?}");

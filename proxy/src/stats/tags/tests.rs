@@ -47,6 +47,52 @@ fn default_tags_are_envoys() {
             "listener.downstream_cx_total",
             "appmesh.mesh=m envoy.listener_address=[__]_80",
         ),
+        (
+            "listener.edge.downstream_cx_total",
+            "listener.downstream_cx_total",
+            "appmesh.mesh=m envoy.listener_address=edge",
+        ),
+        (
+            "listener.127.0.0.1_80.ssl.versions.TLSv1.3",
+            "listener.ssl.versions",
+            "envoy.ssl_version=TLSv1.3 appmesh.mesh=m envoy.listener_address=127.0.0.1_80",
+        ),
+        (
+            "cluster.a.ssl.ciphers.TLS_AES_128_GCM_SHA256",
+            "cluster.ssl.ciphers",
+            "envoy.ssl_cipher_suite=TLS_AES_128_GCM_SHA256 appmesh.mesh=m envoy.cluster_name=a",
+        ),
+        (
+            "http.p.fault.cart.aborts_injected",
+            "http.fault.aborts_injected",
+            "appmesh.mesh=m envoy.fault_downstream_cluster=cart envoy.http_conn_manager_prefix=p",
+        ),
+        (
+            "http.p.fault.aborts_injected",
+            "http.fault.aborts_injected",
+            "appmesh.mesh=m envoy.http_conn_manager_prefix=p",
+        ),
+        (
+            "http.p.rbac.own.policy.all.allowed",
+            "http.rbac.policy.allowed",
+            "appmesh.mesh=m envoy.rbac_http_prefix=own envoy.rbac_policy_name=all envoy.http_conn_manager_prefix=p",
+        ),
+        ("http.p.rbac.denied", "http.rbac.denied", "appmesh.mesh=m envoy.http_conn_manager_prefix=p"),
+        (
+            "listener.admin.http.admin.downstream_rq_completed",
+            "listener.admin.http.downstream_rq_completed",
+            "appmesh.mesh=m envoy.http_conn_manager_prefix=admin",
+        ),
+        (
+            "limit.http_local_rate_limit.ok",
+            "http_local_rate_limit.ok",
+            "appmesh.mesh=m envoy.local_http_ratelimit_prefix=limit",
+        ),
+        (
+            "local_rate_limit.limit.rate_limited",
+            "local_rate_limit.rate_limited",
+            "appmesh.mesh=m envoy.local_network_ratelimit_prefix=limit",
+        ),
         ("listener.admin.downstream_cx_total", "listener.admin.downstream_cx_total", "appmesh.mesh=m"),
         ("listener_manager.workers_started", "listener_manager.workers_started", "appmesh.mesh=m"),
         ("server.worker_0.watchdog_miss", "server.worker.watchdog_miss", "envoy.worker_id=0 appmesh.mesh=m"),

@@ -124,6 +124,7 @@ pub(super) fn compile(
         default_chain,
         metadata: metadata::all(metadata),
         stats: ListenerStats::new(&scope.context.stats, &scope.listener_stats),
+        stats_prefix: scope.listener_stats.as_str().into(),
     };
     Ok(TranslatedListener {
         config: Arc::new(config),
