@@ -12,6 +12,8 @@ pub mod cli;
 pub mod demo;
 pub mod diagnostics;
 pub mod discovery_tls;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod graph;
 pub mod listen;
 pub mod load;

@@ -7,6 +7,8 @@
 pub mod admin;
 pub mod base;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod health;
 pub mod http;
 pub mod net;

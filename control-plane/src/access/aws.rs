@@ -277,14 +277,15 @@ fn is_role(role: &str, caller: &str) -> bool {
     }
     let parts = |arn: &str| arn.splitn(6, ':').map(str::to_owned).collect::<Vec<String>>();
     let (role, caller) = (parts(role), parts(caller));
-    let ([_, partition, iam, _, account, role], [_, of, sts, _, owner, session]) = (&role[..], &caller[..])
+    let ([arn, partition, iam, _, account, role], [start, of, sts, _, owner, session]) =
+        (&role[..], &caller[..])
     else {
         return false;
     };
     let name = role.strip_prefix("role/").and_then(|role| role.rsplit('/').next());
     let session = session.strip_prefix("assumed-role/").and_then(|session| session.split('/').next());
     (iam.as_str(), sts.as_str()) == ("iam", "sts")
-        && (partition, account) == (of, owner)
+        && (arn, partition, account) == (start, of, owner)
         && name.is_some_and(|name| !name.is_empty() && Some(name) == session)
 }
 
@@ -301,5 +302,7 @@ fn is_private(endpoint: &str) -> bool {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -128,5 +128,7 @@ async fn prove(rules: &Rules, shown: Shown<'_>, now: SystemTime) -> Result<Prove
     rules.prove(token.trim(), shown.address, now).await
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

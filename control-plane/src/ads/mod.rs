@@ -26,5 +26,7 @@ pub mod wire;
 
 pub use machine::{Due, Machine, Nonce, Push, Received};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fixture;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;

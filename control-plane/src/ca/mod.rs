@@ -8,6 +8,8 @@
 
 mod authority;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod held;
 mod issue;
 mod key;

@@ -8,6 +8,8 @@
 pub mod certificates;
 mod der;
 pub mod described;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod key;
 pub mod names;
 pub mod tickets;

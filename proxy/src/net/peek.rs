@@ -151,5 +151,7 @@ fn plaintext(protocol: &str) -> Detected {
     Detected { application_protocols: vec![protocol.into()], ..Detected::opaque() }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

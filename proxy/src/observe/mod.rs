@@ -15,6 +15,6 @@ pub mod queue;
 pub mod record;
 pub mod statsd;
 pub mod tap;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod test_record;
 pub mod trace;

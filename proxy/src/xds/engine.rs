@@ -28,6 +28,8 @@ mod bootstrap;
 mod listen;
 mod streams;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
@@ -327,7 +329,7 @@ impl Engine {
     }
 
     /// Whether anything is to be sent.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn has_requests(&self) -> bool {
         !self.outbox.requests.is_empty()
     }

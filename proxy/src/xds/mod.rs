@@ -21,5 +21,5 @@ pub mod sotw;
 pub mod store;
 pub mod translate;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;

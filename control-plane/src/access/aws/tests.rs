@@ -134,6 +134,7 @@ fn sessions_are_their_roles() {
     for other in [
         "arn:aws:sts::999922223333:assumed-role/front/task-1",
         "arn:aws-cn:sts::111122223333:assumed-role/front/task-1",
+        "urn:aws:sts::111122223333:assumed-role/front/task-1",
         "arn:aws:sts::111122223333:assumed-role/front2/task-1",
         "arn:aws:sts::111122223333:assumed-role/back/front",
         "arn:aws:sts::111122223333:federated-user/front",

@@ -305,5 +305,7 @@ pub fn secret(
     secret::compile(message, Scope::new(context, "secret", &message.name), &Path::ROOT)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

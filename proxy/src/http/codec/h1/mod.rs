@@ -21,8 +21,8 @@ mod target;
 mod trailers;
 mod wire;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use client::ClientConn;
 pub use server::ServerConn;

@@ -2,8 +2,8 @@
 //! into a row of the tables in [`requests`] and [`responses`], and every row must be needed.
 
 mod oracle;
-mod requests;
-mod responses;
+pub(super) mod requests;
+pub(super) mod responses;
 
 /// A named difference: what it is, why it is right, and how to recognise it.
 struct Row<D: ?Sized> {

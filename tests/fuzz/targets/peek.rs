@@ -1,0 +1,3 @@
+//! The beginning of connections.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| outrigger_proxy::fuzz::peek(data));
