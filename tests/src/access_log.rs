@@ -39,18 +39,23 @@ impl AccessLog {
 
     /// Waits until there are `count` lines and returns all.
     pub async fn lines(&self, count: usize) -> Result<Vec<String>> {
-        let path = self.path();
         let read = || {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let whole: Vec<String> = text
-                .split_inclusive('\n')
-                .filter_map(|line| line.strip_suffix('\n'))
-                .map(str::to_owned)
-                .collect();
+            let whole = self.lines_now();
             std::future::ready((whole.len() >= count).then_some(whole))
         };
         let limit = Duration::from_secs(15);
         wait::until(&format!("{count} access log lines"), limit, read).await
+    }
+
+    /// The lines there are; none where there is no file.
+    pub fn lines_now(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path()).unwrap_or_default();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+
+    /// Moves the file away, as rotation of logs does.
+    pub fn move_away(&self) -> Result<()> {
+        Ok(std::fs::rename(self.path(), self.directory.path().join("access.log.1"))?)
     }
 
     fn path(&self) -> PathBuf {

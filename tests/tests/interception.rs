@@ -12,6 +12,7 @@ use outrigger_tests::bootstrap::{
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::netns::{Namespace, Place};
+use outrigger_tests::ports::Port;
 use outrigger_tests::process::Process;
 use outrigger_tests::requirement::met;
 use outrigger_tests::upstream::{Echo, Upstream};
@@ -22,6 +23,8 @@ on_both_data_planes!(
     traffic_goes_where_it_was_going,
     rules_come_and_go_under_traffic,
     arriving_traffic_passes_the_sidecar,
+    connections_go_to_the_listener_of_their_destination,
+    a_header_names_the_destination,
 );
 // Envoy takes such a connection to itself, again and again.
 on_data_plane!(
@@ -188,6 +191,109 @@ async fn a_listener_is_no_destination_of_its_own(plane: DataPlane) -> Result<()>
     let accepted = "listener.[__]_15001.downstream_cx_total";
     assert_eq!(scene.sidecar.until_stat(accepted, |count| count >= 2).await?, 2);
     assert_eq!(scene.passed().await?, 0);
+    Ok(())
+}
+
+/// One who accepts for others, and those others: bound or not, at an address or at all of them.
+async fn connections_go_to_the_listener_of_their_destination(plane: DataPlane) -> Result<()> {
+    let Some(task) = met(Namespace::create()) else { return Ok(()) };
+    let other = Namespace::create()?;
+    let (own, far): ([IpAddr; 2], [IpAddr; 2]) =
+        (["10.98.0.1".parse()?, "fd98::1".parse()?], ["10.98.0.2".parse()?, "fd98::2".parse()?]);
+    for (index, prefix) in [24, 64].into_iter().enumerate() {
+        task.connect((own[index], prefix), &other, (far[index], prefix))?;
+    }
+    for program in ["iptables", "ip6tables"] {
+        task.redirect_outgoing(program, SIDECAR, EGRESS)?;
+    }
+    let task = Place::Inside(task);
+    let any: SocketAddr = ([0, 0, 0, 0], EGRESS).into();
+    let mut accepting = answering("accepting", any);
+    accepting["address"]["socket_address"] =
+        json!({"address": "::", "port_value": EGRESS, "ipv4_compat": true});
+    accepting["use_original_dst"] = json!(true);
+    let mut unbound = answering("unbound", (far[0], 80).into());
+    unbound["bind_to_port"] = json!(false);
+    let mut elsewhere = answering("elsewhere", ([0, 0, 0, 0], 82).into());
+    elsewhere["bind_to_port"] = json!(false);
+    let bound = answering("bound", ([0, 0, 0, 0], 80).into());
+    let dual = {
+        let mut dual = answering("dual", ([0, 0, 0, 0], 81).into());
+        dual["address"]["socket_address"] = json!({"address": "::", "port_value": 81, "ipv4_compat": true});
+        dual
+    };
+    let listeners = [accepting, unbound, elsewhere, bound, dual];
+    let launch = plane.launch()?.place(task.clone()).user(SIDECAR);
+    // The low ports are for everybody here.
+    task.enter(|| std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"))??;
+    let sidecar = launch.start(&with_static(&listeners, &[])).await?;
+    let another: IpAddr = "10.98.0.3".parse()?;
+    for (to, by) in [
+        ((far[0], 80), "unbound"),
+        ((another, 80), "bound"),
+        ((far[0], 81), "dual"),
+        ((far[1], 81), "dual"),
+        ((far[0], 82), "elsewhere"),
+        ((far[1], 82), "accepting"),
+        ((far[0], 83), "accepting"),
+    ] {
+        let response = h1::get_from(&task, to.into(), "far", "/").await?;
+        assert_eq!(response.text(), by, "{to:?}");
+        let counted = sidecar.stat(&format!("http.{by}.downstream_cx_total")).await?;
+        assert!(counted > 0, "{to:?}");
+    }
+    // Who serves a connection counts it, and who only accepted it does not.
+    assert_eq!(sidecar.stat("listener.[__]_15001.downstream_cx_total").await?, 2);
+    assert_eq!(sidecar.stat("listener.[__]_81.downstream_cx_total").await?, 2);
+    Ok(())
+}
+
+/// A listener that says its name.
+fn answering(name: &str, at: SocketAddr) -> Value {
+    let answer = json!({"status": 200, "body": {"inline_string": name}});
+    let route = json!({"match": {"prefix": "/"}, "direct_response": answer});
+    http_listener(name, at, inline(route_config("r", &[virtual_host("v", &["*"], &[route])])))
+}
+
+/// `x-envoy-original-dst-host`, or what else the cluster looks at; without an address in it the connection decides, and
+/// this one was redirected by nobody.
+async fn a_header_names_the_destination(plane: DataPlane) -> Result<()> {
+    let (port, one, other) =
+        (Port::lease()?, Upstream::start(Echo::new("one"))?, Upstream::start(Echo::new("other"))?);
+    let by_header = |name: &str, config: Value| {
+        json!({"name": name, "type": "ORIGINAL_DST", "connect_timeout": "5s", "lb_policy": "CLUSTER_PROVIDED",
+            "original_dst_lb_config": config})
+    };
+    let routes = [prefix_route("/own", "own"), prefix_route("/port", "port"), prefix_route("/", "default")];
+    let routes = route_config("r", &[virtual_host("v", &["*"], &routes)]);
+    let clusters = [
+        by_header("default", json!({"use_http_header": true})),
+        by_header("own", json!({"use_http_header": true, "http_header_name": "X-To"})),
+        by_header("port", json!({"use_http_header": true, "upstream_port_override": other.address().port()})),
+    ];
+    let listener = http_listener("ingress", port.address(), inline(routes));
+    let sidecar = plane.launch()?.start(&with_static(&[listener], &clusters)).await?;
+    let (to_one, to_other) = (one.address().to_string(), other.address().to_string());
+    for (path, header, value, by) in [
+        ("/", "x-envoy-original-dst-host", &*to_one, Some("one")),
+        ("/", "x-envoy-original-dst-host", &*to_other, Some("other")),
+        ("/own", "x-to", &*to_one, Some("one")),
+        ("/own", "x-envoy-original-dst-host", &*to_one, None),
+        ("/port", "x-envoy-original-dst-host", "127.0.0.1:1", Some("other")),
+        ("/", "x-envoy-original-dst-host", "one", None),
+        ("/", "x-envoy-original-dst-host", "127.0.0.1", None),
+        ("/", "x-other", "1", None),
+    ] {
+        let mut client = Connection::open(port.address()).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{header}: {value}\r\n\r\n");
+        let response = client.exchange(request).await?;
+        match by {
+            Some(by) => assert_eq!(response.json()?["upstream"], by, "{path} {header} {value}"),
+            None => assert_eq!(response.status, 503, "{path} {header} {value}"),
+        }
+    }
+    assert_eq!(sidecar.stat("cluster.default.original_dst_host_invalid").await?, 2);
+    assert_eq!(sidecar.stat("cluster.own.original_dst_host_invalid").await?, 0);
     Ok(())
 }
 

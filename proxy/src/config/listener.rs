@@ -33,6 +33,13 @@ pub struct ListenerSlot {
     pub sockets: Option<Arc<ListenerSockets>>,
 }
 
+impl ListenerSlot {
+    /// The address as bound, else as configured.
+    pub fn address(&self) -> SocketAddr {
+        self.sockets.as_ref().map_or(self.config.address, |sockets| sockets.address)
+    }
+}
+
 /// Envoy `traffic_direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

@@ -169,7 +169,7 @@ fn is_last(ctx: &ConnContext, served: u32) -> bool {
         ctx.local.stats.inc(ctx.settings.stats.downstream_cx_overload_disable_keepalive);
         return true;
     }
-    if ctx.drain.is_draining() {
+    if ctx.is_draining() {
         ctx.local.stats.inc(ctx.settings.stats.downstream_cx_drain_close);
         return true;
     }

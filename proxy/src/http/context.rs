@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::drain::Drain;
 use crate::config::RouteTable;
@@ -68,6 +69,13 @@ impl ConnContext {
             Some(identity) if identity.validated => ShownCertificate::Verified,
             Some(_) => ShownCertificate::Unverified,
         }
+    }
+
+    /// Whether the client is asked to end the connection: its listener drains, or health checks are to fail.
+    #[inline]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_draining()
+            || (self.settings.drains_when_failing && self.local.failing.load(Ordering::Relaxed))
     }
 
     /// Whether overload ends the connection after its next response.

@@ -25,6 +25,7 @@ use crate::base::error::ProxyError;
 use crate::config::route::{Forward, HostRewrite, WeightedCluster};
 use crate::net::deadline::Deadline;
 use crate::upstream::connect::millis;
+use crate::upstream::destination;
 use crate::upstream::lb::PickContext;
 use crate::upstream::pool::HostPool;
 use crate::upstream::view::ClusterState;
@@ -295,7 +296,9 @@ impl<'r> Exchange<'r> {
         self.summary.attempts += 1;
         let cluster = tries.cluster;
         let (avoid, omit, attempts) = tries.retries.avoidance();
-        let destination = self.ctx.original_destination.filter(|to| !self.view.is_own_listener(*to));
+        let named = destination::named(cluster, &self.head, &self.ctx.local);
+        let destination = named.or(self.ctx.original_destination);
+        let destination = destination.filter(|to| !self.view.is_own_listener(*to));
         let Affinity { hash, criteria, part, .. } = self.affinity;
         let attempted = tries.retries.attempted();
         let context = PickContext { avoid, omit, attempts, hash, criteria, part, attempted };

@@ -37,7 +37,7 @@ pub async fn run(
     exchange.summary.status = response.status;
     exchange.summary.details = "via_upstream".into();
     exchange.summary.count_upstream(response.status);
-    exchange.last |= exchange.ctx.drain.is_draining();
+    exchange.last |= exchange.ctx.is_draining();
     let sent = down.send_head(&response, exchange.last);
     exchange.summary.response = Some(response);
     exchange.summary.timing.response_begun = Some(timers.now());
@@ -203,7 +203,7 @@ pub async fn local(
     deadline: &mut Deadline,
 ) {
     let request_complete = poll_fn(|cx| Poll::Ready(request_is_complete(down, cx))).await;
-    exchange.last |= !request_complete || exchange.ctx.drain.is_draining();
+    exchange.last |= !request_complete || exchange.ctx.is_draining();
     exchange.broken |= !request_complete;
     if !request_complete {
         exchange.ctx.local.stats.inc(exchange.ctx.settings.stats.downstream_rq_response_before_rq_complete);

@@ -16,6 +16,7 @@ use crate::base::error::ProxyError;
 use crate::config::live::Priority;
 use crate::config::retry::RetryPolicy;
 use crate::upstream::breaker::{ActiveRequest, RetryPermit};
+use crate::upstream::destination;
 use crate::upstream::lb::{Part, PickContext};
 use crate::upstream::local::Local;
 use crate::upstream::outlier::{self, LocalFailure};
@@ -149,7 +150,9 @@ impl Subrequest {
     async fn attempt(&self, body: &mut impl BodySource, deadline: Instant) -> Result<Answer, ProxyError> {
         let (config, shard) = (self.cluster.config(), &self.local.stats);
         let pick = PickContext { part: self.part, ..PickContext::default() };
-        let Some(pool) = self.cluster.pick(&self.local, pick, None, Priority::Default) else {
+        let destination = destination::named(&self.cluster, &self.head, &self.local);
+        let destination = destination.filter(|to| !self.local.view().is_own_listener(*to));
+        let Some(pool) = self.cluster.pick(&self.local, pick, destination, Priority::Default) else {
             shard.inc(config.stats.upstream_cx_none_healthy);
             self.count(503);
             return Err(ProxyError::NoHealthyUpstream);

@@ -89,6 +89,7 @@ pub fn settings() -> HttpSettings {
         via: None,
         access_logs: Vec::new(),
         bypasses_overload: false,
+        drains_when_failing: true,
         buffer_limit: usize::MAX,
         append_local_overload: false,
         filters: Vec::new(),

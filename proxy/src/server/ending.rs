@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::process::Lifecycle;
 use super::serve::Server;
+use super::signals::Signals;
 use super::telemetry::Telemetry;
 use crate::admin::ServerState;
 use crate::base::drain::DrainPhase;
@@ -18,14 +17,14 @@ const ACCEPT_GRACE: Duration = Duration::from_secs(1);
 impl Server {
     /// Waits for a reason to end, drains if there is time, and stops the workers.
     pub(super) async fn until_the_end(self, telemetry: Telemetry) {
-        let graceful = self.reason_to_end().await;
+        let mut signals = Signals::listen();
+        let graceful = signals.reason_to_end(&self.lifecycle).await;
         self.lifecycle.enter(ServerState::Draining);
         let progress = self.workers.progress().clone();
         if graceful {
-            let mut again = signal(SignalKind::terminate()).ok();
             tokio::select! {
                 () = drain(self.lifecycle.clone(), progress) => {}
-                () = interrupted(&mut again) => tracing::info!("second signal: ending at once"),
+                _ = signals.reason_to_end(&self.lifecycle) => tracing::info!("told again: ending at once"),
             }
         }
         self.lifecycle.drains().all.advance(DrainPhase::Terminating);
@@ -35,28 +34,6 @@ impl Server {
         // Workers count to their end, and the last metrics may be lines of a sink.
         telemetry.finish().await;
         self.outlets.finish().await;
-    }
-
-    /// True for SIGTERM, false for SIGINT and `/quitquitquit`.
-    async fn reason_to_end(&self) -> bool {
-        let mut term = signal(SignalKind::terminate()).ok();
-        let mut quit = signal(SignalKind::quit()).ok();
-        let mut int = signal(SignalKind::interrupt()).ok();
-        // A closed terminal must not end a sidecar.
-        let _hangup = signal(SignalKind::hangup());
-        tokio::select! {
-            () = interrupted(&mut term) => true,
-            () = interrupted(&mut quit) => true,
-            () = interrupted(&mut int) => false,
-            () = self.lifecycle.quit_requested() => false,
-        }
-    }
-}
-
-async fn interrupted(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }
 

@@ -18,5 +18,6 @@ mod process;
 pub mod ready;
 pub mod run;
 mod serve;
+mod signals;
 mod telemetry;
 mod x509;

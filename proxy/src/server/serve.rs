@@ -15,7 +15,7 @@ use super::outlets::Outlets;
 use super::overload::Manager;
 use super::process::Lifecycle;
 use super::telemetry::{Sources, Telemetry};
-use super::{admin, faults, telemetry};
+use super::{admin, faults, signals, telemetry};
 use crate::admin::logging::LogLevels;
 use crate::admin::{Process, ServerState};
 use crate::config::live::Overload;
@@ -195,6 +195,7 @@ impl Start<'_> {
         .map_err(|error| format!("cannot start workers: {error}"))?;
         let runtime = tokio::runtime::Handle::current();
         let lifecycle = Lifecycle::new(drains, drain_time, outlets.sinks.clone(), runtime);
+        signals::reopen_logs(&lifecycle);
         Ok(Server { lifecycle, workers, outlets, driver })
     }
 }

@@ -4,6 +4,7 @@
 pub mod aggregate;
 pub mod breaker;
 pub mod connect;
+pub mod destination;
 pub mod dns;
 pub mod lb;
 pub mod local;

@@ -248,7 +248,8 @@ impl ClusterState {
         &self.slot.hosts
     }
 
-    /// Picks a host: this worker's connections of this priority to it. `destination` is the connection's restored original destination.
+    /// Picks a host: this worker's connections of this priority to it. `destination` is where an ORIGINAL_DST cluster
+    /// is to go: the connection's restored destination, or what a header of the request says.
     pub fn pick(
         &self,
         local: &Local,

@@ -21,7 +21,7 @@ use super::reconcile::ChainDrains;
 use crate::base::drain::Drain;
 use crate::base::error::ResponseFlags;
 use crate::base::ids::ListenerId;
-use crate::config::listener::{ConnectionFacts, FilterChain, Listener, NetworkFilter};
+use crate::config::listener::{ConnectionFacts, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter};
 use crate::config::overload::ScaledTimer;
 use crate::http::context::ConnContext;
 use crate::net::listener;
@@ -32,7 +32,6 @@ use crate::observe::connection::DownstreamConnection;
 use crate::observe::record::Served;
 use crate::tcp::proxy::TcpConn;
 use crate::upstream::connect::millis;
-use crate::upstream::view::View;
 use crate::{http, tcp, tls};
 
 /// Pause after an accept error that repeats at once (no descriptors left): the queue is served when it heals.
@@ -196,61 +195,71 @@ struct Arrival {
 
 /// Everything the chain's filter needs.
 struct Chosen {
-    /// The listener that serves the connection; another one may have accepted it.
-    listener: Arc<Listener>,
     chain: Arc<FilterChain>,
     drain: Drain,
 }
 
+/// The listener that serves a connection; another one may have accepted it.
+struct Serves {
+    listener: Arc<Listener>,
+    drains: ChainDrains,
+    /// What its own listener filters look at, and those of the one that accepted.
+    inspect: Inspect,
+    original: Option<SocketAddr>,
+}
+
+impl Serves {
+    /// A connection that may be handed over goes to the listener that owns its original destination.
+    fn of(worker: &Worker, accepting: Arc<Listener>, tcp: &TcpStream, drains: &ChainDrains) -> Self {
+        let wants_original = accepting.original_dst || accepting.use_original_dst;
+        let original = if wants_original { original_destination(tcp) } else { None };
+        let owner = original.filter(|_| accepting.use_original_dst).and_then(|to| find_owner(worker, to));
+        let mut inspect = accepting.inspect;
+        let (listener, drains) = owner.unwrap_or_else(|| (accepting, drains.clone()));
+        inspect.tls |= listener.inspect.tls;
+        inspect.http |= listener.inspect.http;
+        Self { listener, drains, inspect, original }
+    }
+}
+
 async fn handle(worker: &Rc<Worker>, id: ListenerId, tcp: TcpStream, peer: SocketAddr, drains: &ChainDrains) {
-    let Some(listener) = worker.local.view().snapshot.listener(id).map(|slot| slot.config.clone()) else {
+    let Some(accepting) = worker.local.view().snapshot.listener(id).map(|slot| slot.config.clone()) else {
         return;
     };
-    let Some(_counted) = overload::admit(&worker.local, &listener) else { return };
+    let Some(_counted) = overload::admit(&worker.local, &accepting) else { return };
     let opened = Instant::now();
-    let stats = &listener.stats;
+    let serves = Serves::of(worker, accepting, &tcp, drains);
+    let stats = &serves.listener.stats;
     worker.local.stats.inc(stats.downstream_cx_total);
     worker.local.stats.gauge_add(stats.downstream_cx_active, 1);
     if tcp.set_nodelay(true).is_ok()
-        && let Some((arrival, chosen)) =
-            Box::pin(choose_chain(worker, &listener, (tcp, opened), peer, drains)).await
+        && let Some((arrival, chosen)) = Box::pin(choose_chain(worker, &serves, (tcp, opened), peer)).await
     {
-        serve(worker, &listener, arrival, chosen).await;
+        serve(worker, &serves.listener, arrival, chosen).await;
     }
     worker.local.stats.gauge_add(stats.downstream_cx_active, -1);
     worker.local.stats.inc(stats.downstream_cx_destroy);
     worker.local.stats.record(stats.downstream_cx_length_ms, millis(opened.elapsed()));
 }
 
-/// Runs the listener filters and picks the chain; a connection that may be handed over goes to the listener
-/// that owns its original destination first.
+/// Runs the listener filters and picks the chain.
 async fn choose_chain(
     worker: &Rc<Worker>,
-    accepting: &Arc<Listener>,
+    serves: &Serves,
     (tcp, opened): (TcpStream, Instant),
     peer: SocketAddr,
-    drains: &ChainDrains,
 ) -> Option<(Arrival, Chosen)> {
-    let wants_original = accepting.original_dst || accepting.use_original_dst;
-    let original = if wants_original { original_destination(&tcp) } else { None };
+    let original = serves.original;
     let own_address = canonical(tcp.local_addr().ok()?);
     let destination = original.unwrap_or(own_address);
-    let owner = match original.filter(|_| accepting.use_original_dst) {
-        Some(original) => find_owner(&worker.local.view(), original),
-        None => None,
-    };
-    let handed_over = owner.is_some();
-    let listener = owner.unwrap_or_else(|| accepting.clone());
-    let detected = inspect(worker, &listener, &tcp).await?;
+    let detected = inspect(worker, serves, &tcp).await?;
     let arrival = Arrival { tcp, opened, own_address, peer, destination, original, detected };
-    let Some(chain) = find_chain(&listener, &arrival) else {
-        worker.local.stats.inc(listener.stats.no_filter_chain_match);
+    let Some(chain) = find_chain(&serves.listener, &arrival) else {
+        worker.local.stats.inc(serves.listener.stats.no_filter_chain_match);
         return None;
     };
-    // A listener without a socket has no drain of its own here; its connections follow the accepting one.
-    let drain =
-        if handed_over { drains.of(accepting.chains.first().unwrap_or(&chain)) } else { drains.of(&chain) };
-    Some((arrival, Chosen { listener, chain, drain }))
+    let drain = serves.drains.of(&chain);
+    Some((arrival, Chosen { chain, drain }))
 }
 
 fn find_chain(listener: &Listener, arrival: &Arrival) -> Option<Arc<FilterChain>> {
@@ -264,28 +273,34 @@ fn find_chain(listener: &Listener, arrival: &Arrival) -> Option<Arc<FilterChain>
     listener.find_chain(&facts).cloned()
 }
 
-/// The listener (bound or not) whose address is the original destination, else one on the wildcard
-/// address with that port.
-fn find_owner(view: &View, original: SocketAddr) -> Option<Arc<Listener>> {
-    let unbound =
-        || view.snapshot.listeners.iter().flatten().map(|slot| &slot.config).filter(|l| !l.bind_to_port);
-    let exact = unbound().find(|listener| canonical(listener.address) == original);
-    let wildcard = || {
-        unbound().find(|listener| {
-            listener.address.ip().is_unspecified() && listener.address.port() == original.port()
-        })
-    };
-    exact.or_else(wildcard).cloned()
+/// The listener, bound or not, whose address is the original destination, else one on the wildcard address of its family
+/// with that port. Source: Envoy's `ConnectionHandlerImpl::getBalancedHandlerByAddress`.
+fn find_owner(worker: &Worker, original: SocketAddr) -> Option<(Arc<Listener>, ChainDrains)> {
+    let view = worker.local.view();
+    let slots = || view.snapshot.listeners.iter().enumerate();
+    let slots = || slots().filter_map(|(index, slot)| Some((ListenerId(index as u32), slot.as_ref()?)));
+    let exact = slots().find(|(_, slot)| canonical(slot.address()) == original);
+    let (id, slot) = exact.or_else(|| slots().find(|(_, slot)| takes_any(slot, original)))?;
+    let drains = worker.listeners.borrow().get(&id).cloned()?;
+    Some((slot.config.clone(), drains))
 }
 
-/// Detects the protocol when the listener has inspectors. `None`: the connection is over.
-async fn inspect(worker: &Rc<Worker>, listener: &Listener, tcp: &TcpStream) -> Option<Detected> {
-    if !listener.inspect.tls && !listener.inspect.http {
+/// Whether a listener takes connections to any address of this family on this port.
+fn takes_any(slot: &ListenerSlot, to: SocketAddr) -> bool {
+    let own = slot.address();
+    let same_family = own.is_ipv4() == to.is_ipv4() || slot.config.ipv4_compat;
+    own.ip().is_unspecified() && own.port() == to.port() && same_family
+}
+
+/// Detects the protocol when there are inspectors. `None`: the connection is over.
+async fn inspect(worker: &Rc<Worker>, serves: &Serves, tcp: &TcpStream) -> Option<Detected> {
+    let Serves { listener, inspect, .. } = serves;
+    if !inspect.tls && !inspect.http {
         return Some(Detected::opaque());
     }
     let stats = &listener.stats;
     worker.local.stats.gauge_add(stats.downstream_pre_cx_active, 1);
-    let detected = detect(tcp, listener.inspect, listener.listener_filters_timeout).await;
+    let detected = detect(tcp, *inspect, listener.listener_filters_timeout).await;
     worker.local.stats.gauge_add(stats.downstream_pre_cx_active, -1);
     match detected {
         Ok(detected) => Some(detected),
@@ -307,9 +322,9 @@ fn handshake_time(worker: &Worker, chain: &FilterChain) -> Duration {
     worker.local.scaled(ScaledTimer::TransportConnect, chain.transport_socket_timeout)
 }
 
-async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chosen: Chosen) {
+async fn serve(worker: &Rc<Worker>, listener: &Arc<Listener>, arrival: Arrival, chosen: Chosen) {
     let Arrival { tcp, opened, own_address, peer, destination, original, detected } = arrival;
-    let Chosen { listener: serving, chain, drain } = chosen;
+    let Chosen { chain, drain } = chosen;
     let Some(_admission) = guard::admit(&chain, &worker.local).await else { return };
     let handshake_begun = Instant::now();
     let io = match &chain.tls {
@@ -337,7 +352,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Listener, arrival: Arrival, chose
         handshake: agreed.map(|_| (handshake_begun, Instant::now())),
         own_address,
         own: chain.tls.as_ref().map(|tls| tls.own.clone()),
-        listener: serving,
+        listener: listener.clone(),
         chain: chain.metadata.clone(),
     };
     // Who looks at nothing before the handshake learns the name in it.

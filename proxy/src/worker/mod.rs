@@ -7,6 +7,8 @@ mod guard;
 mod overload;
 mod reconcile;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +17,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fastrand::Rng;
+use reconcile::ChainDrains;
 use tokio::sync::Notify;
 
 use crate::base::drain::{Drain, DrainPhase};
+use crate::base::ids::ListenerId;
 use crate::config::live::Overload;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::Registry;
@@ -203,6 +207,7 @@ impl Seat {
                 drains: self.drains,
                 drain_time: self.drain_time,
                 progress: self.progress,
+                listeners: RefCell::default(),
             });
             tokio::task::spawn_local(reconcile::follow(worker.clone(), self.snapshots));
             tokio::task::spawn_local(reconcile::sweep(worker.clone()));
@@ -220,6 +225,8 @@ struct Worker {
     drains: Drains,
     drain_time: Duration,
     progress: Arc<Progress>,
+    /// The drain signals of every listener that is served, for connections that another one accepted.
+    listeners: RefCell<HashMap<ListenerId, ChainDrains>>,
 }
 
 #[cfg(test)]

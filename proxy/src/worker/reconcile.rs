@@ -1,6 +1,6 @@
 //! Applying a new snapshot: cluster state, listeners, drains. Sockets of unchanged listeners stay as they are.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A listener this worker serves.
 #[derive(Debug)]
 struct Served {
+    id: ListenerId,
     slot: Arc<ListenerSlot>,
     accepting: Option<accept::Accepting>,
     drains: ChainDrains,
@@ -32,46 +33,84 @@ struct Served {
 type ChainDrain = (Arc<FilterChain>, Drain);
 
 /// Drain signals of one listener's chains: a removed chain drains alone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct ChainDrains {
-    chains: Rc<RefCell<Vec<ChainDrain>>>,
+    state: Rc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    chains: RefCell<Vec<ChainDrain>>,
+    /// How far the listener is on its way out: a chain that is used for the first time then begins from there.
+    phase: Cell<DrainPhase>,
+    /// What the listener is now; `None` once it is gone.
+    listener: RefCell<Option<Arc<Listener>>>,
+    /// How long connections of what is gone may take to end.
+    time: Duration,
 }
 
 impl ChainDrains {
-    /// The signal connections of `chain` follow.
+    fn new(listener: &Arc<Listener>, time: Duration) -> Self {
+        let state = State {
+            chains: RefCell::default(),
+            phase: Cell::new(DrainPhase::Running),
+            listener: RefCell::new(Some(listener.clone())),
+            time,
+        };
+        Self { state: Rc::new(state) }
+    }
+
+    /// The signal connections of `chain` follow. One that was removed while the connection's first bytes were looked at
+    /// drains from the beginning.
     pub(super) fn of(&self, chain: &Arc<FilterChain>) -> Drain {
-        let mut chains = self.chains.borrow_mut();
+        let mut chains = self.state.chains.borrow_mut();
         if let Some((_, drain)) = chains.iter().find(|(known, _)| Arc::ptr_eq(known, chain)) {
             return drain.clone();
         }
         let drain = Drain::new();
-        chains.push((chain.clone(), drain.clone()));
+        drain.advance(self.phase());
+        match &*self.state.listener.borrow() {
+            Some(listener) if has(listener, chain) => chains.push((chain.clone(), drain.clone())),
+            _ => retire(&drain, self.state.time),
+        }
         drain
     }
 
-    /// Drains the chains that `next` no longer has; what remains of them after `time` is cut.
-    fn retain(&self, next: &Listener, time: Duration) {
-        self.chains.borrow_mut().retain(|(chain, drain)| {
-            let kept = next.chains.iter().chain(&next.default_chain).any(|other| Arc::ptr_eq(other, chain));
+    /// How far the listener is on its way out.
+    pub(super) fn phase(&self) -> DrainPhase {
+        self.state.phase.get()
+    }
+
+    /// The listener is `next` now: drains the chains that it no longer has.
+    fn change(&self, next: &Arc<Listener>) {
+        self.state.chains.borrow_mut().retain(|(chain, drain)| {
+            let kept = has(next, chain);
             if !kept {
-                retire(drain, time);
+                retire(drain, self.state.time);
             }
             kept
         });
+        self.state.listener.replace(Some(next.clone()));
     }
 
-    /// The listener is gone: all of its connections have `time` to end.
-    fn retire(&self, time: Duration) {
-        for (_, drain) in self.chains.borrow_mut().drain(..) {
-            retire(&drain, time);
+    /// The listener is gone: all of its connections end in time.
+    fn retire(&self) {
+        self.state.listener.replace(None);
+        for (_, drain) in self.state.chains.borrow_mut().drain(..) {
+            retire(&drain, self.state.time);
         }
     }
 
     fn advance(&self, phase: DrainPhase) {
-        for (_, drain) in self.chains.borrow().iter() {
+        self.state.phase.set(self.phase().max(phase));
+        for (_, drain) in self.state.chains.borrow().iter() {
             drain.advance(phase);
         }
     }
+}
+
+fn has(listener: &Listener, chain: &Arc<FilterChain>) -> bool {
+    listener.chains.iter().chain(&listener.default_chain).any(|other| Arc::ptr_eq(other, chain))
 }
 
 /// Asks connections to end and cuts those that have not after `time`.
@@ -153,7 +192,7 @@ fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, sna
     served.retain(|index, old| {
         let stays = snapshot.listeners.get(*index).is_some_and(Option::is_some);
         if !stays {
-            old.retire(worker.drain_time);
+            old.retire(worker);
         }
         stays
     });
@@ -163,12 +202,12 @@ fn apply_listeners(worker: &Rc<Worker>, served: &mut HashMap<usize, Served>, sna
             Some(old) if Arc::ptr_eq(&old.slot, slot) => {}
             Some(old) if same_sockets(old.slot.sockets.as_ref(), slot.sockets.as_ref()) => {
                 // In place: the accept loop reads the listener from the view for every connection.
-                old.drains.retain(&slot.config, worker.drain_time);
+                old.drains.change(&slot.config);
                 old.slot = slot.clone();
             }
             _ => {
                 if let Some(mut old) = served.remove(&index) {
-                    old.retire(worker.drain_time);
+                    old.retire(worker);
                 }
                 served.insert(index, Served::start(worker, index, slot));
             }
@@ -199,13 +238,14 @@ fn drain_listeners(served: &mut HashMap<usize, Served>, (all, inbound): (DrainPh
 
 impl Served {
     fn start(worker: &Rc<Worker>, index: usize, slot: &Arc<ListenerSlot>) -> Self {
-        let drains = ChainDrains::default();
+        let drains = ChainDrains::new(&slot.config, worker.drain_time);
         let id = ListenerId(index as u32);
+        worker.listeners.borrow_mut().insert(id, drains.clone());
         let accepting = slot.sockets.as_ref().and_then(|sockets| {
             let socket = sockets.sockets.get(worker.local.index)?;
             Some(accept::start(worker, id, socket, drains.clone()))
         });
-        Self { slot: slot.clone(), accepting, drains }
+        Self { id, slot: slot.clone(), accepting, drains }
     }
 
     /// Closes this worker's socket once its queue is empty; connections go on.
@@ -215,10 +255,11 @@ impl Served {
         }
     }
 
-    /// Stops, and gives the connections `time` to end.
-    fn retire(&mut self, time: Duration) {
+    /// Stops, and gives the connections time to end.
+    fn retire(&mut self, worker: &Worker) {
         self.stop();
-        self.drains.retire(time);
+        self.drains.retire();
+        worker.listeners.borrow_mut().remove(&self.id);
     }
 }
 

@@ -142,6 +142,8 @@ pub struct HttpSettings {
     pub access_logs: Vec<Arc<AccessLog>>,
     /// The listener's `bypass_overload_manager`.
     pub bypasses_overload: bool,
+    /// The listener's `drain_type` is DEFAULT: failing health checks asks connections to end, as a drain does.
+    pub drains_when_failing: bool,
     /// Most bytes that wait in a connection (`per_connection_buffer_limit_bytes`), and of a body that may be sent again
     /// unless the route says otherwise.
     pub buffer_limit: usize,

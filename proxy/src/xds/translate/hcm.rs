@@ -159,6 +159,7 @@ pub(super) fn compile(
         via: if via.is_empty() { None } else { Some(header_text(via, &path.field("via"))?) },
         access_logs: access_log::compile(access_log, &path.field("access_log"), scope)?,
         bypasses_overload: scope.bypasses_overload,
+        drains_when_failing: scope.drains_when_failing,
         buffer_limit: scope.buffer_limit,
         append_local_overload: *append_local_overload,
         filters: chain.filters,

@@ -85,12 +85,6 @@ pub(super) fn compile(
     if !fields::flag(enable_reuse_port, true) {
         scope.warn(&path.field("enable_reuse_port"), "is not in effect: workers always share the port");
     }
-    if *drain_type == DrainType::ModifyOnly as i32 {
-        scope.warn(
-            &path.field("drain_type"),
-            "MODIFY_ONLY is not in effect: failing health checks drains too",
-        );
-    }
     let use_original_dst = fields::flag(use_original_dst, false);
     let filters = listener_filters_of(listener_filters, &path.field("listener_filters"), &mut scope)?;
     let address_path = path.field("address");
@@ -98,6 +92,7 @@ pub(super) fn compile(
     let address = fields::ip_port(socket, &address_path.field("socket_address"))?;
     scope.listener_stats = stats_prefix(stat_prefix, address);
     scope.bypasses_overload = *bypass_overload_manager;
+    scope.drains_when_failing = *drain_type != DrainType::ModifyOnly as i32;
     let buffer_path = path.field("per_connection_buffer_limit_bytes");
     scope.buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
     scope.direction = direction(*traffic_direction, &path.field("traffic_direction"))?;

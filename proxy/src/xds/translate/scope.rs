@@ -26,6 +26,8 @@ pub(super) struct Scope<'c> {
     pub(super) listener_stats: String,
     /// The listener's `bypass_overload_manager`.
     pub(super) bypasses_overload: bool,
+    /// The listener's `drain_type` is DEFAULT.
+    pub(super) drains_when_failing: bool,
     /// `per_connection_buffer_limit_bytes` of the listener or cluster.
     pub(super) buffer_limit: usize,
     /// `traffic_direction`, while a listener is translated.
@@ -44,6 +46,7 @@ impl<'c> Scope<'c> {
             secret_refs: Vec::new(),
             listener_stats: String::new(),
             bypasses_overload: false,
+            drains_when_failing: true,
             buffer_limit: usize::MAX,
             direction: Direction::Unspecified,
             required_clusters: Vec::new(),

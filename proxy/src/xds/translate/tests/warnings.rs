@@ -98,7 +98,6 @@ filter_chains:
     let manager = "filter_chains[0].filters[0].typed_config";
     let expected = [
         "enable_reuse_port: ".to_owned(),
-        "drain_type: ".to_owned(),
         "per_connection_buffer_limit_bytes: ".to_owned(),
         format!("{manager}.drain_timeout: "),
         format!("{manager}.http_filters[0]: \"envoy.filters.http.grpc_stats\" has no effect"),

@@ -1,4 +1,9 @@
-//! Ending: a sidecar that is told to end under load, and listeners that leave the configuration.
+//! Ending: a sidecar that is told to end under load, listeners that leave the configuration, and drains that signals
+//! and admin begin.
+
+mod listeners;
+mod multiplexed;
+mod signals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
