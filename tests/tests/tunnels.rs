@@ -25,7 +25,7 @@ on_both_data_planes!(
     connect_to_nobody,
 );
 
-on_data_plane!(outrigger_only, Outrigger, half_closes_go_through_tunnels);
+on_data_plane!(outrigger_only, Outrigger, half_closes_go_through_tunnels, an_upgrade_has_no_body);
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: svc\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -65,6 +65,26 @@ impl Scene {
         assert!(line.starts_with(want), "{line}, not {want}");
         Ok(())
     }
+}
+
+/// Envoy passes the head on and the body never, and answers whatever comes back without its body.
+async fn an_upgrade_has_no_body(plane: DataPlane) -> Result<()> {
+    let upstream = Upstream::start(Tunnel::accepting_upgrades())?;
+    let scene = Scene::start(plane, cluster("a", &[upstream.address()]), false).await?;
+    for body in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        let mut client = h1::Connection::open(scene.port.address()).await?;
+        let head = UPGRADE.trim_end().replacen("GET", "POST", 1);
+        let response = client.exchange(format!("{head}\r\n{body}")).await?;
+        assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{body:?}");
+        assert!(client.rest().await?.is_empty());
+    }
+    assert_eq!(upstream.counts().connections(), 0);
+    let mut client = h1::Connection::open(scene.port.address()).await?;
+    let head = UPGRADE.trim_end().replacen("GET", "POST", 1);
+    assert_eq!(client.exchange(format!("{head}\r\nContent-Length: 0\r\n\r\n")).await?.status, 101);
+    Ok(())
 }
 
 async fn websocket_over_http1(plane: DataPlane) -> Result<()> {

@@ -116,7 +116,7 @@ impl Attempt {
     pub fn send(&mut self, head: &RequestHead, timers: &mut Timers<'_>) -> Result<(), ProxyError> {
         let body = if head.upgrade.is_some() { BodyLength::None } else { head.body };
         self.lease.stream.send_head(head, body).map_err(|error| self.failure(error))?;
-        if head.asks_for_tunnel() && head.body == BodyLength::None {
+        if head.asks_for_tunnel() && matches!(head.body, BodyLength::None | BodyLength::Fixed(0)) {
             timers.request_complete(timers.now());
             timers.start_try(timers.now());
         }

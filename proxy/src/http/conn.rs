@@ -22,6 +22,7 @@ use crate::upstream::connect::millis;
 mod h1;
 mod h2;
 mod refusal;
+mod resets;
 
 /// How long a client whose listener has closed has for its next request, from connecting or from its last answer: one
 /// that was not told to close may be sending already.

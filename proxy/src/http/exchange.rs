@@ -1,19 +1,19 @@
 //! One request, from head to log: the visible pipeline. Each step is a call; the steps live elsewhere.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::codec::Downstream;
 use super::context::ConnContext;
 use super::filter::{Running, Verdict};
 use super::hash_policy::{Affinity, Ends};
-use super::head::RequestHead;
+use super::head::{BodyLength, RequestHead, Version};
 use super::local_reply::LocalReply;
 use super::normalize::{Normalized, normalize};
 use super::route::{self, Target};
 use super::summary::Summary;
 use super::{redirect, request_headers};
-use crate::base::error::{ProxyError, ResponseFlags};
+use crate::base::error::{DownstreamError, ProxyError, ResponseFlags};
 use crate::config::overload::ShedPoint;
 use crate::config::route::{Forward, RouteAction, VirtualHost, WeightedCluster};
 use crate::net::deadline::Deadline;
@@ -28,9 +28,16 @@ pub struct Outcome {
     pub close: bool,
     /// The client went away within it.
     pub client_gone: bool,
+    /// It had an answer, if perhaps not all of it.
+    pub answered: bool,
     /// When it was over.
     pub ended: Instant,
+    /// How long it took.
+    pub took: Duration,
 }
+
+/// What would become of the body nobody can say: tunnels have none.
+const UPGRADE_WITH_BODY: DownstreamError = DownstreamError { status: 400, detail: "upgrade_with_body" };
 
 /// A request being served.
 pub struct Exchange<'r> {
@@ -116,6 +123,8 @@ pub async fn run(
     Outcome {
         close: exchange.broken || exchange.last,
         client_gone: cut_by_peer && !ctx.cut.get(),
+        answered: exchange.summary.status > 0,
+        took: ended.duration_since(exchange.summary.timing.started),
         head: exchange.head,
         ended,
     }
@@ -259,6 +268,11 @@ impl<'r> Exchange<'r> {
             // The router never hears of it: logs know the cluster, and it is charged nothing.
             self.summary.routed = self.target(forward).1;
             return Err(ProxyError::UpgradeNotAllowed);
+        }
+        // Bytes that follow are for the tunnel; a body in front of them has no place on the other side.
+        let is_stream = self.head.version == Version::Http2;
+        if !is_stream && !matches!(self.head.body, BodyLength::None | BodyLength::Fixed(0)) {
+            return Err(ProxyError::Downstream(UPGRADE_WITH_BODY));
         }
         // Redirected inside it is the same one.
         if !std::mem::replace(&mut self.upgraded, true) {

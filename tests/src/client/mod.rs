@@ -1,5 +1,6 @@
 //! Clients that put exactly the wanted bytes, frames or messages on the wire and show exactly what came back.
 
+pub mod frames;
 pub mod grpc;
 pub mod h1;
 pub mod h2;

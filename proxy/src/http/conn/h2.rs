@@ -5,16 +5,19 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::resets::Resets;
 use super::{Ending, count_bytes, is_last, until};
 use crate::base::drain::DrainPhase;
+use crate::base::error::ResponseFlags;
 use crate::config::overload::{ScaledTimer, ShedPoint};
-use crate::http::codec::h2::{Options, ServerConn, ServerStream};
+use crate::http::codec::h2::{NoRequest, Options, Refused, ServerConn, ServerStream};
 use crate::http::codec::{Downstream, StreamError};
 use crate::http::context::ConnContext;
 use crate::http::exchange;
-use crate::http::head::RequestHead;
+use crate::http::head::{RequestHead, Version};
+use crate::http::summary::Summary;
 use crate::http::timers::after;
 use crate::net::buffer::Buf;
 use crate::net::deadline::{Deadline, earlier};
@@ -47,6 +50,7 @@ pub(super) async fn serve(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opene
 /// Spawns a task per stream until the connection ends.
 async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Instant) -> Ending {
     let open = Rc::new(Cell::new(0u32));
+    let resets = Rc::new(Resets::default());
     let mut clocks = Clocks::new(opened);
     let mut drained = pin!(ctx.drain.reached(DrainPhase::Draining));
     let mut terminated = pin!(ctx.drain.reached(DrainPhase::Terminating));
@@ -61,7 +65,7 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Ins
                 conn.graceful_shutdown();
                 cx.waker().wake_by_ref();
             }
-            if terminated.as_mut().poll(cx).is_ready() {
+            if terminated.as_mut().poll(cx).is_ready() || resets.poll_too_many(cx).is_ready() {
                 return Poll::Ready(None);
             }
             if clocks.poll(ctx, open.get(), cx).is_ready() {
@@ -71,8 +75,16 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Ins
             Poll::Pending
         })
         .await;
+        if resets.are_too_many() {
+            hang_up(ctx, &mut conn).await;
+            return Ending { by_client: false, active_requests: open.get() > 0 };
+        }
         count_bytes(ctx, conn.take_wire_bytes());
+        while let Some(refused) = conn.take_refused() {
+            log_refused(ctx, refused, &resets);
+        }
         match next {
+            Some(Err(NoRequest::Refused(refused))) => log_refused(ctx, refused, &resets),
             Some(Ok((head, stream))) => {
                 clocks.served += 1;
                 if ctx.sheds(ShedPoint::GoAwayAndClose) {
@@ -85,27 +97,62 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Ins
                     clocks.draining = true;
                     conn.graceful_shutdown();
                 }
-                spawn_stream(ctx, head, stream, &open);
+                spawn_stream(ctx, head, stream, &open, &resets);
             }
-            Some(Err(StreamError::Protocol(_))) => {
+            Some(Err(NoRequest::Broken(StreamError::Protocol(_)))) => {
                 ctx.local.stats.inc(ctx.settings.stats.downstream_cx_protocol_error);
                 return Ending { by_client: false, active_requests: open.get() > 0 };
             }
-            Some(Err(_)) | None => {
+            Some(Err(NoRequest::Broken(_))) | None => {
                 return Ending { by_client: !clocks.draining, active_requests: open.get() > 0 };
             }
         }
     }
 }
 
-fn spawn_stream(ctx: &Rc<ConnContext>, head: RequestHead, stream: ServerStream, open: &Rc<Cell<u32>>) {
-    let (ctx, open) = (ctx.clone(), open.clone());
+fn spawn_stream(
+    ctx: &Rc<ConnContext>,
+    head: RequestHead,
+    stream: ServerStream,
+    open: &Rc<Cell<u32>>,
+    resets: &Rc<Resets>,
+) {
+    let (ctx, open, resets) = (ctx.clone(), open.clone(), resets.clone());
     open.set(open.get() + 1);
     tokio::task::spawn_local(async move {
         let mut down = Downstream::H2(stream);
-        exchange::run(&ctx, &mut down, head, &mut Deadline::default(), false).await;
+        let outcome = exchange::run(&ctx, &mut down, head, &mut Deadline::default(), false).await;
         open.set(open.get() - 1);
+        resets.ended(outcome.answered, outcome.took);
     });
+}
+
+/// A request that the codec refused leaves a line as in Envoy, and counts as one that was begun in vain.
+fn log_refused(ctx: &ConnContext, refused: Refused, resets: &Resets) {
+    let mut summary = Summary::begin(ctx, Version::Http2);
+    summary.status = refused.status;
+    summary.details = refused.details.into();
+    summary.flags.insert(match refused.too_large {
+        true => ResponseFlags::DOWNSTREAM_REMOTE_RESET,
+        false => ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+    });
+    ctx.local.stats.inc(ctx.settings.stats.downstream_rq_rx_reset);
+    summary.finish(&RequestHead { version: Version::Http2, ..RequestHead::unparsed() });
+    resets.ended(false, Duration::ZERO);
+}
+
+/// Ends a connection whose client begins requests only to reset them.
+async fn hang_up(ctx: &ConnContext, conn: &mut ServerConn) {
+    tracing::debug!("{} resets too many requests", ctx.peer);
+    ctx.local.stats.inc(ctx.settings.stats.downstream_rq_too_many_premature_resets);
+    conn.enhance_your_calm();
+    let flushed = poll_fn(|cx| {
+        while let Some(Ok(_) | Err(NoRequest::Refused(_))) = ready!(conn.poll_accept(cx)) {}
+        Poll::Ready(())
+    });
+    // A client that does not read goes without.
+    let _ = tokio::time::timeout(ctx.settings.delayed_close_timeout, flushed).await;
+    count_bytes(ctx, conn.take_wire_bytes());
 }
 
 /// Idle and longest-life clocks of an HTTP/2 connection.

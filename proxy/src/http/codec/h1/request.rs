@@ -104,7 +104,11 @@ pub(super) fn assemble(
         accepts_trailers: framing.trailers,
     };
     // Bytes that follow a refused CONNECT were meant for a tunnel: never read them as a request.
-    let persists = framing.persists(version) && method != Method::Connect;
+    // Nor those behind a request of HTTP/1.0 that may have a body and does not say how long it is.
+    let is_endless = version == Version::Http10
+        && !matches!(method, Method::Get | Method::Head)
+        && body == BodyLength::None;
+    let persists = framing.persists(version) && method != Method::Connect && !is_endless;
     Ok(Assembled { request, receiving, persists })
 }
 

@@ -7,6 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::super::StreamError;
+use super::{BAD_FIELD, MALFORMED, TOO_MANY_HEADERS};
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 use crate::http::header_id::HeaderId;
 
@@ -16,9 +17,9 @@ pub fn request_head(
     ended: bool,
     max_fields: usize,
 ) -> Result<RequestHead, StreamError> {
-    let malformed = Err(StreamError::Protocol("http2.malformed_request"));
+    let malformed = Err(StreamError::Protocol(MALFORMED));
     if request.headers.len() > max_fields {
-        return Err(StreamError::Protocol("http2.too_many_headers"));
+        return Err(StreamError::Protocol(TOO_MANY_HEADERS));
     }
     let mut block = HeaderBlock::default();
     let authority = authority_of(&request)?;
@@ -54,7 +55,7 @@ pub fn request_head(
 
 /// `:authority`, else `Host`; both only when they agree. Userinfo is refused.
 fn authority_of(request: &http::request::Parts) -> Result<Vec<u8>, StreamError> {
-    let malformed = || StreamError::Protocol("http2.invalid_authority");
+    let malformed = || StreamError::Protocol(BAD_FIELD);
     let pseudo = request.uri.authority().map(Authority::as_str);
     let mut hosts = request.headers.get_all(http::header::HOST).iter();
     let host = hosts.next().map(HeaderValue::as_bytes);
@@ -67,7 +68,7 @@ fn authority_of(request: &http::request::Parts) -> Result<Vec<u8>, StreamError> 
         }
         (Some(pseudo), _) => pseudo.as_bytes(),
         (None, Some(host)) => host,
-        (None, None) => return Err(malformed()),
+        (None, None) => return Err(StreamError::Protocol(MALFORMED)),
     };
     let legal = !authority.is_empty()
         && authority.iter().all(|byte| byte.is_ascii_graphic() && !b"/?#@,".contains(byte));
@@ -86,7 +87,7 @@ fn body_length(headers: &HeaderMap, ended: bool) -> Result<BodyLength, StreamErr
 
 fn content_length(value: &HeaderValue) -> Result<u64, StreamError> {
     let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    text.and_then(|text| text.parse().ok()).ok_or(StreamError::Protocol("http2.invalid_content_length"))
+    text.and_then(|text| text.parse().ok()).ok_or(StreamError::Protocol(BAD_FIELD))
 }
 
 /// Copies fields, leaving out what the codec itself speaks for; cookie crumbs become one field (RFC 9113, 8.2.3).
@@ -97,7 +98,7 @@ fn fill(block: &mut HeaderBlock, headers: &HeaderMap) -> Result<(), StreamError>
         let padded = value.first().is_some_and(u8::is_ascii_whitespace)
             || value.last().is_some_and(u8::is_ascii_whitespace);
         if padded {
-            return Err(StreamError::Protocol("http2.invalid_header_value"));
+            return Err(StreamError::Protocol(BAD_FIELD));
         }
         match HeaderId::of(name) {
             HeaderId::Host | HeaderId::ContentLength | HeaderId::Te | HeaderId::Expect => {}
@@ -107,7 +108,7 @@ fn fill(block: &mut HeaderBlock, headers: &HeaderMap) -> Result<(), StreamError>
             | HeaderId::KeepAlive
             | HeaderId::ProxyConnection
             | HeaderId::Http2Settings => {
-                return Err(StreamError::Protocol("http2.connection_specific_header"));
+                return Err(StreamError::Protocol(BAD_FIELD));
             }
             HeaderId::Cookie => {
                 if !cookies.is_empty() {
@@ -132,7 +133,7 @@ pub fn response_head(
     max_fields: usize,
 ) -> Result<ResponseHead, StreamError> {
     if response.headers.len() > max_fields {
-        return Err(StreamError::Protocol("http2.too_many_headers"));
+        return Err(StreamError::Protocol(TOO_MANY_HEADERS));
     }
     let mut block = HeaderBlock::default();
     fill(&mut block, &response.headers)?;

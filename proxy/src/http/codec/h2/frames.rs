@@ -13,15 +13,17 @@ use crate::http::codec::Measured;
 
 /// Length of a frame's own header, bytes.
 const FRAME_HEADER: usize = 9;
+/// Length of the content of RST_STREAM, bytes.
+const ERROR_CODE: usize = 4;
 /// Length of what a client sends before its first frame, bytes.
-const PREFACE: usize = 24;
+pub(super) const PREFACE: usize = 24;
 /// Streams of a peer that are counted at once and that nobody has asked for. The codec may drop some without a word
 /// (those after its last GOAWAY); those of one read are asked for after it.
 const MAX_UNCLAIMED: usize = 4096;
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -206,17 +208,19 @@ fn ends(stream: &mut Stream, frame: &Frame) -> bool {
 }
 
 /// Header of a frame.
-struct Frame {
+pub(super) struct Frame {
     length: usize,
-    kind: u8,
+    pub(super) kind: u8,
     flags: u8,
-    stream: u32,
+    pub(super) stream: u32,
+    /// Of RST_STREAM, its error code.
+    pub(super) code: u32,
 }
 
 /// Finds the headers of frames in a stream of bytes, however it is cut.
 #[derive(Debug)]
-struct Reader {
-    head: [u8; FRAME_HEADER],
+pub(super) struct Reader {
+    head: [u8; FRAME_HEADER + ERROR_CODE],
     have: usize,
     /// Bytes until the next header.
     skip: usize,
@@ -224,27 +228,36 @@ struct Reader {
 
 impl Reader {
     /// The first header comes after `skip` bytes.
-    fn after(skip: usize) -> Self {
-        Self { head: [0; FRAME_HEADER], have: 0, skip }
+    pub(super) fn after(skip: usize) -> Self {
+        Self { head: [0; FRAME_HEADER + ERROR_CODE], have: 0, skip }
     }
 
-    fn pass(&mut self, mut bytes: &[u8], mut with: impl FnMut(Frame)) {
+    pub(super) fn pass(&mut self, mut bytes: &[u8], mut with: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
-            let count = (FRAME_HEADER - self.have).min(bytes.len());
+            let count = (self.needs() - self.have).min(bytes.len());
             self.head[self.have..self.have + count].copy_from_slice(&bytes[..count]);
             self.have += count;
             bytes = &bytes[count..];
-            if self.have == FRAME_HEADER {
-                let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = self.head;
+            if self.have == self.needs() {
+                let [l2, l1, l0, kind, flags, s3, s2, s1, s0, code @ ..] = self.head;
                 let length = u32::from_be_bytes([0, l2, l1, l0]) as usize;
                 let stream = u32::from_be_bytes([s3 & 0x7f, s2, s1, s0]);
-                (self.have, self.skip) = (0, length);
-                with(Frame { length, kind, flags, stream });
+                self.skip = length - (self.have - FRAME_HEADER);
+                self.have = 0;
+                with(Frame { length, kind, flags, stream, code: u32::from_be_bytes(code) });
             }
         }
+    }
+
+    /// Bytes that tell what a frame is: its header, and of RST_STREAM its content.
+    fn needs(&self) -> usize {
+        let is_reset = self.have >= FRAME_HEADER
+            && self.head[3] == RST_STREAM
+            && self.head[..3] == (ERROR_CODE as u32).to_be_bytes()[1..];
+        if is_reset { FRAME_HEADER + ERROR_CODE } else { FRAME_HEADER }
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
+use super::refused::Openings;
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
 
@@ -34,13 +35,29 @@ pub struct Counted {
     used: usize,
     bytes: Rc<WireBytes>,
     frames: Option<Rc<Frames>>,
+    openings: Option<Rc<Openings>>,
 }
 
 impl Counted {
     /// `preread` is delivered before what `inner` has.
     pub fn new(inner: Stream, preread: Buf, frames: Option<Rc<Frames>>) -> (Self, Rc<WireBytes>) {
         let bytes = Rc::new(WireBytes::default());
-        (Self { inner, preread, used: 0, bytes: bytes.clone(), frames }, bytes)
+        (Self { inner, preread, used: 0, bytes: bytes.clone(), frames, openings: None }, bytes)
+    }
+
+    /// Shows `openings` the frames as well.
+    pub fn watched_by(mut self, openings: Rc<Openings>) -> Self {
+        self.openings = Some(openings);
+        self
+    }
+
+    fn note_sent(&self, bytes: &[u8]) {
+        if let Some(frames) = &self.frames {
+            frames.sent(bytes);
+        }
+        if let Some(openings) = &self.openings {
+            openings.sent(bytes);
+        }
     }
 
     fn count_sent(&self, count: usize) {
@@ -75,6 +92,9 @@ impl AsyncRead for Counted {
         if let Some(frames) = &self.frames {
             frames.received(&buf.filled()[before..]);
         }
+        if let Some(openings) = &self.openings {
+            openings.received(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -87,9 +107,7 @@ impl AsyncWrite for Counted {
     ) -> Poll<std::io::Result<usize>> {
         let count = ready!(self.inner.poll_write(cx, buf))?;
         self.count_sent(count);
-        if let Some(frames) = &self.frames {
-            frames.sent(&buf[..count]);
-        }
+        self.note_sent(&buf[..count]);
         Poll::Ready(Ok(count))
     }
 
@@ -100,13 +118,11 @@ impl AsyncWrite for Counted {
     ) -> Poll<std::io::Result<usize>> {
         let count = ready!(self.inner.poll_write_vectored(cx, bufs))?;
         self.count_sent(count);
-        if let Some(frames) = &self.frames {
-            let mut left = count;
-            for buf in bufs {
-                let of_this = left.min(buf.len());
-                frames.sent(&buf[..of_this]);
-                left -= of_this;
-            }
+        let mut left = count;
+        for buf in bufs {
+            let of_this = left.min(buf.len());
+            self.note_sent(&buf[..of_this]);
+            left -= of_this;
         }
         Poll::Ready(Ok(count))
     }

@@ -9,11 +9,13 @@ mod convert;
 mod frames;
 mod io;
 mod keepalive;
+mod refused;
 mod server;
 mod told;
 
 pub use client::{ClientConn, ClientStream};
-pub use server::{ServerConn, ServerStream};
+pub use refused::Refused;
+pub use server::{NoRequest, ServerConn, ServerStream};
 
 use super::StreamError;
 use crate::config::listener::Http2Settings;
@@ -35,6 +37,10 @@ pub struct Options {
     pub measured: bool,
 }
 
+/// Details of requests that are refused, as Envoy has them.
+const MALFORMED: &str = "http2.violation.of.messaging.rule";
+const BAD_FIELD: &str = "http2.invalid.header.field";
+const TOO_MANY_HEADERS: &str = "http2.too_many_headers";
 /// Streams the peer may reset before we accept them (CVE-2023-44487).
 const MAX_PENDING_ACCEPT_RESETS: usize = 20;
 /// Resets the peer may make us send (CVE-2025-8671).
@@ -83,6 +89,14 @@ fn stream_error(error: &h2::Error) -> StreamError {
         }
         Some(_) => StreamError::Reset { refused: false },
         None => StreamError::Closed,
+    }
+}
+
+/// The same of an error that ends a connection: what the codec did not put up with is the peer's fault.
+fn connection_error(error: &h2::Error) -> StreamError {
+    match stream_error(error) {
+        StreamError::Reset { .. } if error.is_library() => StreamError::Protocol("http2.protocol_error"),
+        error => error,
     }
 }
 

@@ -11,6 +11,7 @@ use super::body::{Incoming, Outgoing, reset_error};
 use super::frames::{Frames, Share};
 use super::io::{Counted, WireBytes};
 use super::keepalive::Keepalive;
+use super::refused::{Openings, Refused};
 use super::*;
 use crate::http::codec::{BodySink, BodySource, Fill, Measured, StreamError};
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead};
@@ -23,9 +24,21 @@ pub struct ServerConn {
     conn: Connection<Counted, Bytes>,
     bytes: Rc<WireBytes>,
     frames: Option<Rc<Frames>>,
+    openings: Rc<Openings>,
     keepalive: Option<Keepalive>,
     max_fields: usize,
 }
+
+/// What came in the place of a request.
+#[derive(Debug)]
+pub enum NoRequest {
+    /// One that the codec refused; it has been answered or reset.
+    Refused(Refused),
+    /// The connection broke.
+    Broken(StreamError),
+}
+
+type NextRequest = Option<Result<(RequestHead, ServerStream), NoRequest>>;
 
 /// One server stream.
 #[derive(Debug)]
@@ -41,7 +54,9 @@ impl ServerConn {
     /// Starts the server half; `preread` are bytes read while detecting the protocol (starting with the preface).
     pub async fn handshake(io: Stream, preread: Buf, options: Options) -> Result<Self, StreamError> {
         let frames = options.measured.then(Frames::of_server);
+        let openings = Rc::new(Openings::default());
         let (io, bytes) = Counted::new(io, preread, frames.clone());
+        let io = io.watched_by(openings.clone());
         let mut builder = h2::server::Builder::new();
         configure!(builder, options);
         if options.settings.allow_connect {
@@ -55,26 +70,42 @@ impl ServerConn {
                 Keepalive::new(conn.ping_pong(), settings.keepalive_interval, settings.keepalive_timeout)
             }
         };
-        Ok(Self { conn, bytes, frames, keepalive, max_fields: options.max_fields })
+        Ok(Self { conn, bytes, frames, openings, keepalive, max_fields: options.max_fields })
     }
 
-    /// Drives the connection and yields the next well-formed request. Malformed ones are reset inside.
-    /// `None`: the connection ended cleanly.
-    pub fn poll_accept(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(RequestHead, ServerStream), StreamError>>> {
+    /// Drives the connection and yields the next request. `None`: the connection ended cleanly.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<NextRequest> {
+        let polled = self.poll_request(cx);
+        match polled.is_pending().then(|| self.take_refused()).flatten() {
+            Some(refused) => Poll::Ready(Some(Err(NoRequest::Refused(refused)))),
+            None => polled,
+        }
+    }
+
+    /// A request that the codec refused. Some may be left when the connection has ended.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        self.openings.take_refused()
+    }
+
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<NextRequest> {
         loop {
             if let Some(keepalive) = &mut self.keepalive
                 && keepalive.poll_dead(cx).is_ready()
             {
-                return Poll::Ready(Some(Err(StreamError::Closed)));
+                return Poll::Ready(Some(Err(NoRequest::Broken(StreamError::Closed))));
             }
             let (request, mut respond) = match ready!(self.conn.poll_accept(cx)) {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
+                Some(Err(error)) => {
+                    let error = connection_error(&error);
+                    if matches!(error, StreamError::Protocol(_)) {
+                        self.openings.broken();
+                    }
+                    return Poll::Ready(Some(Err(NoRequest::Broken(error))));
+                }
                 Some(Ok(accepted)) => accepted,
             };
+            self.openings.accepted(respond.stream_id().as_u32());
             let share = self.frames.as_ref().map(|frames| frames.claim(respond.stream_id().as_u32()));
             let (parts, body) = request.into_parts();
             if let Some(share) = &share {
@@ -88,7 +119,12 @@ impl ServerConn {
                     let stream = ServerStream { incoming, respond, outgoing, bodiless, share };
                     return Poll::Ready(Some(Ok((head, stream))));
                 }
-                Err(_) => respond.send_reset(Reason::PROTOCOL_ERROR),
+                Err(error) => {
+                    respond.send_reset(Reason::PROTOCOL_ERROR);
+                    if let StreamError::Protocol(details) = error {
+                        return Poll::Ready(Some(Err(NoRequest::Refused(Refused::of(details)))));
+                    }
+                }
             }
         }
     }
@@ -100,7 +136,12 @@ impl ServerConn {
 
     /// GOAWAY, and the connection ends at once.
     pub fn abrupt_shutdown(&mut self) {
-        self.conn.abrupt_shutdown(::h2::Reason::NO_ERROR);
+        self.conn.abrupt_shutdown(Reason::NO_ERROR);
+    }
+
+    /// GOAWAY with ENHANCE_YOUR_CALM, and the connection ends at once.
+    pub fn enhance_your_calm(&mut self) {
+        self.conn.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     }
 
     /// Wire bytes received and sent since the last call.

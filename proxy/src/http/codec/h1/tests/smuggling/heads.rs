@@ -183,9 +183,16 @@ async fn row_16_http_10() {
         ],
     )
     .await;
-    // A body that would end with the connection is none: what follows is the next request or nothing.
-    for (connection, canary) in [("keep-alive", true), ("close", false)] {
-        let input = format!("POST / HTTP/1.0\r\nconnection: {connection}\r\n\r\n");
+    // A body that would end with the connection is none, and what follows such a request is no other one.
+    for (head, canary) in [
+        ("POST / HTTP/1.0\r\nconnection: keep-alive", false),
+        ("BREW / HTTP/1.0\r\nconnection: keep-alive", false),
+        ("POST / HTTP/1.0\r\nconnection: close", false),
+        ("POST / HTTP/1.0\r\nconnection: keep-alive\r\ncontent-length: 0", true),
+        ("GET / HTTP/1.0\r\nconnection: keep-alive", true),
+        ("GET / HTTP/1.0\r\nconnection: close", false),
+    ] {
+        let input = format!("{head}\r\n\r\n");
         let events = serve(&[input.as_bytes(), CANARY], server_options()).await;
         let requests =
             events.iter().filter(|event| matches!(event, Event::Request(seen) if seen.body.is_empty()));
