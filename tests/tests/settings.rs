@@ -1,7 +1,7 @@
 //! Settings of a bootstrap that are about the process: where names are looked up, which statistics are shown, and
 //! where in the text a fault is.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
@@ -18,8 +18,14 @@ on_both_data_planes!(
     names_are_asked_of_configured_servers,
     statistics_are_shown_as_configured,
     requests_to_admin_are_logged,
+    unknown_fields_are_left_out_when_asked,
 );
-on_data_plane!(outrigger_only, Outrigger, faults_of_static_resources_have_a_place);
+on_data_plane!(
+    outrigger_only,
+    Outrigger,
+    faults_of_static_resources_have_a_place,
+    admin_answers_on_both_loopbacks,
+);
 
 /// Answers every A question with 127.0.0.1 and every other with nothing, until dropped with the test's process.
 fn name_server() -> Result<SocketAddr> {
@@ -46,6 +52,38 @@ fn answer(question: &[u8]) -> Vec<u8> {
         packet.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
     }
     packet
+}
+
+async fn unknown_fields_are_left_out_when_asked(plane: DataPlane) -> Result<()> {
+    let mut bootstrap = with_static(&[], &[cluster("a", &[])]);
+    bootstrap["static_resources"]["clusters"][0]["of_tomorrow"] = json!({"x": 1});
+    let limit = Duration::from_secs(20);
+    let text = bootstrap.to_string();
+    let arguments = ["--mode", "validate", "--config-yaml", &text];
+    let (status, said) = plane.launch()?.run_to_end(&arguments, limit).await?;
+    assert!(!status.success() && said.contains("of_tomorrow"), "{said}");
+    for flag in ["--allow-unknown-static-fields", "--allow-unknown-fields"] {
+        let (status, said) = plane.launch()?.args(&[flag]).run_to_end(&arguments, limit).await?;
+        assert!(status.success() && said.contains("of_tomorrow"), "{flag}: {said}");
+    }
+    Ok(())
+}
+
+async fn admin_answers_on_both_loopbacks(plane: DataPlane) -> Result<()> {
+    let launch = plane.launch()?.env("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "1");
+    let sidecar = launch.start(&with_static(&[], &[])).await?;
+    let port = sidecar.admin().port();
+    assert_eq!(sidecar.admin(), (Ipv4Addr::LOCALHOST, port).into());
+    assert_eq!(sidecar.get("/server_info").await?.status, 200);
+    match std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        Ok(_) => {
+            let reply = h1::get((Ipv6Addr::LOCALHOST, port).into(), "localhost", "/server_info").await?;
+            assert_eq!(reply.status, 200);
+        }
+        // It says so, and does without.
+        Err(_) => assert!(sidecar.said("the admin endpoint does not answer on [::1]")),
+    }
+    Ok(())
 }
 
 fn routed_to_a(port: &Port) -> Value {

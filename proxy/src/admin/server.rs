@@ -54,6 +54,7 @@ pub enum AdminAddress {
 #[derive(Debug)]
 pub struct AdminServer {
     listener: Listener,
+    second: Option<TcpListener>,
     allowed_hosts: Arc<[String]>,
     logs: Arc<[Lines]>,
 }
@@ -72,7 +73,16 @@ impl AdminServer {
             AdminAddress::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
             AdminAddress::Unix(path) => Listener::Unix(bind_private(path)?, path.clone()),
         };
-        Ok(Self { listener, allowed_hosts: allowed_hosts.into(), logs: Arc::default() })
+        Ok(Self { listener, second: None, allowed_hosts: allowed_hosts.into(), logs: Arc::default() })
+    }
+
+    /// Answers on this TCP address as well.
+    ///
+    /// # Errors
+    /// It cannot be bound: this machine may have no such address.
+    pub async fn answer_on(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.second = Some(TcpListener::bind(address).await?);
+        Ok(())
     }
 
     /// Logs every request there.
@@ -109,11 +119,9 @@ impl AdminServer {
     async fn accept(&self, service: &Arc<Service>, limit: &Arc<Semaphore>, stopped: &watch::Receiver<()>) {
         // The semaphore is never closed.
         while let Ok(permit) = limit.clone().acquire_owned().await {
-            let connection: io::Result<Box<dyn Socket>> = match &self.listener {
-                Listener::Tcp(listener) => listener.accept().await.map(|(socket, _)| Box::new(socket) as _),
-                Listener::Unix(listener, _) => {
-                    listener.accept().await.map(|(socket, _)| Box::new(socket) as _)
-                }
+            let connection = tokio::select! {
+                connection = self.listener.accept() => connection,
+                connection = accept_on(&self.second) => connection,
             };
             match connection {
                 Ok(socket) => {
@@ -129,6 +137,22 @@ impl AdminServer {
                 }
             }
         }
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Socket>> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(socket, _)| Box::new(socket) as _),
+            Self::Unix(listener, _) => listener.accept().await.map(|(socket, _)| Box::new(socket) as _),
+        }
+    }
+}
+
+async fn accept_on(listener: &Option<TcpListener>) -> io::Result<Box<dyn Socket>> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(socket, _)| Box::new(socket) as _),
+        None => std::future::pending().await,
     }
 }
 

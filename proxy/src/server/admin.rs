@@ -1,5 +1,6 @@
 //! The admin endpoint of a running server: where it listens, and what it is shown.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,10 +33,17 @@ pub(super) async fn start(
         AdminBind::Tcp(address) => AdminAddress::Tcp(address),
         AdminBind::Unix(path) => AdminAddress::Unix(path),
     };
-    let admin = AdminServer::bind(&address, &[])
+    let mut admin = AdminServer::bind(&address, &[])
         .await
         .map_err(|error| format!("cannot bind the admin endpoint {address:?}: {error}"))?
         .log_to(logs(&settings.admin_logs, server));
+    let on_loopback = admin.local_addr().filter(|bound| bound.ip() == Ipv4Addr::LOCALHOST);
+    if let Some(bound) = on_loopback.filter(|_| start.process.admin_ipv6) {
+        let other = (Ipv6Addr::LOCALHOST, bound.port()).into();
+        if let Err(error) = admin.answer_on(other).await {
+            tracing::warn!("the admin endpoint does not answer on {other}: {error}");
+        }
+    }
     if let (Some(path), Some(bound)) = (&start.args.admin_address_path, admin.local_addr()) {
         write_address(path, &bound.to_string())?;
     }

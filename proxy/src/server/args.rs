@@ -82,9 +82,25 @@ pub struct ServeArgs {
     /// File that receives the bound admin host:port.
     #[arg(long)]
     pub admin_address_path: Option<PathBuf>,
+    /// Unknown fields of the bootstrap are warnings, not errors.
+    #[arg(long)]
+    pub allow_unknown_static_fields: bool,
+    /// The older name of the same.
+    #[arg(long, hide = true)]
+    pub allow_unknown_fields: bool,
+    /// Print which versions could take over a running process, and exit: none.
+    #[arg(long, hide = true)]
+    pub hot_restart_version: bool,
     /// Flags of Envoy without a meaning here.
     #[command(flatten)]
     pub ignored: IgnoredArgs,
+}
+
+impl ServeArgs {
+    /// Whether unknown fields of the bootstrap are warnings.
+    pub fn tolerates_unknown_fields(&self) -> bool {
+        self.allow_unknown_static_fields || self.allow_unknown_fields
+    }
 }
 
 /// A level that is none is a bad argument; the same in `ENVOY_LOG_LEVEL` becomes `info` with a warning, as in the image.
@@ -113,15 +129,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Declares Envoy's flags that are accepted and do nothing: switches and flags with a value.
+/// Declares Envoy's flags that are accepted and do nothing: switches, flags with a value, and those that repeat.
 macro_rules! ignored {
-    (switches { $($switch:ident,)* } values { $($value:ident,)* }) => {
+    (switches { $($switch:ident,)* } values { $($value:ident,)* } lists { $($list:ident,)* }) => {
         /// Flags of Envoy that are accepted without effect.
         #[derive(Debug, Default, Args)]
         #[allow(missing_docs, reason = "named as Envoy names them")]
         pub struct IgnoredArgs {
             $(#[arg(long, hide = true)] pub $switch: bool,)*
             $(#[arg(long, hide = true)] pub $value: Option<String>,)*
+            $(#[arg(long, hide = true)] pub $list: Vec<String>,)*
         }
 
         impl IgnoredArgs {
@@ -130,6 +147,7 @@ macro_rules! ignored {
                 let mut given = Vec::new();
                 $(if self.$switch { given.push(stringify!($switch)); })*
                 $(if self.$value.is_some() { given.push(stringify!($value)); })*
+                $(if !self.$list.is_empty() { given.push(stringify!($list)); })*
                 given.into_iter().map(|name| format!("--{}", name.replace('_', "-"))).collect()
             }
         }
@@ -147,8 +165,6 @@ ignored! {
         enable_mutex_tracing,
         enable_fine_grain_logging,
         enable_core_dump,
-        allow_unknown_fields,
-        allow_unknown_static_fields,
         reject_unknown_dynamic_fields,
         ignore_unknown_dynamic_fields,
         log_format_escaped,
@@ -161,15 +177,16 @@ ignored! {
         drain_strategy,
         component_log_level,
         log_path,
-        hot_restart_version,
         socket_path,
         socket_mode,
         file_flush_interval_msec,
         file_flush_min_size_kb,
         local_address_ip_version,
-        stats_tag,
         disable_extensions,
         bootstrap_version,
+    }
+    lists {
+        stats_tag,
     }
 }
 
@@ -182,13 +199,15 @@ mod tests {
     #[test]
     fn the_image_s_entry_point_is_understood() {
         let line = "outrigger-proxy -c /tmp/e.yaml -l info --concurrency 2 --drain-time-s 20 \
-                    --disable-hot-restart --skip-deprecated-logs --base-id 1";
+                    --disable-hot-restart --skip-deprecated-logs --base-id 1 \
+                    --stats-tag a:b --stats-tag c:d --hot-restart-version";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         assert_eq!(cli.serve.concurrency, Some(2));
         assert_eq!(
             cli.serve.ignored.given(),
-            ["--disable-hot-restart", "--skip-deprecated-logs", "--base-id"]
+            ["--disable-hot-restart", "--skip-deprecated-logs", "--base-id", "--stats-tag"]
         );
+        assert!(cli.serve.hot_restart_version);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod outrigger;
 mod tracing;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,6 +100,8 @@ impl fmt::Display for AdminBind {
 pub struct ProcessSettings {
     /// `OUTRIGGER_ADMIN_ADDRESS`.
     pub admin_override: Option<SocketAddr>,
+    /// `ENVOY_ADMIN_ACCESS_ENABLE_IPV6`: an admin endpoint on the loopback of IPv4 answers on that of IPv6 as well.
+    pub admin_ipv6: bool,
     /// `OUTRIGGER_WORKERS`, else `ENVOY_CONCURRENCY`.
     pub workers: Option<u32>,
     /// `OUTRIGGER_XDS_TOKEN_FILE`: what the control plane is shown.
@@ -133,6 +135,7 @@ pub fn process_settings(variables: &dyn Variables) -> Result<ProcessSettings, Va
     known::agent(variables, &mut warnings);
     Ok(ProcessSettings {
         admin_override: own.admin_address,
+        admin_ipv6: boolean(variables, "ENVOY_ADMIN_ACCESS_ENABLE_IPV6")?.unwrap_or(false),
         workers: own.workers.or(concurrency(variables)?),
         xds_token_file: variables.get("OUTRIGGER_XDS_TOKEN_FILE").map(PathBuf::from),
         xds_aws: control_plane::aws_identity(variables)?,
@@ -175,9 +178,7 @@ pub fn admin_bind(variables: &dyn Variables) -> Result<AdminBind, VariableError>
             return Err(VariableError::new("ENVOY_ADMIN_MODE", format!("{other:?} is neither tcp nor uds")));
         }
     }
-    let ipv6 = boolean(variables, "ENVOY_ADMIN_ACCESS_ENABLE_IPV6")?.unwrap_or(false);
-    let ip: IpAddr = if ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-    Ok(AdminBind::Tcp(SocketAddr::new(ip, admin_port(variables)?)))
+    Ok(AdminBind::Tcp((Ipv4Addr::LOCALHOST, admin_port(variables)?).into()))
 }
 
 fn admin_port(variables: &dyn Variables) -> Result<u16, VariableError> {

@@ -48,6 +48,11 @@ fn probe() -> Result<ExitCode, String> {
 }
 
 fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
+    if args.hot_restart_version {
+        // Envoy's word for it.
+        println_out("disabled");
+        return Ok(ExitCode::SUCCESS);
+    }
     let process = environment::process_settings(&ProcessVariables).map_err(|error| error.to_string())?;
     // Before anything secret is read.
     let dumps = dumps::forbid(process.core_dumps);

@@ -5,12 +5,13 @@
 //! full-jitter back-off that only a received message resets; both directions are bounded, so a server that floods is
 //! slowed by flow control and one that does not read is given up. Source: Envoy `GrpcMux`, gRFC A57.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use outrigger_xds_protos::v3::{AdsClient, SdsClient};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -53,14 +54,28 @@ pub struct Reach {
 /// What happens to the stream.
 #[derive(Debug)]
 pub enum Event {
-    /// A stream is being opened; the first requests go into this channel.
-    Opened(mpsc::Sender<Request>),
+    /// A stream is being opened; the first requests go in here.
+    Opened(Requests),
     /// The server accepted the stream.
     Accepted,
     /// A response.
     Response(Response),
     /// The stream ended, or could not be opened.
     Closed,
+}
+
+/// Into an open stream. Whoever drops it gives the stream up: it ends, and the next one begins.
+#[derive(Debug)]
+pub struct Requests {
+    sender: mpsc::Sender<Request>,
+    _held: oneshot::Sender<Infallible>,
+}
+
+impl Requests {
+    /// Queues a request. False: the server does not read, or the stream is over already.
+    pub fn send(&self, request: Request) -> bool {
+        self.sender.try_send(request).is_ok()
+    }
 }
 
 /// Why a stream ended.
@@ -167,17 +182,27 @@ impl Client {
             Err(reason) => return End::Lost { reason, spoke: false, calm: false },
         };
         let (sender, receiver) = mpsc::channel(OUTGOING);
+        let (held, given_up) = oneshot::channel();
         // Before the call: many servers send their response headers only with the first answer.
-        if self.events.send(Event::Opened(sender)).await.is_err() {
+        if self.events.send(Event::Opened(Requests { sender, _held: held })).await.is_err() {
             return End::Abandoned;
         }
         self.channels.send_replace(Some(channel.clone()));
-        let end = match self.settings.variant {
-            Variant::StateOfTheWorld => self.speak_sotw(channel, receiver).await,
-            Variant::Delta => self.speak_delta(channel, receiver).await,
+        let end = tokio::select! {
+            end = self.speak(channel, receiver) => end,
+            _ = given_up => {
+                End::Lost { reason: "it does not read what it is sent".to_owned(), spoke: false, calm: false }
+            }
         };
         self.channels.send_replace(None);
         end
+    }
+
+    async fn speak(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {
+        match self.settings.variant {
+            Variant::StateOfTheWorld => self.speak_sotw(channel, requests).await,
+            Variant::Delta => self.speak_delta(channel, requests).await,
+        }
     }
 
     async fn speak_sotw(&mut self, channel: Channel, requests: mpsc::Receiver<Request>) -> End {

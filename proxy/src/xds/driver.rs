@@ -15,7 +15,7 @@ use outrigger_xds_protos::v3::wkt::Any;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::transport::Channel;
 
-use super::client::{Client, Event, Reach};
+use super::client::{Client, Event, Reach, Requests};
 use super::dump;
 use super::engine::{Engine, InitPhase};
 use super::files::{self, Files};
@@ -162,7 +162,7 @@ struct Ads {
     reach: watch::Sender<Reach>,
     events: mpsc::Receiver<Event>,
     /// Into the open stream.
-    requests: Option<mpsc::Sender<Request>>,
+    requests: Option<Requests>,
     /// Until [`Driver::run`] starts it.
     client: Option<Client>,
 }
@@ -359,7 +359,7 @@ impl Driver {
         let Some(ads) = &mut self.ads else { return };
         for request in outbox.requests {
             log_request(&request);
-            if ads.requests.as_ref().is_some_and(|stream| stream.try_send(request).is_err()) {
+            if ads.requests.as_ref().is_some_and(|stream| !stream.send(request)) {
                 // The stream is gone already, or the server does not read: either way it ends here, and the next
                 // one starts from what is known.
                 ads.requests = None;

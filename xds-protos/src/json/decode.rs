@@ -25,11 +25,13 @@ pub(super) struct Decoder {
     secret: usize,
     /// JSON has numbers where YAML has words: a fraction in a `Struct` stays a number.
     json: bool,
+    /// Unknown fields that were left out; `None` makes the first one an error.
+    pub(super) unknown: Option<Vec<ConfigError>>,
 }
 
 impl Decoder {
     pub(super) fn new(json: bool) -> Self {
-        Decoder { path: Path::default(), secret: 0, json }
+        Decoder { path: Path::default(), secret: 0, json, unknown: None }
     }
 
     /// Encodes `node` as a message of type `ty`.
@@ -65,7 +67,10 @@ impl Decoder {
     ) -> Result<()> {
         let mut seen: Vec<&'static Field> = Vec::new();
         for member in members {
-            let field = ty.field_named(&member.key).ok_or_else(|| self.unknown_field(ty, member))?;
+            let Some(field) = ty.field_named(&member.key) else {
+                self.unknown_field(ty, member)?;
+                continue;
+            };
             if member.node.is_null() && !field.takes_null() {
                 continue;
             }
@@ -211,8 +216,13 @@ impl Decoder {
         ConfigError { path: self.path.with_name("@type"), position: node.at, problem }
     }
 
-    fn unknown_field(&self, ty: &MessageType, member: &Member) -> ConfigError {
+    fn unknown_field(&mut self, ty: &MessageType, member: &Member) -> Result<()> {
         let problem = format!("unknown field of {}{}", ty.name(), explain::alternatives(ty, &member.key));
-        ConfigError { path: self.path.with_name(&member.key), position: member.at, problem }
+        let error = ConfigError { path: self.path.with_name(&member.key), position: member.at, problem };
+        match &mut self.unknown {
+            Some(unknown) => unknown.push(error),
+            None => return Err(error),
+        }
+        Ok(())
     }
 }

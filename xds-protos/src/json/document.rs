@@ -43,6 +43,16 @@ impl Document {
         M::from_wire(&bytes).map_err(|e| self.at_root(e.to_string()))
     }
 
+    /// The same without the fields that `M` does not know, and those as they would have been refused.
+    pub fn decode_known<M: Typed>(&self) -> Result<(M, Vec<ConfigError>), ConfigError> {
+        let mut decoder = Decoder::new(self.json);
+        decoder.unknown = Some(Vec::new());
+        let mut bytes = Vec::new();
+        decoder.message(self.message_type(M::NAME)?, &self.root, &mut bytes)?;
+        let message = M::from_wire(&bytes).map_err(|e| self.at_root(e.to_string()))?;
+        Ok((message, decoder.unknown.unwrap_or_default()))
+    }
+
     /// The document as an `M` that Envoy would accept, as far as its API's constraints go.
     pub fn decode_checked<M: Typed>(&self) -> Result<M, ConfigError> {
         let bytes = self.encode_checked(M::NAME)?;

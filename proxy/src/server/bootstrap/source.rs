@@ -85,7 +85,7 @@ pub(super) fn load(args: &ServeArgs, variables: &dyn Variables) -> Result<Loaded
     }
     let texts = texts.into_iter().map(|(name, text)| parse(name, &text)).collect::<Result<Vec<_>, _>>()?;
     let source = Source { texts };
-    let bootstrap = merged(&source)?;
+    let bootstrap = merged(&source, args.tolerates_unknown_fields(), &mut warnings)?;
     Ok(Loaded { bootstrap, source, warnings, app_mesh })
 }
 
@@ -113,11 +113,14 @@ fn at(name: &str, error: ConfigError) -> BootstrapError {
 }
 
 /// The texts as one message: concatenated encodings merge as protobuf messages do, which is what Envoy does with
-/// `--config-yaml`: objects merge, lists append, single values are replaced.
-fn merged(source: &Source) -> Result<Bootstrap, BootstrapError> {
+/// `--config-yaml`: objects merge, lists append, single values are replaced. `tolerant`: unknown fields are warnings.
+fn merged(source: &Source, tolerant: bool, warnings: &mut Vec<String>) -> Result<Bootstrap, BootstrapError> {
     let mut wire = Vec::new();
     for Text { name, document } in &source.texts {
-        let part: Bootstrap = document.decode().map_err(|error| at(name, error))?;
+        let part =
+            if tolerant { document.decode_known() } else { document.decode().map(|part| (part, vec![])) };
+        let (part, unknown): (Bootstrap, _) = part.map_err(|error| at(name, error))?;
+        warnings.extend(unknown.into_iter().map(|error| at(name, error).to_string()));
         wire.extend(part.to_wire());
     }
     let bootstrap = Bootstrap::from_wire(&wire).map_err(|error| source.error("", error))?;

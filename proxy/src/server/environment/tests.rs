@@ -186,7 +186,6 @@ fn wrong_values_stop_the_start_by_name() {
         ("ENVOY_ADMIN_ACCESS_PORT", "99999"),
         ("ENVOY_ADMIN_ACCESS_PORT", "x"),
         ("ENVOY_ADMIN_MODE", "both"),
-        ("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "v6"),
         ("ENVOY_INITIAL_FETCH_TIMEOUT", "-1"),
         ("ENVOY_INITIAL_FETCH_TIMEOUT", "1s"),
         ("ENVOY_STATS_FLUSH_INTERVAL", "5"),
@@ -281,8 +280,12 @@ fn the_admin_endpoint_is_where_the_variables_say() {
     let of = |pairs: &[(&'static str, &str)]| admin_bind(&table(pairs)).unwrap();
     assert_eq!(of(&[]), AdminBind::Tcp(([127, 0, 0, 1], 9901).into()));
     assert_eq!(of(&[("ENVOY_ADMIN_ACCESS_PORT", "9000")]), AdminBind::Tcp(([127, 0, 0, 1], 9000).into()));
-    let ipv6 = of(&[("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "true")]);
-    assert_eq!(ipv6, AdminBind::Tcp("[::1]:9901".parse().unwrap()));
+    let ipv6 = [("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "true")];
+    assert_eq!(of(&ipv6), AdminBind::Tcp(([127, 0, 0, 1], 9901).into()));
+    assert!(process_settings(&table(&ipv6)).unwrap().admin_ipv6);
+    assert!(!process_settings(&table(&[])).unwrap().admin_ipv6);
+    let wrong = process_settings(&table(&[("ENVOY_ADMIN_ACCESS_ENABLE_IPV6", "v6")])).unwrap_err();
+    assert_eq!(wrong.name, "ENVOY_ADMIN_ACCESS_ENABLE_IPV6");
     assert_eq!(of(&[("ENVOY_ADMIN_MODE", "uds")]), AdminBind::Unix(PathBuf::from("/tmp/envoy_admin.sock")));
     let own = |value: &str| {
         process_settings(&table(&[("OUTRIGGER_ADMIN_ADDRESS", value), ("ENVOY_ADMIN_ACCESS_PORT", "9000")]))

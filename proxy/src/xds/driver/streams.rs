@@ -9,9 +9,8 @@ use tokio::task::AbortHandle;
 use super::target::{reach_of, update};
 use super::{Driver, EVENTS};
 use crate::config::Snapshot;
-use crate::xds::client::{Client, Event, Reach, Service};
+use crate::xds::client::{Client, Event, Reach, Requests, Service};
 use crate::xds::engine::{StreamCommand, StreamId};
-use crate::xds::protocol::Request;
 use crate::xds::settings::{AdsSettings, Target};
 
 /// All of them.
@@ -27,7 +26,7 @@ pub(super) struct SecretStreams {
 struct Open {
     target: Target,
     reach: watch::Sender<Reach>,
-    requests: Option<mpsc::Sender<Request>>,
+    requests: Option<Requests>,
     tasks: [AbortHandle; 2],
 }
 
@@ -74,7 +73,7 @@ impl SecretStreams {
             }
             StreamCommand::Send(id, request) => {
                 let Some(open) = self.open.get_mut(&id) else { return };
-                if open.requests.as_ref().is_some_and(|stream| stream.try_send(*request).is_err()) {
+                if open.requests.as_ref().is_some_and(|stream| !stream.send(*request)) {
                     // Gone already, or the server does not read: the next stream starts from what is known.
                     open.requests = None;
                 }

@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_xds_protos::any;
+use outrigger_xds_protos::v3::discovery::{DeltaDiscoveryResponse, DiscoveryResponse, Resource};
 use outrigger_xds_protos::v3::wkt::Any;
 
-use super::super::protocol::Variant;
+use super::super::protocol::{Response, Variant};
 use super::super::resource::ResourceType::{
     Cluster as Cds, Endpoints as Eds, Listener as Lds, Routes as Rds,
 };
@@ -270,6 +271,61 @@ async fn errors_and_clean_ends_are_both_retried() {
     drop(harness.session().await);
     harness.session().await.fail(tonic::Status::permission_denied("no")).await;
     assert!(harness.session().await.request().await.is_some());
+}
+
+/// The same answer again and again; what acknowledges it is long.
+fn repeated(variant: Variant, count: usize) -> Response {
+    let (nonce, type_url) = (format!("{count}{}", "n".repeat(16 << 10)), Cds.type_url().to_owned());
+    let resource = static_cluster("a", 9);
+    match variant {
+        Variant::StateOfTheWorld => Response::Sotw(DiscoveryResponse {
+            version_info: "1".to_owned(),
+            nonce,
+            type_url,
+            resources: vec![resource],
+            ..Default::default()
+        }),
+        Variant::Delta => {
+            let (name, version) = ("a".to_owned(), "1".to_owned());
+            let resource = Resource { name, version, resource: Some(resource), ..Default::default() };
+            Response::Delta(DeltaDiscoveryResponse {
+                nonce,
+                type_url,
+                resources: vec![resource],
+                ..Default::default()
+            })
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_read_is_left_for_a_new_stream() {
+    for variant in VARIANTS {
+        let mut harness = AdsHarness::start().await;
+        let mut rig = rig(settings(variant, at(&harness)), &StaticResources::default());
+        let deaf = harness.session().await;
+        let talking = async {
+            let mut count = 0;
+            while deaf.try_answer(repeated(variant, count)).await {
+                count += 1;
+            }
+            std::future::pending::<Session>().await
+        };
+        let mut session = tokio::select! {
+            never = talking => never,
+            session = harness.session() => session,
+        };
+        let first = session.request().await.unwrap();
+        match &first {
+            Request::Sotw(request) => assert_eq!(request.version_info, "1"),
+            Request::Delta(request) => assert_eq!(request.initial_resource_versions["a"], "1"),
+        }
+        let mut server = Server::new(world());
+        drop(server.request(first));
+        let serving = serve(session, server, variant);
+        serving.set(Cds, "b", static_cluster("b", 9)).await;
+        rig.until("cluster b", Some("5s 127.0.0.1:9*1")).await;
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,11 @@ impl Session {
         self.answers.send(Ok(response)).await.unwrap();
     }
 
+    /// False once the client has given the stream up.
+    pub(in crate::xds) async fn try_answer(&self, response: Response) -> bool {
+        self.answers.send(Ok(response)).await.is_ok()
+    }
+
     pub(in crate::xds) async fn fail(self, status: Status) {
         self.answers.send(Err(status)).await.unwrap();
     }

@@ -47,8 +47,8 @@ impl Decoder {
         members: &[Member],
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        if let Some(other) = members.iter().find(|member| member.key != "@type" && member.key != "value") {
-            return Err(self.unknown_field(ty, other));
+        for other in members.iter().filter(|member| member.key != "@type" && member.key != "value") {
+            self.unknown_field(ty, other)?;
         }
         let Some(value) = members.iter().find(|member| member.key == "value") else {
             return Err(self.error(node.at, format!("no \"value\" beside \"@type\" for a {}", ty.name())));
