@@ -26,6 +26,8 @@ enum Handler {
     ConfigDump,
     InitDump,
     Configured,
+    /// What was refused is told, too.
+    Explain,
 }
 
 const FORMAT: (&str, &str) = ("format", "File format to use; One of (text, json)");
@@ -107,9 +109,10 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
             ("line", "A line of the access log"),
             ("cluster", "The cluster that was chosen"),
             ("authority", "The host that was asked for"),
+            ("details", "Response-code details, as in the access log"),
             FORMAT,
         ],
-        Handler::Now(explain::explain)
+        Handler::Explain
     ),
     endpoint!(
         "/healthcheck/fail",
@@ -240,6 +243,10 @@ pub(super) async fn answer(
         Handler::ConfigDump => {
             let sections = state.config.sections(query.has("include_eds")).await;
             blocking(state, move |_| dump::config_dump(sections, &query)).await
+        }
+        Handler::Explain => {
+            let sections = state.config.sections(true).await;
+            blocking(state, move |state| explain::explain(state, &sections, &query)).await
         }
         Handler::InitDump => Reply::json(&state.config.unready().await),
         Handler::Configured => info::configured(state.process.state(), &state.config.unconfigured().await),

@@ -2,7 +2,9 @@
 //! behind it now, and the next step.
 
 mod causes;
+mod details;
 mod line;
+mod rejected;
 mod state;
 
 use std::fmt::Write;
@@ -14,7 +16,7 @@ use super::AdminState;
 use super::query::Query;
 use super::reply::{Reply, legible};
 use crate::base::error::ResponseFlags;
-use causes::Cause;
+use causes::{About, Cause};
 use line::Line;
 
 /// What is asked about.
@@ -24,6 +26,8 @@ struct Question {
     flags: Vec<&'static str>,
     /// Response-code details, as far as known.
     details: String,
+    /// The answer's status, where a line has it.
+    status: Option<u16>,
     cluster: Option<String>,
     authority: Option<String>,
     /// Address of the host that was tried.
@@ -31,10 +35,11 @@ struct Question {
 }
 
 const USAGE: &str = "usage: /explain?flag=UH[,URX][&cluster=name][&authority=host][&format=json]\n\
+                     usage: /explain?details=via_upstream[&cluster=name]\n\
                      usage: /explain?line=<a line of the access log, percent-encoded>\n";
 
-/// Answers `/explain`.
-pub(super) fn explain(state: &AdminState, query: &Query) -> Reply {
+/// Answers `/explain`; `sections` are those of `/config_dump`.
+pub(super) fn explain(state: &AdminState, sections: &[Value], query: &Query) -> Reply {
     let question = match question(query) {
         Ok(question) => question,
         Err(problem) => {
@@ -42,12 +47,19 @@ pub(super) fn explain(state: &AdminState, query: &Query) -> Reply {
         }
     };
     state.collector.refresh();
-    let findings: Vec<Finding> = question
-        .flags
-        .iter()
-        .filter_map(|flag| causes::of(flag))
-        .map(|cause| Finding { cause, state: state::behind(state, cause, &question) })
-        .collect();
+    let mut causes: Vec<_> = question.flags.iter().filter_map(|flag| causes::of(flag)).collect();
+    if causes.is_empty() {
+        causes.extend(details::of(&question));
+    }
+    let rejected = rejected::lines(sections);
+    let finding = |cause| {
+        let mut state = state::behind(state, cause, &question);
+        if cause.about != About::Client {
+            state.extend(rejected.iter().cloned());
+        }
+        Finding { cause, state }
+    };
+    let findings: Vec<Finding> = causes.into_iter().map(finding).collect();
     match query.get("format") {
         None | Some("text") => Reply::text(text(&findings, &question)),
         Some("json") => Reply::json(&json(&findings, &question)),
@@ -64,9 +76,9 @@ struct Finding {
 
 fn question(query: &Query) -> Result<Question, String> {
     let mut question = match (query.get("line"), query.get("flag")) {
-        (Some(line), _) => Line::read(line).ok_or("no response flag is in this line")?,
+        (Some(line), _) => Line::read(line).ok_or("this line tells of no failure")?,
         (None, Some(flags)) => Question { flags: flags_of(flags)?, ..Question::default() },
-        (None, None) => return Err("a flag or a line is needed".to_owned()),
+        (None, None) => Question::default(),
     };
     for (given, into) in [("cluster", &mut question.cluster), ("authority", &mut question.authority)] {
         if let Some(value) = query.get(given) {
@@ -75,6 +87,9 @@ fn question(query: &Query) -> Result<Question, String> {
     }
     if let Some(details) = query.get("details") {
         details.clone_into(&mut question.details);
+    }
+    if question.flags.is_empty() && details::of(&question).is_none() {
+        return Err("a flag, known details or a line is needed".to_owned());
     }
     Ok(question)
 }
@@ -114,7 +129,10 @@ fn text(findings: &[Finding], question: &Question) -> String {
         let _ = writeln!(text, "details: {}\n", printable(&question.details));
     }
     for Finding { cause, state } in findings {
-        let _ = writeln!(text, "{} ({})", cause.flag, cause.name());
+        let _ = match cause.name() {
+            "" => writeln!(text, "{}", cause.flag),
+            name => writeln!(text, "{} ({name})", cause.flag),
+        };
         let _ = writeln!(text, "  cause: {}", cause.what);
         state.iter().for_each(|fact| {
             let _ = writeln!(text, "  now:   {}", legible(fact));

@@ -1,9 +1,9 @@
 //! What each response flag means here, and what to do about it.
 
 /// Meaning of one flag.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cause {
-    /// Short name.
+    /// Short name, or what the details begin with.
     pub(super) flag: &'static str,
     /// What happened.
     pub(super) what: &'static str,
@@ -28,12 +28,14 @@ pub(super) enum About {
     Clusters,
     /// Timeouts and the hosts that are slow.
     Requests,
+    /// How busy the process is.
+    Load,
     /// Nothing: it is in the request or the client.
     Client,
 }
 
 impl Cause {
-    /// Long name.
+    /// Long name; empty for details.
     pub(super) fn name(&self) -> &'static str {
         super::flag_names().find(|(short, _)| *short == self.flag).map_or("", |(_, long)| long)
     }
@@ -44,7 +46,7 @@ pub(super) fn of(flag: &str) -> Option<&'static Cause> {
     CAUSES.iter().find(|cause| cause.flag == flag)
 }
 
-const fn cause(flag: &'static str, about: About, what: &'static str, next: &'static str) -> Cause {
+pub(super) const fn cause(flag: &'static str, about: About, what: &'static str, next: &'static str) -> Cause {
     Cause { flag, what, next, about }
 }
 

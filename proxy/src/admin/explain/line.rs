@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Question, flags_of};
+use super::{Question, details, flags_of};
 
 /// Reads lines.
 pub(super) struct Line;
@@ -11,7 +11,7 @@ pub(super) struct Line;
 const MAX: usize = 16 * 1024;
 
 impl Line {
-    /// What the line says; `None` without a flag. JSON lines by the names of their members, text by its form: the
+    /// What the line says; `None` when nothing failed in it. JSON lines by the names of their members, text by its form: the
     /// default format has authority and host in its last two quoted fields.
     pub(super) fn read(line: &str) -> Option<Question> {
         let line = line.get(..line.floor_char_boundary(MAX)).unwrap_or_default().trim();
@@ -19,14 +19,21 @@ impl Line {
             Ok(Value::Object(members)) => of_json(&Value::Object(members)),
             _ => of_text(line),
         };
-        (!question.flags.is_empty()).then_some(question)
+        let failed = !question.flags.is_empty() || details::of(&question).is_some();
+        failed.then_some(question)
     }
 }
 
 fn of_json(line: &Value) -> Question {
     let mut question = Question::default();
     for (name, value) in line.as_object().into_iter().flatten() {
-        let (name, Some(value)) = (name.to_ascii_lowercase(), value.as_str()) else { continue };
+        let name = name.to_ascii_lowercase();
+        if is_status(&name) {
+            let number = value.as_u64().map(|number| number.to_string());
+            question.status = number.as_deref().or(value.as_str()).and_then(status);
+            continue;
+        }
+        let Some(value) = value.as_str().filter(|value| !matches!(*value, "-" | "")) else { continue };
         if question.flags.is_empty()
             && let Some(flags) = flags(value)
         {
@@ -52,6 +59,7 @@ fn of_text(line: &str) -> Question {
     Question {
         flags: words().find_map(flags).unwrap_or_default(),
         details: words().find(|word| is_details(word)).unwrap_or_default().to_owned(),
+        status: words().find_map(status),
         cluster: words().find(|word| word.starts_with("cds_")).map(str::to_owned),
         authority: last(2).filter(present).map(|text| (*text).to_owned()),
         host: last(1).filter(present).map(|text| (*text).to_owned()),
@@ -62,6 +70,14 @@ fn of_text(line: &str) -> Question {
 fn flags(word: &str) -> Option<Vec<&'static str>> {
     let is_short = word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b',');
     is_short.then(|| flags_of(word).ok()).flatten()
+}
+
+fn status(word: &str) -> Option<u16> {
+    word.parse().ok().filter(|status| word.len() == 3 && (100..600).contains(status))
+}
+
+fn is_status(name: &str) -> bool {
+    name == "status" || name == "code" || name.ends_with("response_code")
 }
 
 fn is_details(word: &str) -> bool {
@@ -78,6 +94,14 @@ fn is_details(word: &str) -> bool {
         "duration_timeout",
         "max_duration_timeout",
         "request_overall_timeout",
+        "request_header_timeout",
+        "request_payload_too_large",
+        "reached_concurrency_limit",
+        "rbac_access_denied",
+        "jwt_authn_access_denied",
+        "ext_authz_",
+        "direct_response",
+        "internal_redirect",
     ];
-    word.contains('_') && KNOWN.iter().any(|known| word.starts_with(known))
+    word == "overload" || word.contains('_') && KNOWN.iter().any(|known| word.starts_with(known))
 }

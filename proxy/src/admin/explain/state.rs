@@ -26,6 +26,7 @@ pub(in crate::admin) fn behind(state: &AdminState, cause: &Cause, question: &Que
         About::Client => return Vec::new(),
         About::Routes => facts.routes(question),
         About::Clusters => facts.cluster_list(question),
+        About::Load => facts.load(),
         about => facts.clusters(about, question),
     };
     found.extend(facts.control_plane());
@@ -122,6 +123,23 @@ impl Facts<'_> {
         facts
     }
 
+    /// What the overload manager sees and does.
+    fn load(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        for stat in self.view.stats(|_| true) {
+            let name = self.view.name(stat);
+            if !name.starts_with("overload.") && !name.contains(".gradient_controller.") {
+                continue;
+            }
+            if let Value::Counter(value @ 1..) | Value::Gauge(value @ 1..) = self.view.value(stat) {
+                told.push(format!("{name} {value}"));
+            }
+        }
+        told.sort();
+        told.truncate(MAX_NAMED);
+        told
+    }
+
     /// Those that are not zero.
     fn counters(&self, prefix: &str, names: &[&str]) -> Option<String> {
         let wanted: BTreeMap<String, &str> =
@@ -197,15 +215,8 @@ impl Facts<'_> {
             _ => 0,
         };
         self.view.find("control_plane.connected_state")?;
-        let rejected =
-            read("cluster_manager.cds.update_rejected") + read("listener_manager.lds.update_rejected");
-        match (read("control_plane.connected_state"), rejected) {
-            (0, _) => Some("control plane: not connected; this configuration may be old".to_owned()),
-            (_, 0) => None,
-            (_, rejected) => Some(format!(
-                "control plane: {rejected} updates were rejected; /config_dump has the error_state of each"
-            )),
-        }
+        let connected = read("control_plane.connected_state") > 0;
+        (!connected).then(|| "control plane: not connected; this configuration may be old".to_owned())
     }
 }
 

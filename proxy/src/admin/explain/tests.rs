@@ -2,7 +2,7 @@ use super::*;
 use crate::admin::test_world::{World, text};
 
 fn ask(world: &World, query: &str) -> (StatusCode, String) {
-    text(explain(&world.state, &Query::parse(query)))
+    text(explain(&world.state, &[], &Query::parse(query)))
 }
 
 #[test]
@@ -11,6 +11,59 @@ fn every_flag_has_a_cause_and_a_next_step() {
         let cause = causes::of(short).unwrap_or_else(|| panic!("{short} is not explained"));
         assert!(!cause.what.is_empty() && !cause.next.is_empty() && !cause.name().is_empty());
     }
+}
+
+#[test]
+fn every_detail_has_a_cause_and_a_next_step() {
+    for cause in details::all() {
+        assert!(!cause.what.is_empty() && !cause.next.is_empty(), "{cause:?}");
+    }
+}
+
+/// What raises no flag: somebody else's answer, and our own by rules.
+#[test]
+fn a_line_without_a_flag_is_explained_by_its_details() {
+    let default = |status: u16, host: &str| {
+        format!(r#"[t] "GET /x HTTP/1.1" {status} - 0 91 12 - "-" "curl/8" "8f2c" "cart.local:80" "{host}""#)
+    };
+    let cause =
+        |line: &str| Line::read(line).and_then(|question| details::of(&question)).map(|cause| cause.flag);
+    assert_eq!(cause(&default(503, "10.0.0.7:8080")), Some("via_upstream"));
+    assert_eq!(cause(&default(403, "-")), Some("no details"));
+    assert_eq!(cause(&default(200, "10.0.0.7:8080")), None);
+    for (details, expected) in [
+        ("rbac_access_denied_matched_policy[none]", "rbac_access_denied"),
+        ("jwt_authn_access_denied{Jwt_is_expired}", "jwt_authn_access_denied"),
+        ("overload", "overload"),
+        ("max_duration_timeout", "max_duration_timeout"),
+        ("via_upstream", "via_upstream"),
+    ] {
+        assert_eq!(cause(&format!("503|-|{details}")), Some(expected));
+        let json = json!({"response_flags": "-", "response_code": 503, "response_code_details": details});
+        assert_eq!(cause(&json.to_string()), Some(expected));
+    }
+    assert_eq!(cause("200|-|via_upstream"), None);
+    let world = World::new();
+    let (status, text) = ask(&world, "details=rbac_access_denied_matched_policy[none]");
+    assert!(status == StatusCode::OK && text.contains("an RBAC rule denied"), "{text}");
+}
+
+#[test]
+fn what_was_rejected_stands_with_its_reason() {
+    let world = World::new();
+    let state = |details: &str| json!({"details": details, "failed_configuration": {"name": "late"}});
+    let sections = [
+        json!({"@type": "x", "dynamic_route_configs":
+            [{"route_config": {"name": "routes"}, "error_state": state("bad\u{1b} regex")}]}),
+        json!({"dynamic_endpoint_configs": [{"endpoint_config": {"cluster_name": "cart"}, "error_state": state("no port")}]}),
+        json!({"dynamic_warming_secrets": [{"name": "key", "error_state": state("no PEM")}, {"name": "fine"}]}),
+        json!({"dynamic_warming_clusters": [{"error_state": state("never held")}]}),
+    ];
+    let (_, text) = text(explain(&world.state, &sections, &Query::parse("flag=NR")));
+    for line in ["routes: bad regex", "cart: no port", "key: no PEM", "late: never held"] {
+        assert!(text.contains(&format!("now:   rejected: {line}\n")), "{line}: {text}");
+    }
+    assert_eq!(text.matches("rejected: ").count(), 4, "{text}");
 }
 
 #[test]
@@ -56,7 +109,7 @@ fn a_line_of_the_log_is_taken_apart() {
 #[test]
 fn nonsense_is_refused_with_the_list_and_controls_are_not_echoed() {
     let world = World::new();
-    for query in ["", "flag=XX", "line=hello", "flag=UH,"] {
+    for query in ["", "flag=XX", "line=hello", "flag=UH,", "details=unheard_of"] {
         let (status, text) = ask(&world, query);
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
         assert!(text.contains("UH NoHealthyUpstream: "), "{text}");
