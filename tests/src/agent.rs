@@ -2,9 +2,10 @@
 //!
 //! It speaks `StreamSecrets` only. A stream that names a secret that its workload may not have ends with
 //! INVALID_ARGUMENT; what is known is sent at once, and again whenever it changes; answers with another nonce than the
-//! last one are ignored. Names are SPIFFE ids for certificates and trust domains for bundles.
+//! last one are ignored. Names are SPIFFE ids for certificates and trust domains for bundles; `default` is the first
+//! certificate, `ROOTCA` the bundle of the first domain, `ALL` those of all domains. Who says that it is an Envoy since
+//! 1.18 gets bundles for the SPIFFE validator, whoever is older or says nothing gets a bare `trusted_ca` and no `ALL`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,17 @@ use std::time::Duration;
 
 use outrigger_xds_protos::any::pack;
 use outrigger_xds_protos::type_url;
-use outrigger_xds_protos::v3::core::DataSource;
 use outrigger_xds_protos::v3::core::data_source::Specifier;
+use outrigger_xds_protos::v3::core::node::UserAgentVersionType;
+use outrigger_xds_protos::v3::core::{DataSource, Node, TypedExtensionConfig};
 use outrigger_xds_protos::v3::discovery::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use outrigger_xds_protos::v3::tls::secret::Type;
-use outrigger_xds_protos::v3::tls::{CertificateValidationContext, Secret, TlsCertificate};
+use outrigger_xds_protos::v3::tls::spiffe_cert_validator_config::TrustDomain;
+use outrigger_xds_protos::v3::tls::{
+    CertificateValidationContext, Secret, SpiffeCertValidatorConfig, TlsCertificate,
+};
 use outrigger_xds_protos::v3::{SdsServer, SecretDiscoveryService};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
@@ -42,11 +47,72 @@ pub struct Agent {
 
 #[derive(Debug, Default)]
 struct Shared {
-    secrets: Mutex<BTreeMap<String, Secret>>,
+    secrets: Mutex<Secrets>,
     changed: watch::Sender<u64>,
     /// Names that were asked for and not known, and words of refusals.
     unknown: Mutex<Vec<String>>,
     refusals: Mutex<Vec<String>>,
+}
+
+/// What the agent has, in the order in which it came.
+#[derive(Debug, Default)]
+struct Secrets {
+    /// By SPIFFE id.
+    certificates: Vec<(String, TlsCertificate)>,
+    /// PEM by trust domain, without `spiffe://`.
+    bundles: Vec<(String, String)>,
+}
+
+impl Secrets {
+    fn get(&self, name: &str, validates: bool) -> Option<Secret> {
+        let of = |r#type| Some(Secret { name: name.to_owned(), r#type: Some(r#type) });
+        let context = |bundles: &[(String, String)]| {
+            if validates {
+                return Some(spiffe_context(bundles));
+            }
+            let [(_, pem)] = bundles else { return None };
+            Some(CertificateValidationContext { trusted_ca: inline(pem), ..Default::default() })
+        };
+        let domain = |wanted: &str| self.bundles.iter().find(|(domain, _)| domain == wanted);
+        match name {
+            "default" => of(Type::TlsCertificate(self.certificates.first()?.1.clone())),
+            "ROOTCA" => of(Type::ValidationContext(context(self.bundles.get(..1)?)?)),
+            "ALL" if validates => of(Type::ValidationContext(context(&self.bundles)?)),
+            "ALL" => None,
+            _ => match self.certificates.iter().find(|(id, _)| id == name) {
+                Some((_, certificate)) => of(Type::TlsCertificate(certificate.clone())),
+                None => {
+                    let bundle = domain(name.strip_prefix("spiffe://")?)?;
+                    of(Type::ValidationContext(context(std::slice::from_ref(bundle))?))
+                }
+            },
+        }
+    }
+}
+
+fn spiffe_context(bundles: &[(String, String)]) -> CertificateValidationContext {
+    let domain = |(name, pem): &(String, String)| TrustDomain {
+        name: name.clone(),
+        trust_bundle: inline(pem),
+        ..Default::default()
+    };
+    let config = SpiffeCertValidatorConfig {
+        trust_domains: bundles.iter().map(domain).collect(),
+        ..Default::default()
+    };
+    let config = TypedExtensionConfig {
+        name: "envoy.tls.cert_validator.spiffe".to_owned(),
+        typed_config: Some(pack(&config)),
+    };
+    CertificateValidationContext { custom_validator_config: Some(config), ..Default::default() }
+}
+
+/// Replaces what there is under a name, or adds it.
+fn put<T>(list: &mut Vec<(String, T)>, name: &str, value: T) {
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => list.push((name.to_owned(), value)),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,18 +146,18 @@ impl Agent {
             private_key: inline(&identity.key),
             ..Default::default()
         };
-        self.put(spiffe_id, Type::TlsCertificate(certificate));
+        put(&mut lock(&self.shared.secrets).certificates, spiffe_id, certificate);
+        self.tell();
     }
 
-    /// Gives a trust domain its bundle, or another one.
+    /// Gives a trust domain (`spiffe://...`) its bundle, or another one. The first one is the agent's own.
     pub fn trust(&self, domain: &str, bundle: &str) {
-        let context = CertificateValidationContext { trusted_ca: inline(bundle), ..Default::default() };
-        self.put(domain, Type::ValidationContext(context));
+        let domain = domain.strip_prefix("spiffe://").unwrap_or(domain);
+        put(&mut lock(&self.shared.secrets).bundles, domain, bundle.to_owned());
+        self.tell();
     }
 
-    fn put(&self, name: &str, kind: Type) {
-        let secret = Secret { name: name.to_owned(), r#type: Some(kind) };
-        lock(&self.shared.secrets).insert(name.to_owned(), secret);
+    fn tell(&self) {
         self.shared.changed.send_modify(|version| *version += 1);
     }
 
@@ -167,7 +233,7 @@ async fn converse(
     sender: &mpsc::Sender<Result<DiscoveryResponse, Status>>,
 ) -> Result<(), Status> {
     let mut changed = shared.changed.subscribe();
-    let (mut names, mut sent) = (Vec::new(), 0_u64);
+    let (mut names, mut sent, mut validates) = (Vec::new(), 0_u64, false);
     loop {
         tokio::select! {
             request = requests.message() => {
@@ -180,10 +246,12 @@ async fn converse(
                     continue;
                 }
                 names = request.resource_names;
+                // Only the first request of a stream has to say who asks.
+                validates |= request.node.as_ref().is_some_and(has_validator);
             }
             _ = changed.changed() => if sent == 0 { continue },
         }
-        let resources = find(shared, &names)?;
+        let resources = find(shared, &names, validates)?;
         sent += 1;
         let response = DiscoveryResponse {
             version_info: sent.to_string(),
@@ -202,11 +270,21 @@ fn nonce(sent: u64) -> String {
     format!("{sent:08x}")
 }
 
-fn find(shared: &Shared, names: &[String]) -> Result<Vec<Secret>, Status> {
+/// The SPIFFE validator is in Envoy since 1.18; nobody else tells a version.
+fn has_validator(node: &Node) -> bool {
+    let Some(UserAgentVersionType::UserAgentBuildVersion(build)) = &node.user_agent_version_type else {
+        return false;
+    };
+    build.version.as_ref().is_some_and(|version| (version.major_number, version.minor_number) > (1, 17))
+}
+
+fn find(shared: &Shared, names: &[String], validates: bool) -> Result<Vec<Secret>, Status> {
     let secrets = lock(&shared.secrets);
-    let missing: Vec<&String> = names.iter().filter(|name| !secrets.contains_key(*name)).collect();
+    let found: Vec<Option<Secret>> = names.iter().map(|name| secrets.get(name, validates)).collect();
+    let missing: Vec<&String> =
+        names.iter().zip(&found).filter(|(_, secret)| secret.is_none()).map(|(name, _)| name).collect();
     if missing.is_empty() {
-        return Ok(names.iter().filter_map(|name| secrets.get(name)).cloned().collect());
+        return Ok(found.into_iter().flatten().collect());
     }
     lock(&shared.unknown).extend(missing.iter().map(|name| (*name).clone()));
     Err(Status::invalid_argument(format!(

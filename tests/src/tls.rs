@@ -1,6 +1,7 @@
 //! A certificate authority for one test, and TLS clients that trust it.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,12 +72,23 @@ impl Authority {
 
     /// An authority below this one.
     pub fn intermediate(&self, name: &str) -> Result<Self> {
-        let parameters = authority_parameters(name)?;
+        self.intermediate_with(name, |_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Result<Self> {
+        let mut parameters = authority_parameters(name)?;
+        change(&mut parameters);
         Ok(Self { issuer: CertifiedIssuer::signed_by(parameters, KeyPair::generate()?, &self.issuer)? })
     }
 
     /// A revocation list of these serial numbers, to be followed by the next one in that year.
     pub fn revocation_list(&self, serials: &[u64], next_year: i32) -> Result<String> {
+        self.revocation_list_of(serials, 2019..next_year)
+    }
+
+    /// The same, published in the first of these years.
+    pub fn revocation_list_of(&self, serials: &[u64], years: Range<i32>) -> Result<String> {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: rcgen::date_time_ymd(2020, 1, 1),
@@ -84,8 +96,8 @@ impl Authority {
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2019, 1, 1),
-            next_update: rcgen::date_time_ymd(next_year, 1, 1),
+            this_update: rcgen::date_time_ymd(years.start, 1, 1),
+            next_update: rcgen::date_time_ymd(years.end, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),

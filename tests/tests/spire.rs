@@ -13,7 +13,7 @@ use outrigger_tests::control_plane::{ControlPlane, Launch};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::load::Load;
 use outrigger_tests::ports::Port;
-use outrigger_tests::tls::Authority;
+use outrigger_tests::tls::{Authority, Identity};
 use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ on_both_data_planes!(
     identities_come_from_the_agent_and_rotate,
     one_unknown_identity_costs_only_who_needs_it,
     callers_of_another_trust_domain_are_refused,
+    one_domain_does_not_speak_for_another,
 );
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -39,11 +40,21 @@ struct Scene {
     _application: Upstream,
 }
 
+/// Names of secrets: the caller's certificate and whom it trusts, then the callee's.
+struct Names([&'static str; 4]);
+
+const BY_ID: Names = Names([CALLER_ID, DOMAIN, CALLEE_ID, DOMAIN]);
+
 impl Scene {
     async fn start() -> Result<Self> {
+        Self::start_with(&BY_ID, CALLER_ID).await
+    }
+
+    /// `expected`: the identity that the callee wants of its callers.
+    async fn start_with(names: &Names, expected: &str) -> Result<Self> {
         let ports = [Port::lease()?, Port::lease()?, Port::lease()?];
         let [own, served, egress] = &ports;
-        let definitions = definitions(own.number(), served.number());
+        let definitions = definitions(own.number(), served.number(), names, expected);
         let listener = std::net::TcpListener::bind(served.address())?;
         let application = Upstream::start_on(listener, Echo::new("callee"))?;
         let egress = egress.number().to_string();
@@ -80,10 +91,15 @@ impl Scene {
 
     fn identify(&self, authority: &Authority, ids: &[&str]) -> Result<()> {
         for id in ids {
-            self.agent.identify(id, &authority.issue(&[id])?);
+            self.agent.identify(id, &svid(authority, id)?);
         }
         Ok(())
     }
+}
+
+/// A certificate as SPIRE issues them: the key may sign in handshakes, and nothing else.
+fn svid(authority: &Authority, id: &str) -> Result<Identity> {
+    authority.issue_with(&[id], |params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature])
 }
 
 fn agent_cluster(socket: &str) -> Value {
@@ -99,7 +115,8 @@ fn agent_cluster(socket: &str) -> Value {
     }))
 }
 
-fn definitions(own: u16, port: u16) -> String {
+fn definitions(own: u16, port: u16, names: &Names, expected: &str) -> String {
+    let Names([caller, trusted_by_caller, callee, trusted_by_callee]) = names;
     format!(
         "
 - {{meshName: shop, spec: {{}}}}
@@ -112,9 +129,9 @@ fn definitions(own: u16, port: u16) -> String {
     backendDefaults:
       clientPolicy:
         tls:
-          certificate: {{sds: {{secretName: '{CALLER_ID}'}}}}
+          certificate: {{sds: {{secretName: '{caller}'}}}}
           validation:
-            trust: {{sds: {{secretName: '{DOMAIN}'}}}}
+            trust: {{sds: {{secretName: '{trusted_by_caller}'}}}}
             subjectAlternativeNames: {{match: {{exact: ['{CALLEE_ID}']}}}}
 - meshName: shop
   virtualNodeName: callee
@@ -123,10 +140,10 @@ fn definitions(own: u16, port: u16) -> String {
       - portMapping: {{port: {port}, protocol: http}}
         tls:
           mode: STRICT
-          certificate: {{sds: {{secretName: '{CALLEE_ID}'}}}}
+          certificate: {{sds: {{secretName: '{callee}'}}}}
           validation:
-            trust: {{sds: {{secretName: '{DOMAIN}'}}}}
-            subjectAlternativeNames: {{match: {{exact: ['{CALLER_ID}']}}}}
+            trust: {{sds: {{secretName: '{trusted_by_callee}'}}}}
+            subjectAlternativeNames: {{match: {{exact: ['{expected}']}}}}
     serviceDiscovery: {{dns: {{hostname: {CALLEE}}}}}
 - meshName: shop
   virtualServiceName: callee.shop
@@ -193,5 +210,25 @@ async fn callers_of_another_trust_domain_are_refused(plane: DataPlane) -> Result
     let _callee = scene.sidecar(plane, "callee").await?;
     let _caller = scene.sidecar(plane, "caller").await?;
     assert_eq!(scene.status().await?, 503);
+    Ok(())
+}
+
+/// Federation: the callee trusts two domains (`ALL`), the caller its own (`ROOTCA`), and certificates are asked for by the
+/// names that need no id. Each domain's authority vouches for its own identities only.
+async fn one_domain_does_not_speak_for_another(plane: DataPlane) -> Result<()> {
+    const PARTNER: &str = "spiffe://partner/caller";
+    let names = Names(["default", "ROOTCA", CALLEE_ID, "ALL"]);
+    for (issuer_is_partner, status) in [(true, 200), (false, 503)] {
+        let (ours, partner) = (Authority::new()?, Authority::new()?);
+        let scene = Scene::start_with(&names, PARTNER).await?;
+        scene.agent.trust(DOMAIN, &ours.certificate());
+        scene.agent.trust("spiffe://partner", &partner.certificate());
+        scene.identify(if issuer_is_partner { &partner } else { &ours }, &[PARTNER])?;
+        scene.identify(&ours, &[CALLEE_ID])?;
+        let _callee = scene.sidecar(plane, "callee").await?;
+        let _caller = scene.sidecar(plane, "caller").await?;
+        assert_eq!(scene.status().await?, status, "signed by the partner: {issuer_is_partner}");
+        assert!(scene.agent.refusals().is_empty(), "{:?}", scene.agent.refusals());
+    }
     Ok(())
 }

@@ -22,6 +22,7 @@ on_both_data_planes!(
     our_address_is_logged,
     certificates_are_shown,
     what_ends_soon_is_told,
+    what_ends_behind_the_first_is_told_too,
 );
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -190,6 +191,52 @@ async fn certificates_are_shown(plane: DataPlane) -> Result<()> {
         let days = certificate["days_until_expiration"].as_str().map(str::parse::<u64>);
         assert!(days.is_some_and(|days| days.is_ok_and(|days| days > 700_000)), "{shown}");
         assert!(certificate["serial_number"].as_str().is_some_and(|serial| serial.len() >= 16), "{shown}");
+    }
+    Ok(())
+}
+
+/// The gauge looks at leaves and at every authority of a bundle. The rest of a chain is shown and warned about, too, by us.
+async fn what_ends_behind_the_first_is_told_too(plane: DataPlane) -> Result<()> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let (port, now) = (Port::lease()?, SystemTime::now());
+    let ending = |name: &'static str, days: u32| {
+        Authority::new_with(move |params| {
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, name);
+            params.not_before = (now - 300 * DAY).into();
+            params.not_after = (now + days * DAY + DAY / 2).into();
+        })
+    };
+    let (first, second) = (ending("first", 100)?, ending("second", 9)?);
+    let middle = first.intermediate_with("middle", |params| {
+        params.not_before = (now - 300 * DAY).into();
+        params.not_after = (now + 7 * DAY + DAY / 2).into();
+    })?;
+    let leaf = middle.issue(&["svc"])?;
+    let identity =
+        Identity { certificate: format!("{}{}", leaf.certificate, middle.certificate()), key: leaf.key };
+    let mut socket = terminate_tls(&identity, &["http/1.1"]);
+    let bundle = format!("{}{}", first.certificate(), second.certificate());
+    socket["typed_config"]["common_tls_context"]["validation_context"] =
+        json!({"trusted_ca": {"inline_string": bundle}});
+    let mut listener = routed_to_a(&port);
+    listener["filter_chains"][0]["transport_socket"] = socket;
+    let sidecar = plane.launch()?.start(&with_static(&[listener], &[cluster("a", &[])])).await?;
+    assert_eq!(sidecar.stat("server.days_until_first_cert_expiring").await?, 9);
+    if plane == DataPlane::Outrigger {
+        let shown = sidecar.get("/certs").await?.json()?;
+        let days = |list: &str| -> Vec<String> {
+            let all = shown["certificates"][0][list].as_array().cloned().unwrap_or_default();
+            all.iter().map(|one| one["days_until_expiration"].as_str().unwrap_or("").to_owned()).collect()
+        };
+        assert_eq!(days("ca_cert"), ["100", "9"], "{shown}");
+        assert_eq!(days("cert_chain").get(1).map(String::as_str), Some("7"), "{shown}");
+        for text in [
+            "(O=second,CN=test authority) was not renewed and expires in 9 d",
+            "(CN=middle) was not renewed and expires in 7 d",
+        ] {
+            let told = || std::future::ready(sidecar.said(text).then_some(()));
+            wait::until(&format!("the log to say {text:?}"), Duration::from_secs(20), told).await?;
+        }
     }
     Ok(())
 }

@@ -205,6 +205,8 @@ typed! {
 
     DOWNSTREAM_TLS v3::tls::DownstreamTlsContext = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
     UPSTREAM_TLS v3::tls::UpstreamTlsContext = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    SPIFFE_VALIDATOR v3::tls::SpiffeCertValidatorConfig
+        = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
     RAW_BUFFER v3::raw_buffer::RawBuffer = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
     UPSTREAM_PROXY_PROTOCOL v3::upstream_proxy_protocol::ProxyProtocolUpstreamTransport
         = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport";

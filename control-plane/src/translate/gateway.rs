@@ -69,7 +69,7 @@ impl<'g> Gateway<'g> {
         let filter = http::connection_manager(&stats, &rds, self.gateway.spec.access_log.as_ref());
         let port = self.options.bound_port(mapping.port);
         let (name, direction) = (names::ingress_listener(port), TrafficDirection::Inbound);
-        let inspect = Inspect { original_destination: false, tls: listener::is_permissive(l.tls.as_ref()) };
+        let inspect = Inspect { tls: listener::is_permissive(l.tls.as_ref()), ..Inspect::default() };
         let mut listener = listener::listener(name, port, direction, inspect, self.preference, self.options);
         listener.filter_chains = listener::terminate(
             listener::chain(Some(port), filter, None),

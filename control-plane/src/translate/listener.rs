@@ -15,9 +15,9 @@ use super::tls;
 use crate::diagnostics::Report;
 use crate::model::{IpPreference, ListenerTls, Protocol, TlsMode};
 
-/// How long a connection may say nothing before the chain is chosen without knowing whether it speaks TLS. The
-/// application is on the same machine, so its first bytes, if it speaks first, are there at once; a server that
-/// speaks first must not wait for them.
+/// How long a connection may say nothing before the chain is chosen without knowing whether it speaks TLS, where a server
+/// may be the one to speak first: it must not wait long for a client that waits for it. Elsewhere the client has the
+/// sidecar's own limit of 15 s: a hello that comes late is still one.
 const INSPECTION: Duration = Duration::from_millis(500);
 
 /// Which facts about a connection choose its chain.
@@ -27,6 +27,8 @@ pub struct Inspect {
     pub original_destination: bool,
     /// Whether it begins with a TLS handshake, and for which name.
     pub tls: bool,
+    /// Some connections are of protocols in which the server speaks first.
+    pub server_first: bool,
 }
 
 /// A listener on all addresses or on the one that the options name.
@@ -48,7 +50,7 @@ pub fn listener(
         address: Some(address(host, port, both)),
         metadata: Some(stats_metadata(&[])),
         listener_filters: listener_filters(inspect),
-        listener_filters_timeout: inspect.tls.then(|| duration(INSPECTION)),
+        listener_filters_timeout: (inspect.tls && inspect.server_first).then(|| duration(INSPECTION)),
         continue_on_listener_filters_timeout: inspect.tls,
         traffic_direction: direction as i32,
         ..Default::default()

@@ -61,7 +61,8 @@ impl Inbound<'_> {
         match &self.options.listening {
             Listening::Intercepted { ingress_port } => {
                 let tls = listeners.iter().any(|l| listener::is_permissive(l.tls.as_ref()));
-                let inspect = Inspect { original_destination: true, tls };
+                let server_first = listeners.iter().any(|l| !l.port_mapping.protocol.is_http());
+                let inspect = Inspect { original_destination: true, tls, server_first };
                 self.bind(
                     *ingress_port,
                     chains.into_iter().flat_map(|(_, c)| c).collect(),
@@ -71,8 +72,11 @@ impl Inbound<'_> {
             }
             Listening::Explicit { .. } => {
                 for (l, (port, chains)) in listeners.iter().zip(chains) {
-                    let inspect =
-                        Inspect { original_destination: false, tls: listener::is_permissive(l.tls.as_ref()) };
+                    let inspect = Inspect {
+                        original_destination: false,
+                        tls: listener::is_permissive(l.tls.as_ref()),
+                        server_first: !l.port_mapping.protocol.is_http(),
+                    };
                     self.bind(self.options.bound_port(port), chains, inspect, resources);
                 }
             }

@@ -127,7 +127,7 @@ impl<'g> Outbound<'g> {
             chains.push(self.amazon_chain(Some(*port)));
         }
         chains.push(self.amazon_chain(None));
-        let inspect = Inspect { original_destination: true, tls: true };
+        let inspect = Inspect { original_destination: true, tls: true, server_first: true };
         let mut listener = self.listener(self.options.egress_port, inspect);
         listener.filter_chains = chains;
         resources.add_cluster(cluster::original_destination(names::amazon(mesh)));

@@ -18,7 +18,7 @@ pub enum Guard {
     /// `connection_limit`: so many at once.
     Count(ConnectionCount),
     /// `rbac`
-    Access(Access),
+    Access(Box<Access>),
     /// `ext_authz`
     Asked(Box<ConnectionAuthz>),
 }

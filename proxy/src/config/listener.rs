@@ -113,7 +113,7 @@ pub struct ChainMatch {
     pub server_names: Vec<Box<str>>,
     /// `tls` or `raw_buffer`.
     pub transport_protocol: Option<TransportProtocol>,
-    /// Any of these among the detected application protocols.
+    /// Any of these among the detected application protocols; of several chains the one with what the client wants most.
     pub application_protocols: Vec<Box<str>>,
     /// Peer networks before any address restoration.
     pub direct_source_ranges: Vec<IpNet>,
@@ -170,7 +170,7 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// TLS termination; `None` is plaintext.
     pub tls: Option<Arc<ServerTls>>,
-    /// Bounds the TLS handshake; zero means no limit.
+    /// Bounds the TLS handshake; zero means no limit, which somebody asked for.
     pub transport_socket_timeout: Duration,
     /// Network filters before the terminal one, which decide whether a connection is served.
     pub guards: Vec<Guard>,
@@ -280,7 +280,8 @@ fn alpn_rank(want: &[Box<str>], found: &[Box<str>]) -> Option<u32> {
     if want.is_empty() {
         return Some(0);
     }
-    want.iter().any(|name| found.contains(name)).then_some(1)
+    let place = found.iter().position(|name| want.contains(name))?;
+    Some(u32::MAX - u32::try_from(place).unwrap_or(u32::MAX - 1))
 }
 
 fn source_type_rank(want: SourceType, facts: &ConnectionFacts<'_>) -> Option<u32> {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
+use serde_json::{Map, Value};
 
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::value_match::MetadataMatch;
@@ -14,7 +15,7 @@ use crate::observe::cel::Program;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::{PolicyStats, RbacStats};
 
-pub use told::Told;
+pub use told::{Due, Told};
 
 /// The rules of a filter, or those that a route has in their place.
 #[derive(Debug)]
@@ -25,15 +26,38 @@ pub struct Rbac {
     pub shadow: Option<Rules>,
 }
 
-/// A filter: its rules, and what all rules count in.
+/// A filter: its rules, what all rules count in, and what they leave.
 #[derive(Debug)]
 pub struct RbacFilter {
     /// Rules without an override.
     pub rules: Rbac,
     /// `....rbac.*`
     pub stats: RbacStats,
-    /// When a denial of shadow rules was last logged.
-    pub told: Told,
+    /// Of whom a line was written lately: denied callers, and those whom shadow rules would deny.
+    pub told: [Told; 2],
+    /// What the rules in force leave in the metadata of requests; of connections they leave nothing, as in Envoy.
+    pub enforced: Option<Keys>,
+    /// What shadow rules leave.
+    pub shadow: Keys,
+}
+
+/// Names of what rules leave.
+#[derive(Debug)]
+pub struct Keys {
+    /// `allowed` or `denied`.
+    pub result: Box<str>,
+    /// The policy that decided, if one did.
+    pub policy: Box<str>,
+}
+
+impl Keys {
+    /// Of rules of a kind, behind the configured prefix of their statistics.
+    pub fn new(prefix: &str, kind: &str) -> Self {
+        Self {
+            result: format!("{prefix}{kind}_engine_result").into(),
+            policy: format!("{prefix}{kind}_effective_policy_id").into(),
+        }
+    }
 }
 
 /// An action and the policies that call for it.
@@ -136,35 +160,83 @@ pub enum Access<'r> {
     Denied(Option<&'r str>),
 }
 
-impl Rbac {
-    /// Checks and counts: shadow rules first, then those in force. What shadow rules would deny is logged, some of it:
-    /// see [`Told`].
-    pub fn check(&self, facts: &impl Facts, of: &RbacFilter, shard: &Shard) -> Access<'_> {
-        let stats = &of.stats;
-        if let Some(shadow) = &self.shadow {
-            let verdict = shadow.verdict(facts);
-            if !verdict.0 && of.told.is_due(Instant::now()) {
-                let (caller, policy) = (facts.caller(), verdict.1.map(|policy| &*policy.name));
-                let peer = facts.peer().ip();
-                tracing::info!(?caller, %peer, ?policy, "shadow rules would deny this caller");
+/// Whether rules allow access, and the policy that decided.
+type Verdict<'r> = (bool, Option<&'r Policy>);
+
+/// What both kinds of rules say.
+#[derive(Debug)]
+pub struct Checked<'r> {
+    enforced: Option<Verdict<'r>>,
+    shadow: Option<Verdict<'r>>,
+}
+
+impl<'r> Checked<'r> {
+    /// What follows.
+    pub fn access(&self) -> Access<'r> {
+        match self.enforced {
+            Some((false, policy)) => Access::Denied(policy.map(|policy| &*policy.name)),
+            Some((true, _)) | None => Access::Allowed,
+        }
+    }
+
+    /// What is left for later filters and logs; nothing where there are no rules.
+    pub fn fields(&self, of: &RbacFilter) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let both = [(self.shadow, Some(&of.shadow)), (self.enforced, of.enforced.as_ref())];
+        for ((allowed, policy), keys) in
+            both.into_iter().filter_map(|(verdict, keys)| Some((verdict?, keys?)))
+        {
+            let result = if allowed { "allowed" } else { "denied" };
+            fields.insert(keys.result.to_string(), result.into());
+            if let Some(policy) = policy {
+                fields.insert(keys.policy.to_string(), (*policy.name).into());
             }
+        }
+        fields
+    }
+}
+
+impl Rbac {
+    /// Checks and counts: shadow rules first, then those in force. Who is or would be denied is logged: see [`Told`].
+    pub fn check(&self, facts: &impl Facts, of: &RbacFilter, shard: &Shard) -> Checked<'_> {
+        let (stats, [denied, would_be_denied]) = (&of.stats, &of.told);
+        let shadow = self.shadow.as_ref().map(|rules| rules.verdict(facts));
+        if let Some(verdict) = shadow {
+            tell(verdict, facts, would_be_denied, "shadow rules would deny this caller");
             count(shard, verdict, (stats.shadow_allowed, stats.shadow_denied), |policy| {
                 (policy.shadow_allowed, policy.shadow_denied)
             });
         }
-        let Some(rules) = &self.rules else { return Access::Allowed };
-        let verdict = rules.verdict(facts);
-        count(shard, verdict, (stats.allowed, stats.denied), |policy| (policy.allowed, policy.denied));
-        match verdict {
-            (true, _) => Access::Allowed,
-            (false, policy) => Access::Denied(policy.map(|policy| &*policy.name)),
+        let enforced = self.rules.as_ref().map(|rules| rules.verdict(facts));
+        if let Some(verdict) = enforced {
+            tell(verdict, facts, denied, "rules deny this caller");
+            count(shard, verdict, (stats.allowed, stats.denied), |policy| (policy.allowed, policy.denied));
         }
+        Checked { enforced, shadow }
+    }
+}
+
+/// What logs say of a denial: one word.
+pub fn details(policy: Option<&str>) -> String {
+    let policy = policy.unwrap_or("none").replace(char::is_whitespace, "_");
+    format!("rbac_access_denied_matched_policy[{policy}]")
+}
+
+/// Says who is denied, by name and address, which rules cannot know beforehand.
+fn tell((allowed, policy): Verdict<'_>, facts: &impl Facts, told: &Told, what: &str) {
+    if allowed {
+        return;
+    }
+    let (caller, peer) = (facts.caller(), facts.peer().ip());
+    if let Due::Yes(left_out) = told.due(&(caller, peer), Instant::now()) {
+        let policy = policy.map(|policy| &*policy.name);
+        tracing::info!(?caller, %peer, ?policy, callers_left_out_before = left_out, "{what}");
     }
 }
 
 fn count(
     shard: &Shard,
-    (allowed, policy): (bool, Option<&Policy>),
+    (allowed, policy): Verdict<'_>,
     filter: (Counter, Counter),
     of_policy: impl Fn(&PolicyStats) -> (Counter, Counter),
 ) {
@@ -177,7 +249,7 @@ fn count(
 
 impl Rules {
     /// Whether access is allowed, and the first policy that matched.
-    fn verdict(&self, facts: &impl Facts) -> (bool, Option<&Policy>) {
+    fn verdict(&self, facts: &impl Facts) -> Verdict<'_> {
         let matched = self.policies.iter().find(|policy| policy.matches(facts));
         let allowed = match self.action {
             Action::Allow => matched.is_some(),

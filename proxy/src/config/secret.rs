@@ -12,6 +12,9 @@ pub mod described;
 pub(crate) mod fuzz;
 pub mod key;
 pub mod names;
+pub mod revocation;
+pub mod roots;
+pub mod spiffe;
 pub mod tickets;
 pub mod trust;
 pub mod verify;
@@ -29,9 +32,9 @@ use crate::stats::scope::TlsStats;
 /// The certificates of one TLS context, as `/certs` shows them. No keys.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// Who is trusted: the first certificate of each bundle.
+    /// Who is trusted: every certificate of each bundle.
     pub authorities: Vec<ShownCertificate>,
-    /// What we show: the leaf of each chain.
+    /// What we show: each chain, leaf first.
     pub own: Vec<ShownCertificate>,
 }
 
@@ -39,18 +42,37 @@ pub struct Shown {
 #[derive(Clone, Debug)]
 pub struct ShownCertificate {
     /// A file, or `<inline>`.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// The certificate.
-    pub der: CertificateDer<'static>,
+    pub der: Arc<CertificateDer<'static>>,
     /// From when until when it is valid, if that could be read.
     pub validity: Option<(SystemTime, SystemTime)>,
+    /// Envoy's gauge looks at it: leaves and authorities, but no intermediate of a chain.
+    pub is_counted: bool,
 }
 
 impl ShownCertificate {
-    /// A certificate from this place.
-    pub fn new(path: &str, der: CertificateDer<'static>) -> Self {
-        let validity = x509::Certificate::parse(&der).map(|parsed| (parsed.not_before, parsed.not_after));
-        Self { path: path.into(), der, validity }
+    /// A bundle of authorities from this place.
+    pub fn bundle(path: &str, certificates: &[Arc<CertificateDer<'static>>]) -> Vec<Self> {
+        Self::list(path, certificates, |_| true)
+    }
+
+    /// A chain from this place, leaf first.
+    pub fn chain(path: &str, certificates: &[Arc<CertificateDer<'static>>]) -> Vec<Self> {
+        Self::list(path, certificates, |at| at == 0)
+    }
+
+    fn list(
+        path: &str,
+        certificates: &[Arc<CertificateDer<'static>>],
+        is_counted: impl Fn(usize) -> bool,
+    ) -> Vec<Self> {
+        let path: Arc<str> = path.into();
+        let shown = |(at, der): (usize, &Arc<CertificateDer<'static>>)| {
+            let validity = x509::Certificate::parse(der).map(|parsed| (parsed.not_before, parsed.not_after));
+            Self { path: path.clone(), der: der.clone(), validity, is_counted: is_counted(at) }
+        };
+        certificates.iter().enumerate().map(shown).collect()
     }
 
     /// Its names; none where it cannot be read.
@@ -65,7 +87,10 @@ pub enum ClientTrust {
     /// None was: the chain only asks for one.
     Unverified,
     /// All were: who fails does not come in.
-    Verified,
+    Verified {
+        /// Certificates may be out of their time.
+        at_any_time: bool,
+    },
     /// Anyone comes in (`ACCEPT_UNTRUSTED`); who would have passed is to be found out by these rules.
     Judged(Box<PeerTrust>),
 }

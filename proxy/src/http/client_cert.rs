@@ -53,7 +53,7 @@ fn describe(peer: &PeerIdentity, own: &Described, parts: ClientCertParts) -> Str
         // Writing into a string does not fail.
         let _ = write!(text, "{separator}{key}={quote}{}{quote}", visible(value));
     };
-    own.uris.iter().for_each(|uri| add("By", uri, false));
+    own.uris.iter().for_each(|uri| add("By", &name(uri), false));
     add("Hash", &peer.hash, false);
     if parts.cert {
         add("Cert", &peer.pem(1), true);
@@ -68,16 +68,31 @@ fn describe(peer: &PeerIdentity, own: &Described, parts: ClientCertParts) -> Str
     if parts.uri {
         match peer.names.uris.is_empty() {
             true => add("URI", "", false),
-            false => peer.names.uris.iter().for_each(|uri| add("URI", uri, false)),
+            false => peer.names.uris.iter().for_each(|uri| add("URI", &name(uri), false)),
         }
     }
     if parts.dns {
-        peer.names.dns_names.iter().for_each(|name| add("DNS", name, false));
+        peer.names.dns_names.iter().for_each(|dns| add("DNS", &name(dns), false));
     }
     text
 }
 
-/// A certificate's text must not end a header, an element or a key: names come from whoever was issued one.
+/// A name must not end a header, an element or a key, for whoever reads it: names come from whoever was issued one. What
+/// separates and what quotes is percent-encoded; after the first `=` of a pair another one ends nothing.
+fn name(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in visible(value).chars() {
+        match character {
+            ',' | ';' | '"' | '\\' => {
+                let _ = write!(text, "%{:02X}", u32::from(character));
+            }
+            plain => text.push(plain),
+        }
+    }
+    text
+}
+
+/// Nothing in a value ends the header.
 fn visible(value: &str) -> String {
     value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '_' }).collect()
 }
@@ -88,6 +103,19 @@ mod tests {
     use crate::http::test_heads::request;
 
     const GIVEN: &str = "By=x;Hash=y";
+
+    #[test]
+    fn names_end_nothing_but_themselves() {
+        assert_eq!(name("spiffe://mesh/a?b=c"), "spiffe://mesh/a?b=c");
+        for (hostile, told) in [
+            ("a,By=x", "a%2CBy=x"),
+            ("a;URI=spiffe://mesh/admin", "a%3BURI=spiffe://mesh/admin"),
+            ("\"a\\", "%22a%5C"),
+            ("a\r\nb: c", "a__b: c"),
+        ] {
+            assert_eq!(name(hostile), told);
+        }
+    }
 
     fn after(mode: ClientCertMode, mutual: bool) -> Option<String> {
         let mut head = request("GET", "/", "h", &[("x-forwarded-client-cert", GIVEN)]);

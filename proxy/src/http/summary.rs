@@ -234,6 +234,7 @@ impl<'r> Summary<'r> {
             downstream_wire: self.downstream_wire,
             upstream_wire: self.upstream_wire,
             closes: Closes::default(),
+            termination: "",
             timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
             upstream: self.connection.as_deref(),

@@ -5,6 +5,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::config::listener::{Inspect, TransportProtocol};
@@ -56,24 +57,50 @@ pub async fn detect(tcp: &TcpStream, inspect: Inspect, timeout: Duration) -> Res
 
 async fn detect_unbounded(tcp: &TcpStream, inspect: Inspect) -> Result<Detected, PeekError> {
     let mut bytes = vec![0; 1024];
-    let mut seen = 0;
+    let (mut seen, mut pauses, mut ended) = (0, Pauses::new(), false);
     loop {
         let count = tcp.peek(&mut bytes).await.map_err(PeekError::Io)?;
-        match classify(&bytes[..count], inspect) {
-            Some(found) => return Ok(found),
-            None if count == 0 => return Err(PeekError::Closed),
-            None if count == bytes.len() && count < MAX_HELLO => bytes.resize(count * 2, 0),
-            None if count == bytes.len() => return Ok(Detected::opaque()),
-            None if count == seen => wait_for_more().await,
-            None => {}
+        if count == 0 {
+            return Err(PeekError::Closed);
+        }
+        if count == seen && ended {
+            return Err(PeekError::Closed);
+        }
+        if count == seen {
+            // Peeked bytes keep the socket readable, so readiness cannot tell that more arrived: look again after a while.
+            // It does tell that no more will; what came with that is looked at, too.
+            ended = tcp.ready(Interest::READABLE).await.map_err(PeekError::Io)?.is_read_closed();
+            if !ended {
+                tokio::time::sleep(pauses.next()).await;
+            }
+            continue;
         }
         seen = count;
+        match classify(&bytes[..count], inspect) {
+            Some(found) => return Ok(found),
+            None if count == bytes.len() && count < MAX_HELLO => bytes.resize(count * 2, 0),
+            None if count == bytes.len() => return Ok(Detected::opaque()),
+            None => {}
+        }
     }
 }
 
-/// Peeked bytes keep the socket readable, so readiness cannot tell that more arrived: look again shortly.
-async fn wait_for_more() {
-    tokio::time::sleep(Duration::from_millis(5)).await;
+/// Pauses between looks. They grow whatever arrives, so that somebody who sends byte after byte has few looks, too.
+struct Pauses(Duration);
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(100);
+
+    fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 3 / 2).min(Self::LONGEST);
+        pause
+    }
 }
 
 /// The answer for these first bytes, or `None` when more are needed.

@@ -19,6 +19,8 @@ pub enum Stream {
     TlsServer(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// We are the TLS client.
     TlsClient(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// We are the TLS client over a Unix socket.
+    TlsUnix(Box<tokio_rustls::client::TlsStream<UnixStream>>),
     /// Unix stream socket.
     Unix(UnixStream),
 }
@@ -36,6 +38,10 @@ macro_rules! on_inner {
                 $call
             }
             Stream::TlsClient($stream) => {
+                let $stream = Pin::new(&mut **$stream);
+                $call
+            }
+            Stream::TlsUnix($stream) => {
                 let $stream = Pin::new(&mut **$stream);
                 $call
             }
@@ -57,11 +63,15 @@ impl Stream {
             Stream::Unix(unix) => unix.poll_read_ready(cx),
             Stream::TlsServer(tls) => {
                 let (tcp, session) = tls.get_mut();
-                tls_read_ready(tcp, tls_has_plaintext(session), cx)
+                if tls_has_plaintext(session) { Poll::Ready(Ok(())) } else { tcp.poll_read_ready(cx) }
             }
             Stream::TlsClient(tls) => {
                 let (tcp, session) = tls.get_mut();
-                tls_read_ready(tcp, tls_has_plaintext(session), cx)
+                if tls_has_plaintext(session) { Poll::Ready(Ok(())) } else { tcp.poll_read_ready(cx) }
+            }
+            Stream::TlsUnix(tls) => {
+                let (unix, session) = tls.get_mut();
+                if tls_has_plaintext(session) { Poll::Ready(Ok(())) } else { unix.poll_read_ready(cx) }
             }
         }
     }
@@ -121,7 +131,7 @@ impl Stream {
             Stream::Tcp(tcp) => Some(tcp),
             Stream::TlsServer(tls) => Some(tls.get_ref().0),
             Stream::TlsClient(tls) => Some(tls.get_ref().0),
-            Stream::Unix(_) => None,
+            Stream::TlsUnix(_) | Stream::Unix(_) => None,
         }
     }
 
@@ -130,9 +140,9 @@ impl Stream {
         self.tcp()?.local_addr().ok()
     }
 
-    /// True on either TLS variant.
+    /// True on every TLS variant.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Stream::TlsServer(_) | Stream::TlsClient(_))
+        matches!(self, Stream::TlsServer(_) | Stream::TlsClient(_) | Stream::TlsUnix(_))
     }
 
     /// The name that a client asked for in its handshake with us.
@@ -148,6 +158,7 @@ impl Stream {
         match self {
             Stream::TlsServer(tls) => tls.get_ref().1.alpn_protocol(),
             Stream::TlsClient(tls) => tls.get_ref().1.alpn_protocol(),
+            Stream::TlsUnix(tls) => tls.get_ref().1.alpn_protocol(),
             Stream::Tcp(_) | Stream::Unix(_) => None,
         }
     }
@@ -155,10 +166,6 @@ impl Stream {
 
 fn tls_has_plaintext<Data>(session: &mut rustls::ConnectionCommon<Data>) -> bool {
     session.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
-}
-
-fn tls_read_ready(tcp: &TcpStream, has_plaintext: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if has_plaintext { Poll::Ready(Ok(())) } else { tcp.poll_read_ready(cx) }
 }
 
 impl AsyncRead for Stream {

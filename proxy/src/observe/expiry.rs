@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime};
 use crate::config::Snapshot;
 use crate::config::publish::Subscriber;
 use crate::config::secret::ShownCertificate;
+use crate::config::secret::x509::Certificate;
 
 /// How often the certificates in use are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The longest warning ahead.
 const AHEAD: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Every certificate in use, authorities included.
+/// Every certificate in use: authorities, and whole chains.
 pub fn certificates(snapshot: &Snapshot) -> impl Iterator<Item = &ShownCertificate> {
     let listeners = snapshot.listeners.iter().flatten();
     let chains = listeners.flat_map(|slot| slot.config.chains.iter().chain(&slot.config.default_chain));
@@ -25,9 +26,11 @@ pub fn certificates(snapshot: &Snapshot) -> impl Iterator<Item = &ShownCertifica
     shown.flat_map(|shown| shown.own.iter().chain(&shown.authorities))
 }
 
-/// How long until the first one expires, zero once it has; `None` without any.
+/// How long until the first one expires, zero once it has; `None` without any. Of those that Envoy looks at for its gauge:
+/// leaves and authorities, no intermediates of chains.
 pub fn until_first(snapshot: &Snapshot, now: SystemTime) -> Option<Duration> {
-    let ends = certificates(snapshot).filter_map(|certificate| certificate.validity).map(|(_, until)| until);
+    let counted = certificates(snapshot).filter(|certificate| certificate.is_counted);
+    let ends = counted.filter_map(|certificate| certificate.validity).map(|(_, until)| until);
     ends.min().map(|until| until.duration_since(now).unwrap_or_default())
 }
 
@@ -93,13 +96,16 @@ fn stage(from: SystemTime, until: SystemTime, now: SystemTime) -> Option<Stage> 
 
 fn describe(certificate: &ShownCertificate, until: SystemTime, now: SystemTime) -> String {
     let path = &certificate.path;
+    let subject = Certificate::parse(&certificate.der).map(|parsed| parsed.subject_text());
+    let subject =
+        subject.filter(|text| !text.is_empty()).map(|text| format!(" ({text})")).unwrap_or_default();
     match until.duration_since(now) {
-        Err(_) => format!("certificate {path} has expired: handshakes with it fail"),
+        Err(_) => format!("certificate {path}{subject} has expired: handshakes with it fail"),
         Ok(left) => {
             let (minutes, seconds) = (left.as_secs() / 60, left.as_secs() % 60);
             let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
             format!(
-                "certificate {path} was not renewed and expires in {days} d {hours} h {minutes} min {seconds} s: from then on \
+                "certificate {path}{subject} was not renewed and expires in {days} d {hours} h {minutes} min {seconds} s: from then on \
                  handshakes with it fail, open connections stay"
             )
         }
@@ -116,7 +122,8 @@ mod tests {
     fn each_stage_is_told_once() {
         let at = |hours: u64| UNIX_EPOCH + Duration::from_secs(hours * 3600);
         let validity = Some((at(0), at(20)));
-        let certificate = ShownCertificate { path: "a.pem".into(), der: vec![1].into(), validity };
+        let der = std::sync::Arc::new(vec![1].into());
+        let certificate = ShownCertificate { path: "a.pem".into(), der, validity, is_counted: false };
         let mut told = Told::default();
         let mut say = |hour| told.due([&certificate, &certificate].into_iter(), at(hour)).len();
         assert_eq!([say(1), say(16), say(17), say(18)], [0, 0, 1, 0], "a fifth of the life is left");

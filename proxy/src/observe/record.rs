@@ -146,6 +146,8 @@ pub struct Record<'a> {
     pub upstream_wire: Measured,
     /// How connections ended.
     pub closes: Closes,
+    /// Why a filter has ended the connection; empty when none has.
+    pub termination: &'a str,
     /// Points in time.
     pub timing: Timing,
     /// Host that was tried last.
@@ -214,6 +216,7 @@ impl<'a> Record<'a> {
             downstream_wire: Measured::default(),
             upstream_wire: Measured::default(),
             closes: Closes::default(),
+            termination: "",
             timing,
             upstream_host: None,
             upstream: None,

@@ -141,6 +141,7 @@ impl Exchange {
                 ..Measured::default()
             },
             closes: Closes::default(),
+            termination: "",
             timing: self.timing,
             upstream_host: Some(&self.host),
             upstream: Some(&self.upstream),

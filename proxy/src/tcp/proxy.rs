@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::error::{ConnectFailure, ResponseFlags};
 use crate::base::hash::xxhash64;
+use crate::base::metadata::DynamicMetadata;
 use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
@@ -50,6 +51,8 @@ pub struct TcpConn {
     pub server_name: Box<str>,
     /// Name of the filter chain.
     pub filter_chain: Box<str>,
+    /// What filters before left for logs.
+    pub metadata: Option<Box<DynamicMetadata>>,
     /// Drain signal of the listener.
     pub drain: Drain,
 }
@@ -60,6 +63,8 @@ struct Story {
     started: Instant,
     flags: ResponseFlags,
     details: &'static str,
+    /// Why a filter before has ended it.
+    termination: String,
     failure: String,
     received: u64,
     sent: u64,
@@ -80,10 +85,11 @@ pub async fn serve(conn: TcpConn, io: Stream) {
 }
 
 /// Logs a connection that a filter before has refused.
-pub fn refused(conn: &TcpConn, flags: ResponseFlags, details: &'static str) {
+pub fn refused(conn: &TcpConn, flags: ResponseFlags, details: &'static str, termination: String) {
     conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
     let mut story = Story::begin();
     story.end(flags, details);
+    story.termination = termination;
     story.log(conn);
 }
 
@@ -229,6 +235,7 @@ impl Story {
             started: Instant::now(),
             flags: ResponseFlags::NONE,
             details: "",
+            termination: String::new(),
             failure: String::new(),
             received: 0,
             sent: 0,
@@ -274,6 +281,7 @@ impl Story {
         let record = Record {
             flags: self.flags,
             details: self.details,
+            termination: &self.termination,
             upstream_failure: &self.failure,
             bytes_received: self.received,
             bytes_sent: self.sent,
@@ -289,6 +297,7 @@ impl Story {
             cluster: cluster.map_or("", |cluster| &cluster.name),
             cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
             attempts: self.attempts,
+            dynamic: conn.metadata.as_deref(),
             ..Record::of_connection(served, timing)
         };
         for log in &conn.settings.access_logs {

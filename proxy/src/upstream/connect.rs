@@ -2,6 +2,7 @@
 //! `connect_timeout`. Counts what Envoy counts.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -89,16 +90,20 @@ async fn reach(cluster: &Cluster, address: &HostAddress) -> io::Result<Stream> {
     }
 }
 
-/// TLS when the cluster says so. Without a configured SNI rustls is given the address to verify against, which is
-/// never sent (RFC 6066, 3). Unix sockets stay as they are.
+/// TLS when the cluster says so. Without a configured SNI rustls is given an address to verify against, which is
+/// never sent (RFC 6066, 3).
 async fn secure(tls: Option<&ClientTls>, address: &HostAddress, plain: Stream) -> io::Result<Stream> {
-    let (tls, address, tcp) = match (tls, address, plain) {
-        (Some(tls), HostAddress::Ip(address), Stream::Tcp(tcp)) => (tls, address, tcp),
-        (.., plain) => return Ok(plain),
-    };
-    let name = tls.sni.clone().unwrap_or_else(|| address.ip().into());
-    let connected = TlsConnector::from(tls.config.clone()).connect(name, tcp).await?;
-    Ok(Stream::TlsClient(Box::new(connected)))
+    let Some(tls) = tls else { return Ok(plain) };
+    let name = tls.sni.clone().unwrap_or_else(|| match address {
+        HostAddress::Ip(address) => address.ip().into(),
+        HostAddress::Pipe(_) => IpAddr::from(Ipv4Addr::LOCALHOST).into(),
+    });
+    let connector = TlsConnector::from(tls.config.clone());
+    match plain {
+        Stream::Tcp(tcp) => Ok(Stream::TlsClient(Box::new(connector.connect(name, tcp).await?))),
+        Stream::Unix(unix) => Ok(Stream::TlsUnix(Box::new(connector.connect(name, unix).await?))),
+        secured => Ok(secured),
+    }
 }
 
 fn keepalive_options(keepalive: &Keepalive) -> TcpKeepalive {

@@ -15,14 +15,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::Worker;
-use super::guard::{self, Peer, Refusal};
+use super::guard::{self, Judged, Peer, Refusal};
 use super::overload;
 use super::reconcile::ChainDrains;
-use crate::base::drain::Drain;
-use crate::base::error::ResponseFlags;
+use crate::base::drain::{Drain, DrainPhase};
 use crate::base::ids::ListenerId;
 use crate::config::listener::{ConnectionFacts, FilterChain, Inspect, Listener, ListenerSlot, NetworkFilter};
 use crate::config::overload::ScaledTimer;
+use crate::config::secret::ServerTls;
 use crate::http::context::ConnContext;
 use crate::net::listener;
 use crate::net::orig_dst::{canonical, original_destination};
@@ -322,6 +322,20 @@ fn handshake_time(worker: &Worker, chain: &FilterChain) -> Duration {
     worker.local.scaled(ScaledTimer::TransportConnect, chain.transport_socket_timeout)
 }
 
+/// A handshake ends with the settings that it began under: when its chain is cut, so is it.
+async fn handshake(
+    worker: &Worker,
+    chain: &FilterChain,
+    tls: &ServerTls,
+    tcp: TcpStream,
+    drain: &Drain,
+) -> io::Result<Stream> {
+    tokio::select! {
+        done = tls::accept(tls, tcp, handshake_time(worker, chain)) => done,
+        () = drain.reached(DrainPhase::Terminating) => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
 async fn serve(worker: &Rc<Worker>, listener: &Arc<Listener>, arrival: Arrival, chosen: Chosen) {
     let Arrival { tcp, opened, own_address, peer, destination, original, detected } = arrival;
     let Chosen { chain, drain } = chosen;
@@ -329,7 +343,7 @@ async fn serve(worker: &Rc<Worker>, listener: &Arc<Listener>, arrival: Arrival, 
     let handshake_begun = Instant::now();
     let io = match &chain.tls {
         None => Stream::Tcp(tcp),
-        Some(tls) => match Box::pin(tls::accept(tls, tcp, handshake_time(worker, &chain))).await {
+        Some(tls) => match Box::pin(handshake(worker, &chain, tls, tcp, &drain)).await {
             Ok(io) => {
                 tls::count_handshake(&tls.stats, &worker.local.stats, &io);
                 io
@@ -367,9 +381,9 @@ async fn serve(worker: &Rc<Worker>, listener: &Arc<Listener>, arrival: Arrival, 
         identity: peer_identity.as_deref(),
         filter_chain: &chain.name,
     };
-    let refused = match chain.guards.is_empty() {
-        true => None,
-        false => guard::authorise(&chain, &worker.local, &Peer { io: &io, served }).await.err(),
+    let Judged { refused, metadata } = match chain.guards.is_empty() {
+        true => Judged::default(),
+        false => guard::authorise(&chain, &worker.local, &Peer { io: &io, served }).await,
     };
     match &chain.filter {
         // Requests have logs, and there is none.
@@ -411,13 +425,13 @@ async fn serve(worker: &Rc<Worker>, listener: &Arc<Listener>, arrival: Arrival, 
                 peer_identity,
                 server_name,
                 filter_chain: chain.name.clone(),
+                metadata,
                 drain,
             };
             match refused {
                 None => Box::pin(tcp::proxy::serve(conn, io)).await,
-                Some(Refusal::Silent) => {}
-                Some(Refusal::Told(details)) => {
-                    tcp::proxy::refused(&conn, ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE, details);
+                Some(Refusal { flags, details, termination }) => {
+                    tcp::proxy::refused(&conn, flags, details, termination);
                 }
             }
         }

@@ -5,10 +5,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::authz;
+use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, StringMatch};
+use crate::base::metadata::DynamicMetadata;
 use crate::config::guard::{Guard, OpenConnection};
 use crate::config::listener::FilterChain;
-use crate::config::rbac::{Access, Facts};
+use crate::config::rbac::{Access, Facts, details as rbac_details};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::net::stream::Stream;
 use crate::observe::cel::Program;
@@ -16,6 +18,9 @@ use crate::observe::record::{Record, Served, Timing};
 use crate::stats::registry::Gauge;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
+
+/// Where access rules leave their verdicts for logs.
+const RBAC: &str = "envoy.filters.network.rbac";
 
 /// What a connection holds while it is served.
 pub(super) struct Admission<'w> {
@@ -62,38 +67,55 @@ pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<A
     Some(admission)
 }
 
-/// A connection that is to be closed.
+/// A connection that is to be closed, as its log tells of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// Without a word.
-    Silent,
-    /// With a line in its log, which has these details.
-    Told(&'static str),
+pub(super) struct Refusal {
+    pub(super) flags: ResponseFlags,
+    pub(super) details: &'static str,
+    /// Why the connection ends.
+    pub(super) termination: String,
+}
+
+/// What the guards that want to know who it is have said.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// The first refusal ends it.
+    pub(super) refused: Option<Refusal>,
+    /// What they left for logs.
+    pub(super) metadata: Option<Box<DynamicMetadata>>,
 }
 
 /// Asks the guards that want to know who it is, in their order.
-pub(super) async fn authorise(
-    chain: &FilterChain,
-    local: &Rc<Local>,
-    peer: &Peer<'_>,
-) -> Result<(), Refusal> {
+pub(super) async fn authorise(chain: &FilterChain, local: &Rc<Local>, peer: &Peer<'_>) -> Judged {
+    let mut judged = Judged::default();
     for guard in &chain.guards {
-        match guard {
+        judged.refused = match guard {
             Guard::Access(access) => {
-                if let Access::Denied(_) = access.rules.rules.check(peer, &access.rules, &local.stats) {
-                    wait(access.delay).await;
-                    return Err(Refusal::Silent);
+                let checked = access.rules.rules.check(peer, &access.rules, &local.stats);
+                let left = checked.fields(&access.rules);
+                if !left.is_empty() {
+                    judged.metadata.get_or_insert_default().merge(RBAC, left);
+                }
+                match checked.access() {
+                    Access::Allowed => None,
+                    Access::Denied(policy) => {
+                        wait(access.delay).await;
+                        let termination = rbac_details(policy);
+                        Some(Refusal { flags: ResponseFlags::NONE, details: "", termination })
+                    }
                 }
             }
-            Guard::Asked(service) => {
-                if let Some(details) = authz::ask(service, local, peer).await {
-                    return Err(Refusal::Told(details));
-                }
-            }
-            Guard::Rate(..) | Guard::Count(_) => {}
+            Guard::Asked(service) => authz::ask(service, local, peer).await.map(|details| {
+                let flags = ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE;
+                Refusal { flags, details, termination: String::new() }
+            }),
+            Guard::Rate(..) | Guard::Count(_) => None,
+        };
+        if judged.refused.is_some() {
+            break;
         }
     }
-    Ok(())
+    judged
 }
 
 async fn wait(delay: Duration) {

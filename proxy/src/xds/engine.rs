@@ -226,6 +226,8 @@ impl Engine {
     /// Certificate files were written anew.
     pub fn files_changed(&mut self, files: &[PathBuf], now: Now) {
         self.intake(Origin::Dynamic, now, |intake| intake.files_changed(files));
+        // What is accepted now may refer to more.
+        self.follow(now.instant);
     }
 
     /// An identity that was asked for has come. One that nobody refers to any more is dropped.

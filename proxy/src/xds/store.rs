@@ -111,6 +111,18 @@ impl Store {
         self.list_versions.insert(kind, version);
     }
 
+    /// A refused resource of a response was accepted later. If it was the last one, so is the response as a whole.
+    pub fn forgiven(&mut self, kind: ResourceType, version: &Arc<str>) {
+        let refused = match kind {
+            ResourceType::Cluster => self.clusters.values().any(|record| record.refused.is_some()),
+            ResourceType::Listener => self.listeners.values().any(|record| record.refused.is_some()),
+            _ => return,
+        };
+        if !refused {
+            self.set_list_version(kind, version.clone());
+        }
+    }
+
     /// Everything that is waited for.
     pub fn unanswered(&self) -> impl Iterator<Item = (ResourceType, &Arc<str>)> {
         self.fetches.unanswered()

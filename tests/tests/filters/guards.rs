@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use outrigger_tests::access_log::AccessLog;
 use outrigger_tests::bootstrap::{cluster, tcp_listener, with_static};
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
@@ -16,14 +17,25 @@ on_both_data_planes!(
     closing_may_wait,
     connections_are_authorised,
     shadow_rules_only_count,
+    denials_have_a_line,
 );
 
 /// A sidecar that echoes over TCP, behind one guard.
 struct Scene {
     port: Port,
     sidecar: Sidecar,
+    log: AccessLog,
     _upstream: Upstream,
 }
+
+/// What the log tells of a connection.
+const LOGGED: [&str; 5] = [
+    "CONNECTION_TERMINATION_DETAILS",
+    "RESPONSE_FLAGS",
+    "DYNAMIC_METADATA(envoy.filters.network.rbac:shadow_engine_result)",
+    "DYNAMIC_METADATA(envoy.filters.network.rbac:dry_shadow_effective_policy_id)",
+    "DYNAMIC_METADATA(envoy.filters.network.rbac:enforced_engine_result)",
+];
 
 impl Scene {
     async fn start(plane: DataPlane, kind: &str, mut config: Value) -> Result<Self> {
@@ -31,11 +43,13 @@ impl Scene {
         config["@type"] = json!(format!("type.googleapis.com/envoy.extensions.filters.network.{kind}"));
         let mut listener = tcp_listener("ingress", port.address(), "a");
         let filters = &mut listener["filter_chains"][0]["filters"];
-        let terminal = filters[0].clone();
+        let mut terminal = filters[0].clone();
+        let log = AccessLog::of(&LOGGED)?;
+        terminal["typed_config"]["access_log"] = log.config();
         *filters = json!([{"name": "guard", "typed_config": config}, terminal]);
         let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
         let sidecar = plane.launch()?.start(&bootstrap).await?;
-        Ok(Self { port, sidecar, _upstream: upstream })
+        Ok(Self { port, sidecar, log, _upstream: upstream })
     }
 
     /// A connection that is served, or `None` when it was closed without a word.
@@ -116,5 +130,28 @@ async fn shadow_rules_only_count(plane: DataPlane) -> Result<()> {
     let scene = Scene::start(plane, "rbac.v3.RBAC", config).await?;
     assert!(scene.connect().await?.is_some());
     assert_eq!(scene.sidecar.stat("x.rbac.dry.shadow_denied").await?, 1);
+    Ok(())
+}
+
+/// A connection that rules deny is logged like any other, with the policy that denied it.
+async fn denials_have_a_line(plane: DataPlane) -> Result<()> {
+    for (action, address, shadow, line) in [
+        ("ALLOW", "10.0.0.1", "127.0.0.1", "rbac_access_denied_matched_policy[none]|-|-|p|-"),
+        ("DENY", "127.0.0.1", "10.0.0.1", "rbac_access_denied_matched_policy[p]|-|-|-|-"),
+    ] {
+        let config = json!({
+            "stat_prefix": "x.",
+            "rules": rules(action, address),
+            "shadow_rules": rules("DENY", shadow),
+            "shadow_rules_stat_prefix": "dry_",
+        });
+        let scene = Scene::start(plane, "rbac.v3.RBAC", config).await?;
+        assert!(scene.connect().await?.is_none());
+        assert_eq!(scene.log.lines(1).await?, [line], "{action}");
+    }
+    let config = json!({"stat_prefix": "x.", "shadow_rules": rules("DENY", "127.0.0.1")});
+    let scene = Scene::start(plane, "rbac.v3.RBAC", config).await?;
+    drop(scene.connect().await?.ok_or("shadow rules deny nobody")?);
+    assert_eq!(scene.log.lines(1).await?, ["-|-|denied|-|-"]);
     Ok(())
 }

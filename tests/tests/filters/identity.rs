@@ -5,12 +5,14 @@ use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::DataPlane;
 use outrigger_tests::netns::Place;
 use outrigger_tests::tls::{self, Authority, Identity};
-use outrigger_tests::{Result, on_both_data_planes};
+use outrigger_tests::{Result, on_both_data_planes, wait};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, Script, filter, request};
 
 on_both_data_planes!(requests_are_authorised_by_name, connections_are_authorised_by_name);
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Terminates TLS as `svc.example`, and takes certificates of the authority from those who have one.
 fn transport(authority: &Authority) -> Result<Value> {
@@ -68,6 +70,14 @@ async fn requests_are_authorised_by_name(plane: DataPlane) -> Result<()> {
     assert_eq!(allowed(&scene, &authority, Some(&workload)).await?, ["/uri", "/subject", "/any"]);
     assert_eq!(allowed(&scene, &authority, Some(&server)).await?, ["/dns", "/subject", "/any", "/not"]);
     assert_eq!(allowed(&scene, &authority, None).await?, ["/nobody", "/any", "/not"]);
+    if plane == DataPlane::Outrigger {
+        // Each caller was denied more than once, and each is told of, once.
+        let said = |caller: &str| scene.sidecar.said(&format!("rules deny this caller caller={caller}"));
+        for caller in ["Some(\"spiffe://mesh/a\")", "Some(\"x.b.example\")", "None"] {
+            let told = || std::future::ready(said(caller).then_some(()));
+            wait::until(&format!("the log to tell of {caller}"), LIMIT, told).await?;
+        }
+    }
     Ok(())
 }
 

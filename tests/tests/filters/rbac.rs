@@ -20,6 +20,7 @@ on_both_data_planes!(
     routes_have_rules_of_their_own,
     a_log_action_denies_nothing,
     grpc_callers_are_told_their_status,
+    verdicts_are_left_for_logs,
 );
 
 fn anyone() -> Value {
@@ -169,5 +170,35 @@ async fn grpc_callers_are_told_their_status(plane: DataPlane) -> Result<()> {
     let reply = grpc::call(scene.port.address(), "svc", "/s.S/M", &[b"x"]).await?;
     assert_eq!((reply.http_status, reply.status), (200, Some(7)));
     assert_eq!(reply.message, "RBAC: access denied");
+    Ok(())
+}
+
+/// What the rules said stands in the metadata of the request, under the prefix of their statistics.
+async fn verdicts_are_left_for_logs(plane: DataPlane) -> Result<()> {
+    const FIELDS: [&str; 6] = [
+        "shadow_engine_result",
+        "dry_shadow_engine_result",
+        "dry_shadow_effective_policy_id",
+        "enforced_engine_result",
+        "real.enforced_engine_result",
+        "real.enforced_effective_policy_id",
+    ];
+    let config = json!({
+        "shadow_rules": rules("DENY", json!({"secret": policy(path("/a"))})),
+        "shadow_rules_stat_prefix": "dry_",
+        "rules": rules("ALLOW", json!({"known": policy(path("/known")), "a": policy(path("/a"))})),
+        "rules_stat_prefix": "real.",
+    });
+    let operators = FIELDS.map(|field| format!("DYNAMIC_METADATA({NAME}:{field})"));
+    let operators: Vec<&str> = operators.iter().map(String::as_str).collect();
+    let scene = chain(config).log(&operators).start(plane).await?;
+    for (at, path, line) in [
+        (1, "/a", "-|denied|secret|-|allowed|a"),
+        (2, "/known", "-|allowed|-|-|allowed|known"),
+        (3, "/other", "-|allowed|-|-|denied|-"),
+    ] {
+        scene.get(path, &[]).await?;
+        assert_eq!(scene.logged(at).await?, line, "{path}");
+    }
     Ok(())
 }

@@ -151,6 +151,7 @@ pub fn table() -> Result<Vec<Cell>> {
     pins(&mut table, &ours)?;
     chains(&mut table)?;
     clients(&mut table, &ours, &foreign)?;
+    spiffe(&mut table, &ours, &foreign)?;
     modes(&mut table, &ours)?;
     parameters(&mut table, &ours)?;
     Ok(table.0)
@@ -246,6 +247,20 @@ fn revocation(table: &mut Table, ours: &Authority, foreign: &Authority) -> Resul
     table.add("not revoked", strict(&seven), against(&ours.revocation_list(&[8], 2090)?), OK);
     table.add("list of others", strict(&seven), against(&foreign.revocation_list(&[8], 2090)?), NO);
     table.add("list expired", strict(&seven), against(&ours.revocation_list(&[8], 2021)?), NO);
+    // The newest list that is valid now counts, wherever it stands.
+    let (old, new) = (ours.revocation_list_of(&[], 2019..2090)?, ours.revocation_list_of(&[7], 2024..2090)?);
+    table.add("old list then new", strict(&seven), against(&format!("{old}{new}")), NO);
+    table.add("new list then old", strict(&seven), against(&format!("{new}{old}")), NO);
+    let (old, new) = (ours.revocation_list_of(&[7], 2019..2090)?, ours.revocation_list_of(&[], 2024..2090)?);
+    table.add("old list that revokes then new", strict(&seven), against(&format!("{old}{new}")), OK);
+    table.add("new list then old that revokes", strict(&seven), against(&format!("{new}{old}")), OK);
+    let ended = ours.revocation_list_of(&[], 2024..2025)?;
+    table.add("ended list then valid", strict(&seven), against(&format!("{ended}{old}")), NO);
+    table.add("valid list then ended", strict(&seven), against(&format!("{old}{ended}")), NO);
+    let early = ours.revocation_list_of(&[], 2080..2090)?;
+    table.add("list of the future then valid", strict(&seven), against(&format!("{early}{old}")), NO);
+    table.add("valid list then one of the future", strict(&seven), against(&format!("{old}{early}")), NO);
+    table.add("list of the future", strict(&ours.issue(&["a"])?), against(&early), NO);
     let validation = with(trusting(ours), json!({"crl": pem(&ours.revocation_list(&[7], 2090)?)}));
     table.add("client revoked", mutual(&seven, validation.clone()), Some(showing(&seven)), NO);
     let eight = ours.issue_with(&["a"], numbered(8))?;
@@ -400,6 +415,104 @@ fn clients(table: &mut Table, ours: &Authority, foreign: &Authority) -> Result<(
     let mut both = both;
     both["common_tls_context"]["validation_context"] = named(ours, "DNS", json!({"exact": "server"}));
     table.add("both verify", uri("spiffe://mesh/a"), Some(both), OK);
+    Ok(())
+}
+
+/// A validation context of the SPIFFE validator.
+fn domains(bundles: &[(&str, &str)]) -> Value {
+    let domain = |(name, bundle): &(&str, &str)| json!({"name": name, "trust_bundle": pem(bundle)});
+    json!({"custom_validator_config": {
+        "name": "envoy.tls.cert_validator.spiffe",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+            "trust_domains": bundles.iter().map(domain).collect::<Vec<_>>(),
+        },
+    }})
+}
+
+fn spiffe(table: &mut Table, ours: &Authority, foreign: &Authority) -> Result<()> {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let (here, there) = (ours.certificate(), foreign.certificate());
+    let one = || domains(&[("mesh", &here)]);
+    let two = || domains(&[("mesh", &here), ("partner", &there)]);
+    let may_sign =
+        |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let svid = |authority: &Authority, names: &[&str]| authority.issue_with(names, may_sign);
+    let good = svid(ours, &["spiffe://mesh/a"])?;
+    let against = |context: Value| Some(validating(context));
+    let names = |kind: &str, want: &str| json!({"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": want}}]});
+    table.add("domain", strict(&good), against(one()), OK);
+    table.add("domain unknown", strict(&svid(ours, &["spiffe://elsewhere/a"])?), against(one()), NO);
+    table.add(
+        "domain of another authority",
+        strict(&svid(foreign, &["spiffe://mesh/a"])?),
+        against(two()),
+        NO,
+    );
+    table.add("domain of two", strict(&svid(foreign, &["spiffe://partner/a"])?), against(two()), OK);
+    table.add("domain without path", strict(&svid(ours, &["spiffe://mesh"])?), against(one()), NO);
+    table.add("domain in a name", strict(&svid(ours, &["mesh"])?), against(one()), NO);
+    table.add(
+        "domain by its identity",
+        strict(&good),
+        against(with(one(), names("URI", "spiffe://mesh/a"))),
+        OK,
+    );
+    table.add("domain by another", strict(&good), against(with(one(), names("URI", "spiffe://mesh/b"))), NO);
+    let rich = svid(ours, &["spiffe://mesh/a", "a.mesh"])?;
+    let mut both = with(one(), names("DNS", "a.mesh"));
+    if let Some(list) = both["match_typed_subject_alt_names"].as_array_mut() {
+        list.push(json!({"san_type": "URI", "matcher": {"exact": "spiffe://mesh/b"}}));
+    }
+    table.add("domain by a name and another identity", strict(&rich), against(both), NO);
+    table.add("domain by a name", strict(&rich), against(with(one(), names("DNS", "a.mesh"))), OK);
+    table.add("domain by another name", strict(&rich), against(with(one(), names("DNS", "b.mesh"))), NO);
+    table.only(Planes::OurClient);
+    let many = svid(ours, &["spiffe://mesh/a", "spiffe://partner/b"])?;
+    table.add("domain of two identities", strict(&many), against(two()), NO);
+    table.only(Planes::OurClient);
+    let expired = ours.issue_with(&["spiffe://mesh/a"], |params| {
+        may_sign(params);
+        valid(2020, 2021)(params);
+    })?;
+    table.add("domain expired", strict(&expired), against(one()), NO);
+    let any_time = with(one(), json!({"allow_expired_certificate": true}));
+    table.add("domain expired allowed", strict(&expired), against(any_time), OK);
+    let unlimited = ours.issue(&["spiffe://mesh/a"])?;
+    table.add("domain without key usage", strict(&unlimited), against(one()), NO);
+    let signer = ours.issue_with(&["spiffe://mesh/a"], |params| {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
+    })?;
+    table.add("domain with signing key", strict(&signer), against(one()), NO);
+    let purpose = |purposes: &[ExtendedKeyUsagePurpose]| {
+        ours.issue_with(&["spiffe://mesh/a"], |params| {
+            may_sign(params);
+            for_purposes(purposes)(params);
+        })
+    };
+    table.add("domain for both purposes", strict(&purpose(&[ServerAuth, ClientAuth])?), against(one()), OK);
+    table.add("domain for the other purpose", strict(&purpose(&[ClientAuth])?), against(one()), NO);
+    table.only(Planes::OurClient);
+    let listed = |serials: &[u64]| -> Result<Value> {
+        let bundle = format!("{here}{}", ours.revocation_list(serials, 2090)?);
+        Ok(domains(&[("mesh", &bundle)]))
+    };
+    let seven = ours.issue_with(&["spiffe://mesh/a"], |params| {
+        may_sign(params);
+        numbered(7)(params);
+    })?;
+    table.add("domain revoked", strict(&seven), against(listed(&[7])?), NO);
+    table.add("domain not revoked", strict(&seven), against(listed(&[8])?), OK);
+    let demanding = |context: Value| mutual(&good, context);
+    table.add("domain of client", demanding(one()), Some(showing(&good)), OK);
+    let stranger = svid(foreign, &["spiffe://mesh/a"])?;
+    table.add("domain of client of another authority", demanding(two()), Some(showing(&stranger)), NO);
+    let asking = |context: Value| {
+        terminating(
+            json!({"common_tls_context": {"tls_certificates": own(&good), "validation_context": context}}),
+        )
+    };
+    table.add("domain of client not demanded", asking(one()), Some(json!({})), NO);
     Ok(())
 }
 

@@ -60,21 +60,34 @@ async fn hellos_choose_the_chain(plane: DataPlane) -> Result<()> {
         ("svc", &["unknown", "http/1.1"], "one"),
         ("named", &["http/1.1"], "named"),
         ("svc", &["h2"], "two"),
+        // What the client wants most decides, not which chain comes first.
         ("svc", &["h2", "http/1.1"], "two"),
+        ("svc", &["http/1.1", "h2"], "one"),
+        ("svc", &["unknown", "http/1.1", "h2"], "one"),
         // The name is looked at first, and its chain has no such protocol: there is no way back.
         ("named", &["h2"], ""),
         ("svc", &["unknown"], ""),
         ("svc", &[], ""),
     ] {
-        let said = answer(&port, &authority, name, protocols).await.unwrap_or_default();
-        assert_eq!(said, chosen, "{name} {protocols:?}");
+        // Whole, and in records of a few bytes each.
+        for fragments in [None, Some(32)] {
+            let said = answer(&port, &authority, name, protocols, fragments).await.unwrap_or_default();
+            assert_eq!(said, chosen, "{name} {protocols:?} {fragments:?}");
+        }
     }
     Ok(())
 }
 
 /// What the chain says that a client with these protocols gets to, in the protocol that was agreed upon.
-async fn answer(port: &Port, authority: &Authority, name: &str, protocols: &[&str]) -> Result<String> {
-    let config = authority.client(protocols, None)?;
+async fn answer(
+    port: &Port,
+    authority: &Authority,
+    name: &str,
+    protocols: &[&str],
+    fragments: Option<usize>,
+) -> Result<String> {
+    let mut config = authority.client(protocols, None)?;
+    config.max_fragment_size = fragments;
     let stream = tls::connect(&Place::Host, port.address(), name, config).await?;
     if tls::chosen_protocol(&stream).as_deref() == Some("h2") {
         let request = Request::get(format!("https://{name}/")).body(bytes::Bytes::new())?;

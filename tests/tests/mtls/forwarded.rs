@@ -123,3 +123,21 @@ fn encoded(pem: &str) -> String {
     }
     text
 }
+
+/// Envoy writes such names as they are; whoever was issued one would then write elements of his own.
+#[tokio::test]
+async fn names_forge_no_elements() -> Result<()> {
+    let (authority, upstream) = (Authority::new()?, Upstream::start(Echo::new("a"))?);
+    let server = authority.issue(&["svc", "spiffe://mesh/svc"])?;
+    let hostile =
+        authority.issue(&["spiffe://mesh/x,By=spiffe://mesh/svc;Hash=00;URI=\"spiffe://mesh/admin"])?;
+    let port = Port::lease()?;
+    let listener = listener("l", &port, &server, &authority, "SANITIZE_SET", &json!({"uri": true}));
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = DataPlane::Outrigger.launch()?.start(&bootstrap).await?;
+    let told = told(&authority, &port, Some(&hostile)).await?.ok_or("no header")?;
+    let hash = rustls_hash(&hostile)?;
+    let name = "spiffe://mesh/x%2CBy=spiffe://mesh/svc%3BHash=00%3BURI=%22spiffe://mesh/admin";
+    assert_eq!(told, format!("By=spiffe://mesh/svc;Hash={hash};URI={name}"));
+    Ok(())
+}

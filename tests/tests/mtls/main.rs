@@ -8,8 +8,12 @@ mod cells;
 mod chains;
 mod files;
 mod forwarded;
+mod handshakes;
+mod late_files;
 mod route_matches;
 mod sessions;
+mod strict;
+mod unix;
 
 use cells::{Cell, table};
 use outrigger_tests::Result;

@@ -13,7 +13,7 @@ use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::DataPlane;
 use outrigger_tests::netns::Place;
 use outrigger_tests::ports::Port;
-use outrigger_tests::tls::{self, Authority};
+use outrigger_tests::tls::{self, Authority, Identity};
 use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::xds::{Resource, Server};
 use outrigger_tests::{Result, on_both_data_planes, wait};
@@ -24,7 +24,11 @@ use outrigger_xds_protos::v3::tls::Secret;
 use rustls::{ClientConfig, HandshakeKind};
 use serde_json::{Value, json};
 
-on_both_data_planes!(sessions_are_resumed_unless_that_is_forbidden, ticket_keys_are_replaced);
+on_both_data_planes!(
+    sessions_are_resumed_unless_that_is_forbidden,
+    ticket_keys_are_replaced,
+    other_names_end_resumption,
+);
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -124,5 +128,107 @@ async fn ticket_keys_are_replaced(plane: DataPlane) -> Result<()> {
     let config = client()?;
     assert!(!resumed(&port, &config).await?);
     assert!(resumed(&port, &config).await?);
+    Ok(())
+}
+
+/// Tickets under a key that stays the same, and clients that must show a certificate.
+fn mutual(authority: &Authority, more: Value) -> Value {
+    let mut validation = json!({"trusted_ca": {"inline_string": authority.certificate()}});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        validation[field] = value.clone();
+    }
+    json!({
+        "require_client_certificate": true,
+        "session_ticket_keys": {"keys": [{"inline_bytes": STANDARD.encode([7_u8; 80])}]},
+        "validation": validation,
+    })
+}
+
+fn demanding(port: &Port, authority: &Authority, more: Value) -> Result<Value> {
+    let mut fields = mutual(authority, more);
+    let validation = fields["validation"].take();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("validation");
+    }
+    let mut listener = listener("l", port, authority, fields)?;
+    let common = &mut listener["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"];
+    common["validation_context"] = validation;
+    Ok(listener)
+}
+
+/// A client that was let in and has tickets.
+async fn holder(port: &Port, authority: &Authority, identity: &Identity) -> Result<ClientConfig> {
+    let config = authority.client(&["http/1.1"], Some(identity))?;
+    assert!(!resumed(port, &config).await?);
+    assert!(resumed(port, &config).await?, "its tickets are good");
+    Ok(config)
+}
+
+async fn other_names_end_resumption(plane: DataPlane) -> Result<()> {
+    let (server, port, authority) = (Server::start()?, Port::lease()?, Authority::new()?);
+    let upstream = Upstream::start(Echo::new("a"))?;
+    let named = |name: &str| -> Result<Vec<Resource>> {
+        let names = json!([{"san_type": "URI", "matcher": {"exact": name}}]);
+        let listener = demanding(&port, &authority, json!({"match_typed_subject_alt_names": names}))?;
+        Ok(vec![Resource::of::<Listener>("l", &listener)?])
+    };
+    server.set_all([
+        (type_url::CLUSTER, vec![Resource::of::<Cluster>("a", &cluster("a", &[upstream.address()]))?]),
+        (type_url::LISTENER, named("spiffe://mesh/a")?),
+    ]);
+    let _sidecar = plane.launch()?.start(&with_ads(server.address(), "GRPC")).await?;
+    let (a, b) = (authority.issue(&["spiffe://mesh/a"])?, authority.issue(&["spiffe://mesh/b"])?);
+    let config = holder(&port, &authority, &a).await?;
+    server.set(type_url::LISTENER, named("spiffe://mesh/b")?);
+    server.until_accepted(type_url::LISTENER).await?;
+    let fresh =
+        || async { resumed(&port, &authority.client(&["http/1.1"], Some(&b)).ok()?).await.ok().map(drop) };
+    wait::until("the other name to be let in", LIMIT, fresh).await?;
+    assert!(resumed(&port, &config).await.is_err(), "a ticket is no way round the name");
+    Ok(())
+}
+
+/// The list is in a file, of which the configuration tells only the name.
+#[tokio::test]
+async fn revocation_ends_resumption() -> Result<()> {
+    let (port, authority, directory) = (Port::lease()?, Authority::new()?, tempfile::tempdir()?);
+    let upstream = Upstream::start(Echo::new("a"))?;
+    let file = directory.path().join("crl.pem");
+    std::fs::write(&file, authority.revocation_list(&[], 2090)?)?;
+    let listener = demanding(&port, &authority, json!({"crl": {"filename": file.display().to_string()}}))?;
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = DataPlane::Outrigger.launch()?.start(&bootstrap).await?;
+    let numbered = |serial: u64| {
+        authority.issue_with(&["a"], |params| params.serial_number = Some(rcgen::SerialNumber::from(serial)))
+    };
+    let (seven, eight) = (numbered(7)?, numbered(8)?);
+    let revoked = holder(&port, &authority, &seven).await?;
+    holder(&port, &authority, &eight).await?;
+    std::fs::write(&file, authority.revocation_list_of(&[7], 2020..2090)?)?;
+    let refused = || async {
+        let config = authority.client(&["http/1.1"], Some(&seven)).ok()?;
+        resumed(&port, &config).await.is_err().then_some(())
+    };
+    wait::until("the new list to count", LIMIT, refused).await?;
+    assert!(resumed(&port, &revoked).await.is_err(), "a ticket is no way round the list");
+    holder(&port, &authority, &eight).await.map(drop)
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_ends_resumption() -> Result<()> {
+    let (port, authority) = (Port::lease()?, Authority::new()?);
+    let upstream = Upstream::start(Echo::new("a"))?;
+    let listener = demanding(&port, &authority, json!({}))?;
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let sidecar = DataPlane::Outrigger.launch()?.start(&bootstrap).await?;
+    let end = std::time::SystemTime::now() + Duration::from_secs(8);
+    let short = authority.issue_with(&["a"], |params| params.not_after = end.into())?;
+    let config = holder(&port, &authority, &short).await?;
+    let left = end.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+    tokio::time::sleep(left + Duration::from_secs(1)).await;
+    let failures = format!("listener.127.0.0.1_{}.ssl.fail_verify_error", port.number());
+    assert_eq!(sidecar.stat(&failures).await?, 0);
+    assert!(resumed(&port, &config).await.is_err());
+    assert_eq!(sidecar.stat(&failures).await?, 1);
     Ok(())
 }

@@ -78,11 +78,12 @@ fn rbac(action: Action, policies: Vec<Policy>) -> (RbacFilter, Registry) {
     let registry = Registry::new();
     let stats = RbacStats::new(&registry, "rbac.", "rbac.");
     let rules = Rbac { rules: Some(Rules { action, policies }), shadow: None };
-    (RbacFilter { rules, stats, told: Told::default() }, registry)
+    let (enforced, shadow) = (Some(Keys::new("", "enforced")), Keys::new("dry.", "shadow"));
+    (RbacFilter { rules, stats, told: Default::default(), enforced, shadow }, registry)
 }
 
 fn check<'r>(filter: &'r RbacFilter, caller: &Caller, shard: &Shard) -> Access<'r> {
-    filter.rules.check(caller, filter, shard)
+    filter.rules.check(caller, filter, shard).access()
 }
 
 #[test]
@@ -176,7 +177,14 @@ fn shadow_rules_count_and_decide_nothing() {
     both.rules.shadow =
         Some(Rules { action: Action::Deny, policies: vec![policy("s", Rule::Always, Rule::Always)] });
     let shard = registry.shard();
-    assert_eq!(check(&both, &NOBODY, &shard), Access::Allowed);
+    let checked = both.rules.check(&NOBODY, &both, &shard);
+    assert_eq!(checked.access(), Access::Allowed);
+    let left = serde_json::Value::Object(checked.fields(&both));
+    let want = serde_json::json!({
+        "dry.shadow_engine_result": "denied", "dry.shadow_effective_policy_id": "s",
+        "enforced_engine_result": "allowed", "enforced_effective_policy_id": "all",
+    });
+    assert_eq!(left, want);
     let view = registry.view();
     let value = |name: &str| view.find(name).map(|stat| view.value(stat));
     for (name, count) in [("allowed", 1), ("denied", 0), ("shadow_allowed", 0), ("shadow_denied", 1)] {

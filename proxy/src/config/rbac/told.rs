@@ -1,36 +1,62 @@
-//! How often something that any caller can bring about is logged.
+//! How often something that any caller can bring about is logged: each caller once in a while, and so many callers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
-/// Between two lines, over all workers. Counters have the whole truth.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A caller is told again after this time.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Callers that are told of in one interval, over all workers. Counters have the whole truth.
+const MOST: usize = 128;
 
-/// When a line was last written. Only what is to be logged touches it.
-#[derive(Debug)]
+/// Whose lines were written lately. Only what is to be logged touches it.
+#[derive(Debug, Default)]
 pub struct Told {
-    start: Instant,
-    /// Milliseconds from the start to the next line.
-    next: AtomicU64,
+    hasher: RandomState,
+    seen: Mutex<Seen>,
 }
 
-impl Default for Told {
-    fn default() -> Self {
-        Self { start: Instant::now(), next: AtomicU64::new(0) }
-    }
+#[derive(Debug, Default)]
+struct Seen {
+    begun: Option<Instant>,
+    callers: HashSet<u64>,
+    left_out: u64,
+}
+
+/// Whether there may be a line now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Not for this caller, or not for one more.
+    No,
+    /// Yes; so many lines of callers that were too many were left out in the interval before.
+    Yes(u64),
 }
 
 impl Told {
-    /// Whether there may be a line now; then not again for a second.
-    pub fn is_due(&self, now: Instant) -> bool {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let now = now.saturating_duration_since(self.start);
-        let next = self.next.load(Ordering::Relaxed);
-        millis(now) >= next
-            && self
-                .next
-                .compare_exchange(next, millis(now + PAUSE), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+    /// Whether there may be a line about this caller now.
+    pub fn due(&self, caller: &impl Hash, now: Instant) -> Due {
+        let mut seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody else is at it: who calls that often is told of a moment later.
+            Err(TryLockError::WouldBlock) => return Due::No,
+        };
+        let mut before = 0;
+        if seen.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= INTERVAL) {
+            before = seen.left_out;
+            *seen = Seen { begun: Some(now), ..Seen::default() };
+        }
+        let caller = self.hasher.hash_one(caller);
+        if seen.callers.contains(&caller) {
+            return Due::No;
+        }
+        if seen.callers.len() == MOST {
+            seen.left_out += 1;
+            return Due::No;
+        }
+        seen.callers.insert(caller);
+        Due::Yes(before)
     }
 }
 
@@ -39,11 +65,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_line_a_second() {
-        let told = Told::default();
-        let at = |millis| told.start + Duration::from_millis(millis);
-        let due: Vec<u64> =
-            [0, 1, 999, 1000, 1001, 5000].into_iter().filter(|t| told.is_due(at(*t))).collect();
-        assert_eq!(due, [0, 1000, 5000]);
+    fn each_caller_is_told_once_a_minute() {
+        let (told, start) = (Told::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(told.due(&("a", 1), at(0)), Due::Yes(0));
+        assert_eq!(told.due(&("a", 1), at(1)), Due::No);
+        assert_eq!(told.due(&("b", 1), at(1)), Due::Yes(0), "another one");
+        assert_eq!(told.due(&("a", 1), at(59)), Due::No);
+        assert_eq!(told.due(&("a", 1), at(60)), Due::Yes(0));
+    }
+
+    #[test]
+    fn callers_are_bounded_and_the_rest_is_counted() {
+        let (told, start) = (Told::default(), Instant::now());
+        let due = (0..MOST + 10).filter(|caller| told.due(caller, start) != Due::No).count();
+        assert_eq!(due, MOST);
+        assert_eq!(told.due(&"one more", start + INTERVAL), Due::Yes(10));
     }
 }

@@ -11,14 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, DistinguishedName, Error, OtherError};
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath, anchor_from_trusted_cert,
+    EndEntityCert, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+    VerifiedPath,
 };
 
 use super::ClientTrust;
 use super::names::{Pins, SanMatch};
+use super::revocation::InForce;
+use super::roots::{Bundle, Roots};
+use super::spiffe::Domains;
 use super::x509::{CLIENT_AUTH, Certificate, SERVER_AUTH};
 
 /// The key usage bit for signatures: without it a key may not take part in a handshake of today.
@@ -33,74 +36,36 @@ pub enum Peer {
     Client,
 }
 
-/// A bundle of trusted certificates. Never empty.
-#[derive(Debug)]
-pub struct Roots {
-    certificates: Vec<CertificateDer<'static>>,
-    /// The same as webpki wants them: whoever is listed may sign others, as in Envoy.
-    anchors: Vec<TrustAnchor<'static>>,
-    validity: Vec<(SystemTime, SystemTime)>,
+/// Who may have signed what a peer shows.
+#[derive(Clone, Debug)]
+pub enum Authorities {
+    /// Anyone: the chain is not verified.
+    Anyone,
+    /// One of these.
+    Bundle(Arc<Bundle>),
+    /// One of those that speak for the trust domain of its SPIFFE identity.
+    Domains(Arc<Domains>),
 }
 
-impl Roots {
-    /// Takes a bundle; the error says what is wrong with it.
-    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, String> {
-        if certificates.is_empty() {
-            return Err("holds no PEM certificate".to_owned());
+impl Authorities {
+    fn bundles(&self) -> Vec<&Bundle> {
+        match self {
+            Authorities::Anyone => Vec::new(),
+            Authorities::Bundle(bundle) => vec![bundle],
+            Authorities::Domains(domains) => domains.bundles().collect(),
         }
-        let (mut anchors, mut validity) = (Vec::new(), Vec::new());
-        for (position, certificate) in certificates.iter().enumerate() {
-            let anchor = anchor_from_trusted_cert(certificate).map_err(|error| {
-                format!("certificate {} of the bundle is not a usable certificate: {error}", position + 1)
-            })?;
-            anchors.push(anchor.to_owned());
-            let parsed = Certificate::parse(certificate);
-            validity.push(
-                parsed.map_or((UNIX_EPOCH, UNIX_EPOCH), |parsed| (parsed.not_before, parsed.not_after)),
-            );
-        }
-        Ok(Self { certificates, anchors, validity })
     }
-
-    /// What a server tells its clients about the certificates it takes.
-    pub fn subjects(&self) -> Vec<DistinguishedName> {
-        self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(anchor.subject.as_ref())).collect()
-    }
-
-    fn lists(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.certificates.iter().any(|listed| listed.as_ref() == certificate.as_ref())
-    }
-
-    fn validity_of(&self, anchor: &TrustAnchor<'_>) -> Option<(SystemTime, SystemTime)> {
-        let same = |one: &TrustAnchor<'_>| {
-            one.subject == anchor.subject && one.subject_public_key_info == anchor.subject_public_key_info
-        };
-        // An authority may be listed twice, renewed under the same key: the longest one counts.
-        let listed = self.anchors.iter().zip(&self.validity).filter(|(one, _)| same(one));
-        listed.map(|(_, times)| *times).max_by_key(|(_, until)| *until)
-    }
-}
-
-/// Revocation lists of the authorities.
-#[derive(Debug)]
-pub struct Revocation {
-    /// The lists.
-    pub lists: Vec<CertRevocationList<'static>>,
-    /// Whether intermediate authorities may be revoked as well.
-    pub whole_chain: bool,
 }
 
 /// What a peer certificate must satisfy.
 #[derive(Clone, Debug)]
 pub struct PeerTrust {
-    /// Trusted authorities; `None` does not verify the chain.
-    pub roots: Option<Arc<Roots>>,
+    /// Trusted authorities.
+    pub authorities: Authorities,
     /// Any of these; empty accepts every name.
     pub names: Vec<SanMatch>,
     /// Any of these; empty accepts every key.
     pub pins: Pins,
-    /// Revocation lists: an authority of the chain without a valid one fails the check.
-    pub revocation: Option<Arc<Revocation>>,
     /// Takes certificates before and after their time.
     pub allow_expired: bool,
     /// Checks nothing that could fail (`ACCEPT_UNTRUSTED`).
@@ -119,10 +84,9 @@ impl PeerTrust {
     /// Trusts whoever holds the key it shows.
     pub fn anyone(provider: Arc<CryptoProvider>) -> Self {
         Self {
-            roots: None,
+            authorities: Authorities::Anyone,
             names: Vec::new(),
             pins: Pins::default(),
-            revocation: None,
             allow_expired: false,
             accept_untrusted: false,
             max_depth: None,
@@ -132,14 +96,25 @@ impl PeerTrust {
         }
     }
 
+    /// Whether the chain is verified.
+    pub fn verifies_chains(&self) -> bool {
+        !matches!(self.authorities, Authorities::Anyone)
+    }
+
+    /// What a server tells its clients about the certificates it takes.
+    pub fn subjects(&self) -> Vec<DistinguishedName> {
+        let bundles = self.authorities.bundles();
+        bundles.iter().filter(|_| self.send_subjects).flat_map(|bundle| bundle.roots.subjects()).collect()
+    }
+
     /// What is known of clients that came in under these rules.
     pub fn of_clients(&self) -> ClientTrust {
-        match self.roots.is_some() || !self.names.is_empty() || !self.pins.is_empty() {
+        match self.verifies_chains() || !self.names.is_empty() || !self.pins.is_empty() {
             false => ClientTrust::Unverified,
             true if self.accept_untrusted => {
                 ClientTrust::Judged(Box::new(Self { accept_untrusted: false, ..self.clone() }))
             }
-            true => ClientTrust::Verified,
+            true => ClientTrust::Verified { at_any_time: self.allow_expired || !self.verifies_chains() },
         }
     }
 
@@ -155,8 +130,15 @@ impl PeerTrust {
             return Ok(());
         }
         let parsed = Certificate::parse(leaf).ok_or(CertificateError::BadEncoding)?;
-        if let Some(roots) = &self.roots {
-            self.check_chain(roots, leaf, &parsed, intermediates, now, peer)?;
+        match &self.authorities {
+            Authorities::Anyone => {}
+            Authorities::Bundle(bundle) => {
+                self.check_chain(bundle, leaf, &parsed, intermediates, now, peer)?;
+            }
+            Authorities::Domains(domains) => {
+                let bundle = domains.bundle_for(&parsed)?;
+                self.check_chain(bundle, leaf, &parsed, intermediates, now, peer)?;
+            }
         }
         if !self.names.is_empty() && !self.names.iter().any(|name| name.accepts(&parsed.names)) {
             return Err(CertificateError::NotValidForName.into());
@@ -169,7 +151,7 @@ impl PeerTrust {
 
     fn check_chain(
         &self,
-        roots: &Roots,
+        bundle: &Bundle,
         leaf: &CertificateDer<'_>,
         parsed: &Certificate<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -179,18 +161,21 @@ impl PeerTrust {
         if parsed.key_usage.is_some_and(|usage| usage & DIGITAL_SIGNATURE == 0) {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        if self.revocation.is_none() && roots.lists(leaf) {
+        if bundle.revocation.is_none() && bundle.roots.lists(leaf) {
             return self.check_listed(parsed, now, peer);
         }
-        let verdict = self.build_chain(roots, leaf, intermediates, now, peer);
-        match verdict {
+        // Lists are held to the time even where certificates are not.
+        let lists = bundle.revocation.as_ref().map(|revocation| revocation.in_force(moment(now)));
+        let build = |at| self.build_chain(bundle, lists.as_ref(), leaf, intermediates, at, peer);
+        match build(now) {
             Err(error) if self.allow_expired && is_about_time(&error) => {
                 // A moment at which the leaf is valid: its authorities then are as a rule, too.
-                let moments = [parsed.not_before, parsed.not_after];
-                let mut verdicts = moments
-                    .map(|at| self.build_chain(roots, leaf, intermediates, unix_time(at), peer))
-                    .into_iter();
+                let mut verdicts =
+                    [parsed.not_before, parsed.not_after].map(|at| build(unix_time(at))).into_iter();
                 verdicts.find(Result::is_ok).unwrap_or(Err(error)).map_err(translated)
+            }
+            Err(webpki::Error::UnknownRevocationStatus) if lists.is_some_and(|lists| lists.some_ended) => {
+                Err(CertificateError::ExpiredRevocationList.into())
             }
             verdict => verdict.map_err(translated),
         }
@@ -212,31 +197,34 @@ impl PeerTrust {
 
     fn build_chain(
         &self,
-        roots: &Roots,
+        bundle: &Bundle,
+        lists: Option<&InForce<'_>>,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         peer: Peer,
     ) -> Result<(), webpki::Error> {
         let certificate = EndEntityCert::try_from(leaf)?;
-        let lists: Vec<&CertRevocationList<'_>> =
-            self.revocation.iter().flat_map(|revocation| &revocation.lists).collect();
-        let depth = match self.revocation.as_ref().is_some_and(|revocation| revocation.whole_chain) {
+        let depth = match bundle.revocation.as_ref().is_some_and(|revocation| revocation.whole_chain) {
             true => RevocationCheckDepth::Chain,
             false => RevocationCheckDepth::EndEntity,
         };
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            let options = options.with_depth(depth).with_status_policy(UnknownStatusPolicy::Deny);
-            options.with_expiration_policy(ExpirationPolicy::Enforce).build()
-        });
+        let revocation = match lists {
+            None => None,
+            Some(lists) => {
+                let options = RevocationOptionsBuilder::new(&lists.lists);
+                let options = options.map_err(|_| webpki::Error::UnknownRevocationStatus)?.with_depth(depth);
+                Some(options.with_status_policy(UnknownStatusPolicy::Deny).build())
+            }
+        };
         let usage = if peer == Peer::Server { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
         let at = moment(now);
-        let authority = |path: &VerifiedPath<'_>| self.check_path(roots, path, at);
+        let authority = |path: &VerifiedPath<'_>| self.check_path(&bundle.roots, path, at);
         let algorithms = self.provider.signature_verification_algorithms.all;
         certificate
             .verify_for_usage(
                 algorithms,
-                &roots.anchors,
+                bundle.roots.anchors(),
                 intermediates,
                 now,
                 usage,
@@ -291,7 +279,6 @@ fn translated(error: webpki::Error) -> Error {
         E::UnknownIssuer => CertificateError::UnknownIssuer,
         E::CertRevoked => CertificateError::Revoked,
         E::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
-        E::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
         E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         other => CertificateError::Other(OtherError(Arc::new(other))),

@@ -108,8 +108,7 @@ pub struct ClientVerifier {
 impl ClientVerifier {
     /// Asks for a certificate, and insists on one when `mandatory`.
     pub fn new(trust: PeerTrust, mandatory: bool) -> Self {
-        let told = trust.roots.as_ref().filter(|_| trust.send_subjects);
-        let subjects = told.map(|roots| roots.subjects()).unwrap_or_default();
+        let subjects = trust.subjects();
         Self { trust, subjects, mandatory }
     }
 }

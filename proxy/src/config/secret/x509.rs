@@ -276,7 +276,7 @@ fn escaped(value: &[u8]) -> String {
 }
 
 /// `YYMMDDHHMMSSZ`, where years below 50 are of this century, or `YYYYMMDDHHMMSSZ`. Before 1970 is 1970.
-fn time((tag, value): (u8, &[u8])) -> Option<SystemTime> {
+pub(super) fn time((tag, value): (u8, &[u8])) -> Option<SystemTime> {
     let digits = std::str::from_utf8(value.strip_suffix(b"Z")?).ok()?;
     let number = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u64>().ok();
     let (year, rest) = match tag {

@@ -6,12 +6,15 @@ use super::{Call, Running, Verdict};
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::filter::{HttpFilter, RouteFilter};
-use crate::config::rbac::{Access, Facts, RbacFilter};
+use crate::config::rbac::{Access, Facts, RbacFilter, details};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::http::local_reply::LocalReply;
 use crate::http::route::header_matches;
 use crate::observe::cel::Program;
 use crate::tls::PeerIdentity;
+
+/// Where verdicts are left for later filters and for logs.
+const NAMESPACE: &str = "envoy.filters.http.rbac";
 
 impl Facts for Call<'_, '_> {
     fn header(&self, matcher: &HeaderMatch) -> bool {
@@ -62,20 +65,23 @@ pub(super) fn request<'r>(
     running: &Running<'r>,
     filter: &'r HttpFilter,
     own: &'r RbacFilter,
-    call: &Call<'_, 'r>,
+    call: &mut Call<'_, 'r>,
 ) -> Verdict {
     let rules = running.levels.settings(filter.id, Some(&own.rules), |config| match config {
         RouteFilter::Rbac(rules) => Some(rules.as_deref()),
         _ => None,
     });
     let Some(rules) = rules else { return Verdict::Pass };
-    match rules.check(call, own, &call.ctx.local.stats) {
+    let checked = rules.check(call, own, &call.ctx.local.stats);
+    let left = checked.fields(own);
+    if !left.is_empty() {
+        call.summary.metadata.get_or_insert_default().merge(NAMESPACE, left);
+    }
+    match checked.access() {
         Access::Allowed => Verdict::Pass,
         Access::Denied(policy) => {
             let mut reply = LocalReply::new(403, ResponseFlags::NONE, "", "RBAC: access denied");
-            // Details are one word.
-            let policy = policy.unwrap_or("none").replace(char::is_whitespace, "_");
-            reply.details = format!("rbac_access_denied_matched_policy[{policy}]").into();
+            reply.details = details(policy).into();
             Verdict::Answer(Box::new(reply))
         }
     }

@@ -106,3 +106,60 @@ fn in_records(message: &[u8], size: usize) -> Vec<u8> {
     let record = |part: &[u8]| [&[0x16, 3, 1, (part.len() >> 8) as u8, part.len() as u8], part].concat();
     message.chunks(size).flat_map(record).collect()
 }
+
+#[test]
+fn a_hello_in_records_of_any_size_is_read() {
+    let whole = hello();
+    for size in [1, 2, 3, 7, 64, 1000] {
+        let records = in_records(&whole[5..], size);
+        for end in [1, 5, 6, records.len() / 2, records.len() - 1] {
+            assert_eq!(classify(&records[..end], BOTH), None, "{end} bytes of records of {size}");
+        }
+        let found = classify(&records, BOTH).unwrap();
+        assert_eq!(found.server_name.as_deref(), Some("api.shop.example"), "records of {size}");
+        assert_eq!(found.application_protocols, ["h2".into(), "http/1.1".into()]);
+    }
+}
+
+#[test]
+fn looks_become_rare() {
+    let (mut pauses, mut looks, mut time) = (Pauses::new(), 0, Duration::ZERO);
+    while time < Duration::from_secs(15) {
+        time += pauses.next();
+        looks += 1;
+    }
+    assert!(looks < 170, "{looks} looks in the time that a client has");
+    let first: Duration = std::iter::repeat_with({
+        let mut pauses = Pauses::new();
+        move || pauses.next()
+    })
+    .take(4)
+    .sum();
+    assert!(first < Duration::from_millis(10), "{first:?} for a hello of a few segments");
+}
+
+#[tokio::test]
+async fn what_comes_in_pieces_is_put_together_and_what_ends_before_is_closed() {
+    use tokio::io::AsyncWriteExt;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (whole, records) = (hello(), in_records(&hello()[5..], 100));
+    for (bytes, found) in [(&whole[..], true), (&records, true), (&whole[..whole.len() - 1], false)] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let send = async {
+            for piece in bytes.chunks(97) {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            client.shutdown().await.unwrap();
+        };
+        let (detected, ()) = tokio::join!(detect(&server, BOTH, Duration::ZERO), send);
+        match found {
+            true => assert_eq!(detected.unwrap().transport, TransportProtocol::Tls),
+            false => assert!(matches!(detected, Err(PeekError::Closed)), "{detected:?}"),
+        }
+    }
+}

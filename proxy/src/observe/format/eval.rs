@@ -86,6 +86,7 @@ impl Operator {
             Operator::Wire(side, part) => out.number(wire::bytes(record, *side, *part)),
             Operator::CloseType(side) => return wire::close_type(record, *side, out),
             Operator::CloseReason => return text(record.closes.reason, out),
+            Operator::Termination => return text(record.termination, out),
             Operator::ListenerName => {
                 return text(record.downstream.map_or("", |downstream| &downstream.listener.name), out);
             }

@@ -101,6 +101,8 @@ pub(super) enum Operator {
     CloseType(TlsSide),
     /// Why we have closed both connections.
     CloseReason,
+    /// Why a filter has ended the connection.
+    Termination,
 }
 
 impl Operator {

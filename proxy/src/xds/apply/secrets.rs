@@ -3,6 +3,7 @@
 //! TLS settings are ready rustls configurations inside the compiled listener or cluster, so a rotation translates
 //! its users again from the bytes that are held. Source: Envoy SDS.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use outrigger_xds_protos::{identity, v3};
 
 use super::{Intake, Tally, fresh, text};
 use crate::xds::resource::{Body, Incoming, ResourceType};
-use crate::xds::store::Record;
+use crate::xds::store::{Record, Records};
 use crate::xds::translate::{self, ResourceRef, Secret};
 
 impl Intake<'_> {
@@ -57,7 +58,8 @@ impl Intake<'_> {
         }
     }
 
-    /// Reads changed files again, for everything that names them. What cannot be used changes nothing.
+    /// Reads changed files again, for everything that names them. What cannot be used changes nothing. What was refused is
+    /// judged again: the files may have been what it lacked.
     pub fn files_changed(&mut self, files: &[PathBuf]) {
         for file in files {
             let Some(text) = file.to_str() else { continue };
@@ -66,7 +68,8 @@ impl Intake<'_> {
             let secrets = naming(&self.store.secrets, named);
             let clusters = naming(&self.store.clusters, named);
             let listeners = naming(&self.store.listeners, named);
-            if secrets.is_empty() && clusters.is_empty() && listeners.is_empty() {
+            let again = self.refused_naming(named);
+            if secrets.is_empty() && clusters.is_empty() && listeners.is_empty() && again.is_empty() {
                 self.context.files.remove(file);
                 continue;
             }
@@ -74,6 +77,40 @@ impl Intake<'_> {
             secrets.iter().for_each(|name| self.renew_secret(name));
             clusters.iter().for_each(|name| self.renew_cluster(name));
             listeners.iter().for_each(|name| self.renew_listener(name));
+            again.iter().for_each(|(kind, incoming)| self.judge_again(*kind, incoming));
+        }
+    }
+
+    /// Refused versions whose bytes name a file: secrets, then who may refer to them.
+    fn refused_naming(&self, named: impl Fn(&Body) -> bool) -> Vec<(ResourceType, Incoming)> {
+        fn of<T>(
+            kind: ResourceType,
+            records: &Records<T>,
+            named: impl Fn(&Body) -> bool,
+        ) -> impl Iterator<Item = (ResourceType, Incoming)> {
+            records.iter().filter_map(move |(name, record)| {
+                let refused = record.refused.as_ref().filter(|refused| named(&refused.body))?;
+                let (body, version) = (refused.body.clone(), refused.version.clone());
+                Some((kind, Incoming { name: name.clone(), version, body }))
+            })
+        }
+        let secrets = of(ResourceType::Secret, &self.store.secrets, &named);
+        let clusters = of(ResourceType::Cluster, &self.store.clusters, &named);
+        secrets.chain(clusters).chain(of(ResourceType::Listener, &self.store.listeners, &named)).collect()
+    }
+
+    fn judge_again(&mut self, kind: ResourceType, incoming: &Incoming) {
+        let (name, mut tally) = (&incoming.name, Tally::default());
+        let fault = match kind {
+            ResourceType::Listener => self.listeners(std::slice::from_ref(incoming), &mut tally).pop(),
+            kind => self.take(kind, incoming, &mut HashSet::new(), &mut tally),
+        };
+        match fault {
+            None => {
+                tracing::info!("{} {name:?} was refused and is good now", kind.label());
+                self.store.forgiven(kind, &incoming.version);
+            }
+            Some(fault) => tracing::warn!("{} {name:?} stays refused: {}", kind.label(), fault.reason),
         }
     }
 
@@ -123,11 +160,7 @@ impl Intake<'_> {
 }
 
 /// Names of the records that refer to a secret.
-fn users<T>(
-    records: &std::collections::BTreeMap<Arc<str>, Record<T>>,
-    refs: impl Fn(&T) -> &Vec<ResourceRef>,
-    secret: &str,
-) -> Vec<Arc<str>> {
+fn users<T>(records: &Records<T>, refs: impl Fn(&T) -> &Vec<ResourceRef>, secret: &str) -> Vec<Arc<str>> {
     let uses = |record: &Record<T>| {
         record.versions().any(|held| refs(&held.value).iter().any(|reference| reference.name == secret))
     };
@@ -135,10 +168,7 @@ fn users<T>(
 }
 
 /// Names of the records whose bytes name a file.
-fn naming<T>(
-    records: &std::collections::BTreeMap<Arc<str>, Record<T>>,
-    named: impl Fn(&Body) -> bool,
-) -> Vec<Arc<str>> {
+fn naming<T>(records: &Records<T>, named: impl Fn(&Body) -> bool) -> Vec<Arc<str>> {
     let found = records.iter().filter(|(_, record)| record.versions().any(|held| named(&held.body)));
     found.map(|(name, _)| name.clone()).collect()
 }

@@ -125,9 +125,10 @@ impl Requester {
         let key = OwnKey::generate()?;
         let chain = self.ask(channel, key.request(signer.lines().skip(1))?).await?;
         let certified = key.certified(&chain)?;
-        let leaf = certified.cert.first().cloned().ok_or("the answer has no certificate")?;
-        let shown = ShownCertificate::new(PLACE, leaf);
-        let (_, until) = shown.validity.ok_or("the certificate cannot be read")?;
+        let chain: Vec<_> = certified.cert.iter().cloned().map(Arc::new).collect();
+        let shown = ShownCertificate::chain(PLACE, &chain);
+        let leaf = shown.first().ok_or("the answer has no certificate")?;
+        let (_, until) = leaf.validity.ok_or("the certificate cannot be read")?;
         let due =
             due(SystemTime::now(), until, fastrand::f64()).ok_or("the certificate has ended already")?;
         Ok((Arc::new(Secret::Certificate(certified, shown)), Held { signer, due, until }))

@@ -2,6 +2,7 @@
 //! Source: `envoy.config.listener.v3.FilterChain`, `FilterChainMatch`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger_xds_protos::any;
 use outrigger_xds_protos::pb::google::protobuf::Any;
@@ -20,6 +21,10 @@ use super::scope::Scope;
 use super::{guard, hcm, metadata, tcp_proxy, tls};
 use crate::config::guard::Guard;
 use crate::config::listener::{ChainMatch, FilterChain, NetworkFilter, SourceType, TransportProtocol};
+
+/// How long a TLS handshake may take where nothing is said; where 0s is said, as long as it likes. Envoy has no limit of
+/// its own, but a client that stops in the middle would hold a connection for ever.
+const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// Compiles one chain.
 #[allow(deprecated, reason = "deprecated fields are decided on like the others")]
@@ -45,7 +50,8 @@ pub(super) fn compile(
         name: name.as_str().into(),
         matches: matches.transpose()?.unwrap_or_default(),
         tls: tls::downstream(transport_socket, path, scope)?,
-        transport_socket_timeout: fields::duration_or_off(transport_socket_connect_timeout, &timeout_path)?,
+        transport_socket_timeout: fields::duration(transport_socket_connect_timeout, &timeout_path)?
+            .unwrap_or(HANDSHAKE),
         guards,
         filter,
         metadata: metadata::all(metadata),

@@ -30,7 +30,7 @@ pub(super) fn compile(
         Some(LocalRateLimit::NAME) => rate(&unpack(config, path)?, path, scope)?,
         Some(ConnectionLimit::NAME) => count(&unpack(config, path)?, path, scope)?,
         Some(ExtAuthz::NAME) => authz(&unpack(config, path)?, path, scope)?,
-        Some(Rbac::NAME) => Guard::Access(rbac::network(&unpack(config, path)?, path, scope)?),
+        Some(Rbac::NAME) => Guard::Access(Box::new(rbac::network(&unpack(config, path)?, path, scope)?)),
         _ => return Ok(None),
     }))
 }

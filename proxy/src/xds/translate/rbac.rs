@@ -20,7 +20,7 @@ use super::scope::Scope;
 use super::{cel, matchers, value_match};
 use crate::base::matcher::StringMatch;
 use crate::config::guard::Access;
-use crate::config::rbac::{Action, Policy, Rbac, RbacFilter, Rule, Rules, Told};
+use crate::config::rbac::{Action, Keys, Policy, Rbac, RbacFilter, Rule, Rules};
 use crate::config::value_match::MetadataSource;
 use crate::stats::scope::{PolicyStats, RbacStats, sanitize};
 
@@ -42,7 +42,14 @@ pub(super) fn http(
     };
     let rules = http_rules(message, &prefixes, path, scope)?;
     let stats = RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow);
-    Ok(RbacFilter { rules, stats, told: Told::default() })
+    let shadow = Keys::new(&message.shadow_rules_stat_prefix, "shadow");
+    Ok(RbacFilter {
+        rules,
+        stats,
+        told: Default::default(),
+        enforced: Some(Keys::new(&message.rules_stat_prefix, "enforced")),
+        shadow,
+    })
 }
 
 /// The rules of a route in place of the filter's. They count in the filter's statistics.
@@ -113,7 +120,13 @@ pub(super) fn network(
     }
     let stats = RbacStats::new(&scope.context.stats, &prefixes.rules, &prefixes.shadow);
     Ok(Access {
-        rules: RbacFilter { rules, stats, told: Told::default() },
+        rules: RbacFilter {
+            rules,
+            stats,
+            told: Default::default(),
+            enforced: None,
+            shadow: Keys::new(shadow_rules_stat_prefix, "shadow"),
+        },
         delay: fields::duration_or_off(delay_deny, &path.field("delay_deny"))?,
     })
 }

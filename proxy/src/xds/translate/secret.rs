@@ -28,7 +28,7 @@ use crate::config::secret::{ShownCertificate, key};
 /// Validated secret material, for [`super::TranslateContext::secrets`].
 pub enum Secret {
     /// A certificate chain with its key.
-    Certificate(Arc<CertifiedKey>, ShownCertificate),
+    Certificate(Arc<CertifiedKey>, Vec<ShownCertificate>),
     /// A validation context, already checked; merged and compiled where it is used.
     Validation(Box<CertificateValidationContext>),
     /// A certificate that we have to ask for, and who signs it at the moment.
@@ -108,7 +108,7 @@ pub(super) fn certificate(
     message: &TlsCertificate,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<(Arc<CertifiedKey>, ShownCertificate), Rejection> {
+) -> Result<(Arc<CertifiedKey>, Vec<ShownCertificate>), Rejection> {
     let TlsCertificate {
         certificate_chain,
         private_key,
@@ -128,10 +128,11 @@ pub(super) fn certificate(
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| chain_path.reject(format_args!("not valid PEM: {error}")))?;
-    let Some(leaf) = chain.first().cloned() else {
+    if chain.is_empty() {
         return Err(chain_path.reject("holds no PEM certificate"));
-    };
-    let shown = ShownCertificate::new(data_source::place(source), leaf);
+    }
+    let shown: Vec<_> = chain.iter().cloned().map(Arc::new).collect();
+    let shown = ShownCertificate::chain(data_source::place(source), &shown);
     let key_path = path.field("private_key");
     let pem =
         Zeroizing::new(data_source::watched(fields::message(private_key, &key_path)?, &key_path, scope)?);

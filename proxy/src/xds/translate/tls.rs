@@ -5,6 +5,7 @@
 
 mod params;
 mod pins;
+mod spiffe;
 mod tickets;
 mod validation;
 
@@ -33,7 +34,7 @@ use super::secret::{self, Secret};
 use super::secret_source;
 use crate::config::cluster::UpstreamProtocol;
 use crate::config::secret::certificates::ServerCertificates;
-use crate::config::secret::trust::PeerTrust;
+use crate::config::secret::trust::{Authorities, PeerTrust};
 use crate::config::secret::verify::{ClientVerifier, NotReady, ServerVerifier};
 use crate::config::secret::{ClientTls, ClientTrust, ServerTls, Shown, ShownCertificate};
 use crate::stats::scope::TlsStats;
@@ -149,7 +150,7 @@ fn common(
     for (i, certificate) in tls_certificates.iter().enumerate() {
         let (key, shown) = secret::certificate(certificate, &list_path.index(i), scope)?;
         certificates.push(key);
-        own.push(shown);
+        own.extend(shown);
     }
     let mut arrived = true;
     let list_path = path.field("tls_certificate_sds_secret_configs");
@@ -158,7 +159,7 @@ fn common(
         match secret_of(config, &path, scope)?.as_deref() {
             Some(Secret::Certificate(key, shown)) => {
                 certificates.push(key.clone());
-                own.push(shown.clone());
+                own.extend(shown.iter().cloned());
             }
             Some(_) => return Err(path.reject("is not a tls_certificate secret")),
             None => arrived = false,
@@ -166,7 +167,7 @@ fn common(
     }
     let trust = trust(validation_context_type, &params, path, scope)?;
     let authorities = match &trust {
-        Trust::Verified(_, authority) => authority.iter().cloned().collect(),
+        Trust::Verified(_, authorities) => authorities.clone(),
         Trust::Absent | Trust::NotArrived => Vec::new(),
     };
     Ok(Common {
@@ -281,9 +282,12 @@ fn server(
             common_path.reject("a server needs tls_certificates or tls_certificate_sds_secret_configs")
         );
     }
-    // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well.
-    let names_matched = matches!(&common.trust, Trust::Verified(trust, _) if !trust.names.is_empty());
-    let mandatory = fields::flag(require_client_certificate, false) || names_matched;
+    // Names that nobody has to show would protect nothing: with them a certificate is required, in Envoy as well. So it is
+    // where identities choose the authorities.
+    let needed =
+        |trust: &PeerTrust| !trust.names.is_empty() || matches!(trust.authorities, Authorities::Domains(_));
+    let needed = matches!(&common.trust, Trust::Verified(trust, _) if needed(trust));
+    let mandatory = fields::flag(require_client_certificate, false) || needed;
     let clients = match &common.trust {
         Trust::Verified(trust, _) => trust.of_clients(),
         Trust::Absent | Trust::NotArrived => ClientTrust::Unverified,
@@ -346,11 +350,18 @@ fn client(
     warn_set!(scope, path, "is not in effect: TLS renegotiation is never allowed"; allow_renegotiation);
     let common_path = path.field("common_tls_context");
     let common = common(common_tls_context, &common_path, scope)?;
-    if matches!(common.trust, Trust::Absent) {
-        if scope.context.strict_tls {
-            return Err(common_path
-                .reject("no trusted_ca, and OUTRIGGER_STRICT_TLS demands that servers are verified"));
+    let unverified = match &common.trust {
+        Trust::Absent => Some("no trusted_ca"),
+        Trust::Verified(trust, _) if trust.accept_untrusted => {
+            Some("trust_chain_verification: ACCEPT_UNTRUSTED")
         }
+        Trust::Verified(..) | Trust::NotArrived => None,
+    };
+    if let Some(reason) = unverified.filter(|_| scope.context.strict_tls) {
+        return Err(common_path
+            .reject(format_args!("{reason}, and OUTRIGGER_STRICT_TLS demands that servers are verified")));
+    }
+    if matches!(common.trust, Trust::Absent) {
         scope.warn(
             &common_path,
             "no trusted_ca: the server's certificate is NOT VERIFIED, anyone can impersonate it",

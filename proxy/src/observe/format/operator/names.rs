@@ -50,6 +50,7 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("UPSTREAM_DETECTED_CLOSE_TYPE", Operator::CloseType(TlsSide::Upstream)),
     ("DOWNSTREAM_LOCAL_CLOSE_REASON", Operator::CloseReason),
     ("UPSTREAM_LOCAL_CLOSE_REASON", Operator::CloseReason),
+    ("CONNECTION_TERMINATION_DETAILS", Operator::Termination),
     // Of QUIC alone.
     ("BYTES_RETRANSMITTED", Operator::Always(0)),
     ("PACKETS_RETRANSMITTED", Operator::Always(0)),
@@ -58,7 +59,6 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID", Operator::Nothing),
     ("DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID", Operator::Nothing),
     // Features that are never configured here, so their facts are missing as they would be in Envoy.
-    ("CONNECTION_TERMINATION_DETAILS", Operator::Absent),
     ("VIRTUAL_CLUSTER_NAME", Operator::Absent),
     ("CUSTOM_FLAGS", Operator::Nothing),
     ("TLS_JA3_FINGERPRINT", Operator::Absent),

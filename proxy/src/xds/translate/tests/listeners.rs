@@ -120,7 +120,8 @@ fn absent_fields_take_envoys_defaults() {
     let config = &translated.config;
     assert!(config.bind_to_port && config.ipv4_compat && !config.use_original_dst && !config.original_dst);
     assert_eq!(config.direction, Direction::Unspecified);
-    assert_eq!(config.chains[0].transport_socket_timeout, Duration::ZERO);
+    // Envoy has no limit here; we do.
+    assert_eq!(config.chains[0].transport_socket_timeout, Duration::from_secs(15));
     assert!(config.chains[0].tls.is_none());
     let http = http(config, 0);
     assert_eq!(http.codec, CodecType::Auto);

@@ -399,7 +399,7 @@ fn tls_fields_are_refused_by_name() {
             "common_tls_context",
         ),
     ];
-    for (yaml, path) in client_cases {
+    for (yaml, path) in client_cases.into_iter().chain(spiffe_cases(&ca)) {
         let rejection = cluster_of(&cluster_yaml(&yaml)).expect_err(&yaml);
         assert_eq!(rejection.path, format!("transport_socket.typed_config.{path}"), "{yaml}: {rejection}");
     }
@@ -411,6 +411,74 @@ fn tls_fields_are_refused_by_name() {
         [("{}", "name"), ("{name: s}", ""), ("{name: s, generic_secret: {}}", "generic_secret")]
     {
         assert_eq!(secret(&message(yaml), &mut context()).unwrap_err().path, path);
+    }
+}
+
+/// What cannot stand beside the SPIFFE validator, and what is wrong in it.
+fn spiffe_cases(ca: &str) -> Vec<(String, &'static str)> {
+    const VALIDATOR: &str =
+        "\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
+    let context = |domains: &str, more: &str| {
+        let config = format!("{{name: spiffe, typed_config: {{{VALIDATOR}, {domains}}}}}");
+        format!("common_tls_context: {{validation_context: {{custom_validator_config: {config}{more}}}}}")
+    };
+    let good = format!("trust_domains: [{{name: mesh, trust_bundle: {ca}}}]");
+    let twice =
+        format!("trust_domains: [{{name: mesh, trust_bundle: {ca}}}, {{name: mesh, trust_bundle: {ca}}}]");
+    let beside = |more: &str| context(&good, more);
+    let within = |domains: &str| context(domains, "");
+    assert!(cluster_of(&cluster_yaml(&beside(""))).is_ok());
+    vec![
+        (beside(&format!(", trusted_ca: {ca}")), "common_tls_context.validation_context.trusted_ca"),
+        (beside(&format!(", crl: {ca}")), "common_tls_context.validation_context.crl"),
+        (
+            beside(", only_verify_leaf_cert_crl: true"),
+            "common_tls_context.validation_context.only_verify_leaf_cert_crl",
+        ),
+        (
+            beside(", trust_chain_verification: ACCEPT_UNTRUSTED"),
+            "common_tls_context.validation_context.trust_chain_verification",
+        ),
+        (
+            within(&twice),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_domains[1].name",
+        ),
+        (
+            within("trust_domains: [{name: mesh, trust_bundle: {inline_string: nope}}]"),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_domains[0].trust_bundle",
+        ),
+        (
+            within(&format!("trust_domains: [{{name: 'spiffe://mesh', trust_bundle: {ca}}}]")),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_domains[0].name",
+        ),
+        (
+            within(&format!("trust_domains: [{{name: mesh, workload_trust_domain: a, trust_bundle: {ca}}}]")),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_domains[0].workload_trust_domain",
+        ),
+        (
+            within("trust_bundles: {inline_string: '{}'}"),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_bundles",
+        ),
+        (
+            within(""),
+            "common_tls_context.validation_context.custom_validator_config.typed_config.trust_domains",
+        ),
+    ]
+}
+
+#[test]
+fn handshakes_have_a_limit_unless_told_otherwise() {
+    let pair = Authority::new().issue(&["a"]);
+    let yaml = listener_yaml(&format!("common_tls_context: {{tls_certificates: [{}]}}", certificate(&pair)));
+    let limit = |yaml: &str| listener_of(yaml).unwrap().config.chains[0].transport_socket_timeout;
+    assert_eq!(limit(&yaml), Duration::from_secs(15));
+    for (said, want) in [("0s", 0), ("3s", 3)] {
+        let yaml = yaml.replacen(
+            "  filters:",
+            &format!("  transport_socket_connect_timeout: {said}\n  filters:"),
+            1,
+        );
+        assert_eq!(limit(&yaml), Duration::from_secs(want));
     }
 }
 

@@ -11,17 +11,18 @@ use outrigger_xds_protos::v3::tls::{CertificateValidationContext, SubjectAltName
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
-use webpki::OwnedCertRevocationList;
 
 use super::super::fields;
 use super::super::fields::{refuse, refuse_true, warn_set};
 use super::super::path::{Path, Rejection};
 use super::super::scope::Scope;
 use super::super::{data_source, matchers};
-use super::pins;
+use super::{pins, spiffe};
 use crate::config::secret::ShownCertificate;
 use crate::config::secret::names::{SanKind, SanMatch};
-use crate::config::secret::trust::{PeerTrust, Revocation, Roots};
+use crate::config::secret::revocation::Revocation;
+use crate::config::secret::roots::{Bundle, Roots};
+use crate::config::secret::trust::{Authorities, PeerTrust};
 
 /// The trust of one side.
 pub(super) enum Trust {
@@ -29,8 +30,8 @@ pub(super) enum Trust {
     Absent,
     /// Its secret has not arrived.
     NotArrived,
-    /// Verify like this; the authority is for `/certs`.
-    Verified(Box<PeerTrust>, Option<ShownCertificate>),
+    /// Verify like this; the authorities are for `/certs`.
+    Verified(Box<PeerTrust>, Vec<ShownCertificate>),
 }
 
 /// Compiles a validation context.
@@ -41,19 +42,19 @@ pub(super) fn compile(
     scope: &mut Scope<'_>,
 ) -> Result<Trust, Rejection> {
     let mut trust = PeerTrust::anyone(provider.clone());
-    let authority = read(message, &mut trust, path, scope)?;
-    if trust.roots.is_none() {
+    let authorities = read(message, &mut trust, path, scope)?;
+    if !trust.verifies_chains() {
         if !trust.names.is_empty() {
             return Err(path.reject("names are matched, but without trusted_ca anyone can forge them"));
         }
-        if trust.revocation.is_some() {
+        if message.crl.is_some() {
             return Err(path.field("crl").reject("needs trusted_ca"));
         }
         if trust.pins.is_empty() {
             return Ok(Trust::Absent);
         }
     }
-    Ok(Trust::Verified(Box::new(trust), authority))
+    Ok(Trust::Verified(Box::new(trust), authorities))
 }
 
 /// Checks a validation context that may be a part of another: its authorities may be there.
@@ -66,14 +67,14 @@ pub(in super::super) fn check(
     read(message, &mut trust, path, scope).map(drop)
 }
 
-/// Reads every field; the first authority, to be shown.
+/// Reads every field; the authorities, to be shown.
 #[allow(deprecated, reason = "match_subject_alt_names is still sent")]
 fn read(
     message: &CertificateValidationContext,
     trust: &mut PeerTrust,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<Option<ShownCertificate>, Rejection> {
+) -> Result<Vec<ShownCertificate>, Rejection> {
     let CertificateValidationContext {
         trusted_ca,
         ca_certificate_provider_instance,
@@ -92,7 +93,7 @@ fn read(
         max_verify_depth,
         suppress_client_ca_list,
     } = message;
-    refuse!(path; ca_certificate_provider_instance, system_root_certs, custom_validator_config);
+    refuse!(path; ca_certificate_provider_instance, system_root_certs);
     refuse_true!(path; require_signed_certificate_timestamp);
     warn_set!(scope, path, "is not needed: the files themselves are watched"; watched_directory);
     trust.accept_untrusted = accepts_untrusted(*trust_chain_verification, path, scope)?;
@@ -104,21 +105,44 @@ fn read(
         pins::certificates(verify_certificate_hash, &path.field("verify_certificate_hash"))?;
     trust.names = names(match_typed_subject_alt_names, match_subject_alt_names, path)?;
     let mut rules = Context::new(&SHA256);
-    // Certificates only, no secrets.
+    // Certificates and lists only, no secrets.
     rules.update(format!("{message:?}").as_bytes());
-    let mut shown = None;
-    if let Some(source) = trusted_ca {
-        let path = path.field("trusted_ca");
-        let roots = bundle(source, &path, scope)?;
-        roots.iter().for_each(|root| rules.update(root));
-        let place = data_source::place(source);
-        shown = roots.first().map(|der| ShownCertificate::new(place, der.clone()));
-        trust.roots = Some(Arc::new(Roots::new(roots).map_err(|error| path.reject(error))?));
-    }
-    if let Some(source) = crl {
-        let lists = revocation_lists(source, &path.field("crl"), scope)?;
-        trust.revocation = Some(Arc::new(Revocation { lists, whole_chain: !only_verify_leaf_cert_crl }));
-    }
+    let shown = match (custom_validator_config, trusted_ca) {
+        (Some(config), _) => {
+            refuse!(path; trusted_ca, crl, only_verify_leaf_cert_crl, verify_certificate_spki, verify_certificate_hash);
+            if trust.accept_untrusted {
+                return Err(path.field("trust_chain_verification").reject(
+                    "cannot be ACCEPT_UNTRUSTED beside custom_validator_config, which always verifies",
+                ));
+            }
+            spiffe::read(config, trust, &mut rules, &path.field("custom_validator_config"), scope)?
+        }
+        (None, Some(source)) => {
+            let path_of = path.field("trusted_ca");
+            let certificates = bundle(source, &path_of, scope)?;
+            certificates.iter().for_each(|root| rules.update(root));
+            let roots = Roots::new(certificates).map_err(|error| path_of.reject(error))?;
+            let shown = ShownCertificate::bundle(data_source::place(source), roots.certificates());
+            let lists = crl
+                .as_ref()
+                .map(|source| lists(source, &mut rules, &path.field("crl"), scope))
+                .transpose()?;
+            let revocation =
+                lists.map(|lists| Revocation::new(&lists, !only_verify_leaf_cert_crl)).transpose();
+            let revocation = revocation.map_err(|error| path.field("crl").reject(error))?;
+            trust.authorities = Authorities::Bundle(Arc::new(Bundle { roots, revocation }));
+            shown
+        }
+        // Its authorities may be in the context that refers to this one: then the list is read with them.
+        (None, None) => {
+            if let Some(source) = crl {
+                let path = path.field("crl");
+                let lists = lists(source, &mut rules, &path, scope)?;
+                Revocation::new(&lists, true).map_err(|error| path.reject(error))?;
+            }
+            Vec::new()
+        }
+    };
     trust.rules.copy_from_slice(rules.finish().as_ref());
     Ok(shown)
 }
@@ -179,27 +203,28 @@ fn bundle(
     scope: &mut Scope<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, Rejection> {
     let pem = data_source::watched(source, path, scope)?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| path.reject(format_args!("not valid PEM: {error}")))
+    all(&pem, path)
 }
 
-fn revocation_lists(
+/// Everything of one kind in a PEM text.
+pub(super) fn all<T: PemObject>(pem: &[u8], path: &Path<'_>) -> Result<Vec<T>, Rejection> {
+    let found: Result<Vec<T>, _> = T::pem_slice_iter(pem).collect();
+    found.map_err(|error| path.reject(format_args!("not valid PEM: {error}")))
+}
+
+/// The revocation lists of a source, into the rules: who was let in before a list changed is to be looked at again.
+fn lists(
     source: &DataSource,
+    rules: &mut Context,
     path: &Path<'_>,
     scope: &mut Scope<'_>,
-) -> Result<Vec<webpki::CertRevocationList<'static>>, Rejection> {
+) -> Result<Vec<CertificateRevocationListDer<'static>>, Rejection> {
     let pem = data_source::watched(source, path, scope)?;
-    let mut lists = Vec::new();
-    for list in CertificateRevocationListDer::pem_slice_iter(&pem) {
-        let list = list.map_err(|error| path.reject(format_args!("not valid PEM: {error}")))?;
-        let list = OwnedCertRevocationList::from_der(&list)
-            .map_err(|error| path.reject(format_args!("not a usable revocation list: {error}")))?;
-        lists.push(list.into());
-    }
+    let lists: Vec<CertificateRevocationListDer<'static>> = all(&pem, path)?;
     if lists.is_empty() {
         return Err(path.reject("holds no PEM revocation list"));
     }
+    lists.iter().for_each(|list| rules.update(list));
     Ok(lists)
 }
 
