@@ -4,6 +4,11 @@
 //! chain, `tls` handshakes, `http/codec` reads the head, `http` routes it and drives attempts through
 //! `upstream`, `observe` logs it. `xds` turns Envoy resources into `config` snapshots away from all that.
 
+#![cfg_attr(
+    any(test, fuzzing),
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what tests stand on may")
+)]
+
 pub mod admin;
 pub mod base;
 pub mod config;

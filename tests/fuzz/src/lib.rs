@@ -32,6 +32,7 @@ pub fn replay(folder: &str, changes: usize, target: fn(&[u8])) {
 }
 
 /// Names and contents, by name.
+#[allow(clippy::panic, reason = "a test without its seeds has failed")]
 fn seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>());
     let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

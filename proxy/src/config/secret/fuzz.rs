@@ -81,12 +81,14 @@ fn matched(matcher: &SanMatch, want: &[u8], names: &[Name<'_>]) {
     let one = names.iter().find(|name| matcher.accepts(std::slice::from_ref(*name)));
     assert_eq!(accepted, one.is_some());
     let Some(name) = one else { return };
-    let of_kind = match (matcher.kind, name) {
-        (SanKind::Any, _) => true,
-        (SanKind::Dns, Name::Dns(_)) | (SanKind::Uri, Name::Uri(_)) => true,
-        (SanKind::Ip, Name::Ip(_)) | (SanKind::Email, Name::Email(_)) => true,
-        _ => false,
-    };
+    let of_kind = matches!(
+        (matcher.kind, name),
+        (SanKind::Any, _)
+            | (SanKind::Dns, Name::Dns(_))
+            | (SanKind::Uri, Name::Uri(_))
+            | (SanKind::Ip, Name::Ip(_))
+            | (SanKind::Email, Name::Email(_))
+    );
     assert!(of_kind, "{:?} accepts {name:?}", matcher.kind);
     let exact = match &matcher.matcher {
         StringMatch::Exact(_) => true,
