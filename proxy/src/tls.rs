@@ -4,7 +4,7 @@
 use std::io;
 mod identity;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustls::{CertificateError, CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
@@ -13,8 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use identity::{Fingerprint, PeerIdentity, UpstreamTls};
 
-use crate::config::secret::x509::Certificate;
-use crate::config::secret::{ClientTrust, ServerTls};
+use crate::config::secret::ServerTls;
 use crate::net::stream::Stream;
 use crate::stats::registry::{Counter, Shard};
 use crate::stats::scope::TlsStats;
@@ -27,24 +26,7 @@ pub async fn accept(tls: &ServerTls, tcp: TcpStream, timeout: Duration) -> io::R
     } else {
         tokio::time::timeout(timeout, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??
     };
-    check_resumed(&tls.clients, accepted.get_ref().1, SystemTime::now()).map_err(io::Error::other)?;
     Ok(Stream::TlsServer(Box::new(accepted)))
-}
-
-/// A resumed session stands on a chain that was verified before; rules that changed since open no ticket, but time goes
-/// on. Who shows a certificate that has ended meanwhile does not come in.
-fn check_resumed(clients: &ClientTrust, session: &CommonState, now: SystemTime) -> Result<(), rustls::Error> {
-    let timed = matches!(clients, ClientTrust::Verified { at_any_time: false });
-    if !timed || session.handshake_kind() != Some(HandshakeKind::Resumed) {
-        return Ok(());
-    }
-    let ended = |certificate: &CertificateDer<'_>| {
-        Certificate::parse(certificate).is_none_or(|parsed| parsed.not_after < now)
-    };
-    match session.peer_certificates().unwrap_or_default().iter().any(ended) {
-        true => Err(CertificateError::Expired.into()),
-        false => Ok(()),
-    }
 }
 
 /// What a handshake agreed on.

@@ -87,10 +87,7 @@ pub enum ClientTrust {
     /// None was: the chain only asks for one.
     Unverified,
     /// All were: who fails does not come in.
-    Verified {
-        /// Certificates may be out of their time.
-        at_any_time: bool,
-    },
+    Verified,
     /// Anyone comes in (`ACCEPT_UNTRUSTED`); who would have passed is to be found out by these rules.
     Judged(Box<PeerTrust>),
 }

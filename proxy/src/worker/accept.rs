@@ -274,13 +274,16 @@ fn find_chain(listener: &Listener, arrival: &Arrival) -> Option<Arc<FilterChain>
 }
 
 /// The listener, bound or not, whose address is the original destination, else one on the wildcard address of its family
-/// with that port. Source: Envoy's `ConnectionHandlerImpl::getBalancedHandlerByAddress`.
+/// with that port; of two at one address the one that is not bound, which is there for this.
+/// Source: Envoy's `ConnectionHandlerImpl::getBalancedHandlerByAddress`.
 fn find_owner(worker: &Worker, original: SocketAddr) -> Option<(Arc<Listener>, ChainDrains)> {
     let view = worker.local.view();
     let slots = || view.snapshot.listeners.iter().enumerate();
     let slots = || slots().filter_map(|(index, slot)| Some((ListenerId(index as u32), slot.as_ref()?)));
-    let exact = slots().find(|(_, slot)| canonical(slot.address()) == original);
-    let (id, slot) = exact.or_else(|| slots().find(|(_, slot)| takes_any(slot, original)))?;
+    let bound = |(_, slot): &(ListenerId, &Arc<ListenerSlot>)| slot.config.bind_to_port;
+    let exact = slots().filter(|(_, slot)| canonical(slot.address()) == original).min_by_key(bound);
+    let any = || slots().filter(|(_, slot)| takes_any(slot, original)).min_by_key(bound);
+    let (id, slot) = exact.or_else(any)?;
     let drains = worker.listeners.borrow().get(&id).cloned()?;
     Some((slot.config.clone(), drains))
 }

@@ -213,22 +213,3 @@ async fn revocation_ends_resumption() -> Result<()> {
     assert!(resumed(&port, &revoked).await.is_err(), "a ticket is no way round the list");
     holder(&port, &authority, &eight).await.map(drop)
 }
-
-#[tokio::test]
-async fn the_end_of_a_certificate_ends_resumption() -> Result<()> {
-    let (port, authority) = (Port::lease()?, Authority::new()?);
-    let upstream = Upstream::start(Echo::new("a"))?;
-    let listener = demanding(&port, &authority, json!({}))?;
-    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
-    let sidecar = DataPlane::Outrigger.launch()?.start(&bootstrap).await?;
-    let end = std::time::SystemTime::now() + Duration::from_secs(8);
-    let short = authority.issue_with(&["a"], |params| params.not_after = end.into())?;
-    let config = holder(&port, &authority, &short).await?;
-    let left = end.duration_since(std::time::SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(left + Duration::from_secs(1)).await;
-    let failures = format!("listener.127.0.0.1_{}.ssl.fail_verify_error", port.number());
-    assert_eq!(sidecar.stat(&failures).await?, 0);
-    assert!(resumed(&port, &config).await.is_err());
-    assert_eq!(sidecar.stat(&failures).await?, 1);
-    Ok(())
-}

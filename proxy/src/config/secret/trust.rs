@@ -114,7 +114,7 @@ impl PeerTrust {
             true if self.accept_untrusted => {
                 ClientTrust::Judged(Box::new(Self { accept_untrusted: false, ..self.clone() }))
             }
-            true => ClientTrust::Verified { at_any_time: self.allow_expired || !self.verifies_chains() },
+            true => ClientTrust::Verified,
         }
     }
 
