@@ -150,6 +150,14 @@ fn curve(stats: &TlsStats, session: &CommonState) -> Option<Counter> {
     }
 }
 
+/// What went wrong in a handshake, as logs tell of it; empty when the peer went away without a word.
+pub fn failure(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => format!("TLS_error:{error}"),
+        None => String::new(),
+    }
+}
+
 /// Counts a failed handshake. A peer that went away without a word counts nowhere, as in Envoy.
 pub fn count_failure(stats: &TlsStats, shard: &Shard, error: &io::Error) {
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else { return };

@@ -72,6 +72,18 @@ impl ResponseFlags {
         own.or_else(|| Self::FOREIGN.iter().any(|(name, _)| *name == short).then_some(Self::NONE))
     }
 
+    /// The flags that are in `other` as well.
+    #[inline]
+    pub fn both(self, other: ResponseFlags) -> ResponseFlags {
+        ResponseFlags(self.0 & other.0)
+    }
+
+    /// The flags that are not in `other`.
+    #[inline]
+    pub fn without(self, other: ResponseFlags) -> ResponseFlags {
+        ResponseFlags(self.0 & !other.0)
+    }
+
     /// Adds the flags of `other`.
     #[inline]
     pub fn insert(&mut self, other: ResponseFlags) {
@@ -147,8 +159,6 @@ pub enum ProxyError {
     },
     /// The whole request did not arrive within the connection manager's `request_timeout`: 408.
     RequestArrivalTimeout,
-    /// The request head did not arrive in time: 408.
-    RequestHeaderTimeout,
     /// The client broke the protocol; the codec decides the status.
     Downstream(DownstreamError),
     /// An upgrade was asked for that is not configured: 403.

@@ -86,6 +86,8 @@ pub struct Listener {
     pub default_chain: Option<Arc<FilterChain>>,
     /// Metadata, for logs.
     pub metadata: Option<Arc<Namespaces>>,
+    /// Access loggers of its connections.
+    pub access_logs: Vec<Arc<AccessLog>>,
     /// `listener.<stat prefix or address>.`, what its statistics are called by.
     pub stats_prefix: Box<str>,
     /// Handles of them.

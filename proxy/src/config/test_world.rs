@@ -70,6 +70,7 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
 /// An inbound listener without a chain.
 pub(crate) fn listener(registry: &Registry, address: SocketAddr) -> Listener {
     Listener {
+        access_logs: Vec::new(),
         name: "lds_ingress".into(),
         address,
         bind_to_port: true,

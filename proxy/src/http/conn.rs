@@ -35,7 +35,7 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
     let stats = &settings.stats;
     ctx.local.stats.inc(stats.downstream_cx_total);
     ctx.local.stats.gauge_add(stats.downstream_cx_active, 1);
-    if ctx.tls {
+    if ctx.is_tls() {
         ctx.local.stats.inc(stats.downstream_cx_ssl_total);
         ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, 1);
     }
@@ -44,6 +44,7 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
     if shed {
         ctx.local.stats.inc(stats.downstream_rq_overload_close);
     }
+    ctx.course.protocol.set(protocol.as_ref().map(|(version, _)| *version));
     let ending = match protocol {
         Some(_) if shed => Ending::BY_US,
         Some((Version::Http2, preread)) => Box::pin(h2::serve(&ctx, io, preread, opened)).await,
@@ -52,7 +53,7 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
     };
     ending.count(&ctx);
     ctx.local.stats.gauge_add(stats.downstream_cx_active, -1);
-    if ctx.tls {
+    if ctx.is_tls() {
         ctx.local.stats.gauge_add(stats.downstream_cx_ssl_active, -1);
     }
     ctx.local.stats.inc(stats.downstream_cx_destroy);
@@ -180,4 +181,6 @@ fn is_last(ctx: &ConnContext, served: u32) -> bool {
 fn count_bytes(ctx: &ConnContext, (received, sent): (u64, u64)) {
     ctx.local.stats.add(ctx.settings.stats.downstream_cx_rx_bytes_total, received);
     ctx.local.stats.add(ctx.settings.stats.downstream_cx_tx_bytes_total, sent);
+    let (before, after) = ctx.course.bytes.get();
+    ctx.course.bytes.set((before + received, after + sent));
 }

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::drain::Drain;
+use crate::base::error::ResponseFlags;
 use crate::config::RouteTable;
 use crate::config::filter::rate_limit::Buckets;
 use crate::config::listener::{HttpSettings, RouteSource};
 use crate::config::live::Overload;
 use crate::config::overload::ShedPoint;
 use crate::config::route::ShownCertificate;
+use crate::http::head::Version;
 use crate::http::request_headers::ClientCertificate;
 use crate::observe::connection::DownstreamConnection;
-use crate::tls::{Agreed, PeerIdentity};
+use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
 use crate::upstream::view::View;
 
@@ -26,28 +28,14 @@ pub struct ConnContext {
     pub local: Rc<Local>,
     /// Settings; pinned for the life of the connection.
     pub settings: Arc<HttpSettings>,
-    /// Connection number, for logs.
-    pub id: u64,
-    /// The rest of what logs tell of it.
+    /// The connection as logs tell of it.
     pub connection: DownstreamConnection,
-    /// Peer of the TCP connection.
-    pub peer: SocketAddr,
-    /// Address the client meant: the restored original destination, else our own.
-    pub destination: SocketAddr,
+    /// How it went, for the listener's own logs.
+    pub course: Course,
     /// The restored original destination, when there was one: what ORIGINAL_DST clusters dial.
     pub original_destination: Option<SocketAddr>,
-    /// TLS was terminated here.
-    pub tls: bool,
-    /// What it agreed on.
-    pub agreed: Option<Agreed>,
-    /// Who the client is, when it has shown a certificate. Verified as the filter chain demands.
-    pub peer_identity: Option<Rc<PeerIdentity>>,
     /// The client as `x-forwarded-client-cert` describes it, where the settings want that.
     pub client_cert: Option<Box<[u8]>>,
-    /// SNI, empty without.
-    pub server_name: Box<str>,
-    /// Name of the filter chain.
-    pub filter_chain: Box<str>,
     /// Drain signal of the listener.
     pub drain: Drain,
     /// The drain time is over: exchanges end where they are.
@@ -56,15 +44,38 @@ pub struct ConnContext {
     pub buckets: OnceCell<Box<Buckets>>,
 }
 
+/// How a connection went that carries requests.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// What its bytes were understood as.
+    pub protocol: Cell<Option<Version>>,
+    /// Flags of the connection itself: the client has broken its protocol.
+    pub flags: Cell<ResponseFlags>,
+    /// Bytes read and written, with whatever frames them.
+    pub bytes: Cell<(u64, u64)>,
+    /// Why we have closed it; empty when the client has.
+    pub closed: Cell<&'static str>,
+}
+
 impl ConnContext {
+    /// TLS was terminated here.
+    pub fn is_tls(&self) -> bool {
+        self.connection.agreed.is_some()
+    }
+
+    /// Who the client is, when it has shown a certificate.
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.connection.identity.as_deref()
+    }
+
     /// What request headers tell of the client's certificate.
     pub fn client_certificate(&self) -> ClientCertificate<'_> {
-        ClientCertificate { shown: self.peer_identity.is_some(), element: self.client_cert.as_deref() }
+        ClientCertificate { shown: self.connection.identity.is_some(), element: self.client_cert.as_deref() }
     }
 
     /// What route matches ask of that certificate.
     pub fn shown_certificate(&self) -> ShownCertificate {
-        match &self.peer_identity {
+        match &self.connection.identity {
             None => ShownCertificate::None,
             Some(identity) if identity.validated => ShownCertificate::Verified,
             Some(_) => ShownCertificate::Unverified,

@@ -142,7 +142,7 @@ impl<'r> Exchange<'r> {
             return Ok(Served::Reply(LocalReply::overload(ctx.settings.append_local_overload)));
         }
         request_headers::check_names(&mut self.head, ctx.settings.underscores)?;
-        let port = ctx.destination.port();
+        let port = ctx.connection.destination.port();
         if ctx.settings.strip_trailing_dot {
             request_headers::strip_trailing_dot(&mut self.head);
         }
@@ -150,10 +150,10 @@ impl<'r> Exchange<'r> {
         if let Some(reply) = self.normalize_path()? {
             return Ok(Served::Reply(reply));
         }
-        let (settings, peer) = (&ctx.settings, ctx.peer);
+        let (settings, peer) = (&ctx.settings, ctx.connection.peer);
         let certificate = ctx.client_certificate();
         let (head, local) = (&mut self.head, &ctx.local);
-        let caller = request_headers::prepare(head, settings, local, peer, port, ctx.tls, certificate);
+        let caller = request_headers::prepare(head, settings, local, peer, port, ctx.is_tls(), certificate);
         (self.summary.client, self.summary.internal) = (caller.client, caller.internal);
         if let Some(table) = ctx.route_table(self.view).filter(|_| !caller.internal) {
             request_headers::strip_internal(&mut self.head, &table.internal_only_headers);
@@ -309,7 +309,7 @@ impl<'r> Exchange<'r> {
 
     /// The two ends of the downstream connection, as hashes see them.
     pub(super) fn ends(&self) -> Ends {
-        Ends { client: self.summary.client, destination: self.ctx.destination }
+        Ends { client: self.summary.client, destination: self.ctx.connection.destination }
     }
 }
 

@@ -130,10 +130,6 @@ impl LocalReply {
             ProxyError::RequestArrivalTimeout => {
                 Self { close: true, ..Self::new(408, F::NONE, "request_overall_timeout", "request timeout") }
             }
-            ProxyError::RequestHeaderTimeout => Self {
-                close: true,
-                ..Self::new(408, F::NONE, "request_header_timeout", "request header timeout")
-            },
             ProxyError::Downstream(error) => Self {
                 close: true,
                 ..Self::new(error.status, F::DOWNSTREAM_PROTOCOL_ERROR, error.detail, reason(error.status))
@@ -234,7 +230,7 @@ fn timeout_status(request_complete: bool) -> u16 {
 pub fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
-        408 => "Request Timeout",
+        408 => "request header timeout",
         413 => "Payload Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",

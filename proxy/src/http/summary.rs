@@ -20,7 +20,7 @@ use crate::base::metadata::DynamicMetadata;
 use crate::config::Host;
 use crate::net::deadline::Deadline;
 use crate::observe::connection::UpstreamConnection;
-use crate::observe::record::{Closes, Record, RecordMetadata, Timing};
+use crate::observe::record::{Record, RecordMetadata, Subject, Timing};
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tracer::RouteTracing;
@@ -127,10 +127,17 @@ impl<'r> Summary<'r> {
             local_body: Cow::Borrowed(b""),
             original_path: None,
             internal: false,
-            client: ctx.peer,
+            client: ctx.connection.peer,
             timing: Timing::begun(ctx.local.clock.wall(started), started),
             span: None,
             metadata: None,
+        }
+    }
+
+    /// The first byte of the request came then, where that is known.
+    pub fn began(&mut self, at: Option<Instant>) {
+        if let Some(started) = at {
+            self.timing = Timing::begun(self.ctx.local.clock.wall(started), started);
         }
     }
 
@@ -219,6 +226,7 @@ impl<'r> Summary<'r> {
     pub fn record<'a>(&'a self, head: Option<&'a RequestHead>) -> Record<'a> {
         let cluster = self.cluster.as_ref().or(self.routed.as_ref()).map(|it| it.config());
         Record {
+            subject: Subject::Request,
             request: head,
             original_path: self.original_path.as_deref(),
             response: self.response.as_ref(),
@@ -233,13 +241,9 @@ impl<'r> Summary<'r> {
             bytes_sent: self.bytes_sent,
             downstream_wire: self.downstream_wire,
             upstream_wire: self.upstream_wire,
-            closes: Closes::default(),
-            termination: "",
-            timing: self.timing,
             upstream_host: self.host.as_ref().map(|pool| &*pool.host),
             upstream: self.connection.as_deref(),
             earlier: &self.earlier,
-            downstream: Some(&self.ctx.connection),
             metadata: RecordMetadata {
                 route: self.found.and_then(|found| found.route.metadata.as_deref()),
                 virtual_host: self.found.and_then(|found| found.virtual_host.metadata.as_deref()),
@@ -249,14 +253,8 @@ impl<'r> Summary<'r> {
             cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
             route_name: self.found.map_or("", |found| &found.route.name),
             virtual_host: self.found.map_or("", |found| &found.virtual_host.name),
-            filter_chain: &self.ctx.filter_chain,
             attempts: self.attempts,
-            downstream_direct_remote: self.ctx.peer,
             downstream_remote: self.client,
-            downstream_local: self.ctx.destination,
-            server_name: &self.ctx.server_name,
-            tls: self.ctx.agreed,
-            peer: self.ctx.peer_identity.as_deref(),
             trace: self
                 .ctx
                 .settings
@@ -264,10 +262,10 @@ impl<'r> Summary<'r> {
                 .as_ref()
                 .zip(self.span.as_ref())
                 .map(|(tracing, span)| tracing.told(span)),
-            connection_id: self.ctx.id,
             local_reply_body: &self.local_body,
             health_check: self.health_check,
             dynamic: self.metadata.as_deref(),
+            ..Record::of_connection(&self.ctx.connection, self.timing)
         }
     }
 

@@ -117,5 +117,13 @@ impl AccessLog {
     }
 }
 
+/// Writes what the loggers of a connection's listener want to know of it.
+pub fn log_at_listener(connection: &Record<'_>, logs: &mut WorkerLogs) {
+    let Some(listener) = connection.downstream.map(|downstream| &downstream.listener) else { return };
+    for log in &listener.access_logs {
+        log.log(&Record { at_listener: true, ..*connection }, logs);
+    }
+}
+
 #[cfg(test)]
 mod tests;

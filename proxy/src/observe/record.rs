@@ -46,25 +46,15 @@ pub struct Closes {
     pub reason: &'static str,
 }
 
-/// A connection that is served, as records tell of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Served<'a> {
-    /// Number.
-    pub id: u64,
-    /// The client's connection.
-    pub connection: &'a DownstreamConnection,
-    /// Its peer.
-    pub peer: SocketAddr,
-    /// The address that the client meant.
-    pub destination: SocketAddr,
-    /// SNI.
-    pub server_name: &'a str,
-    /// What TLS agreed on.
-    pub tls: Option<Agreed>,
-    /// Who the client is.
-    pub identity: Option<&'a PeerIdentity>,
-    /// Name of the filter chain.
-    pub filter_chain: &'a str,
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A request.
+    Request,
+    /// A connection under a TCP proxy.
+    TcpSession,
+    /// Any other connection: under a connection manager, or before its filter chain was known.
+    Connection,
 }
 
 /// Points in time of one exchange; `None` is "did not happen".
@@ -116,6 +106,10 @@ impl Timing {
 /// One exchange or connection, as loggers see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
+    /// What it is about.
+    pub subject: Subject,
+    /// The listener's own loggers read it, not those of a filter.
+    pub at_listener: bool,
     /// Request as received, after edits; `None` for TCP and for heads that never parsed.
     pub request: Option<&'a RequestHead>,
     /// Path and query before rewriting, when it was rewritten.
@@ -132,6 +126,8 @@ pub struct Record<'a> {
     pub details: &'a str,
     /// Why the connection to the upstream failed; empty when it did not.
     pub upstream_failure: &'a str,
+    /// What went wrong in the TLS handshake with the client; empty when nothing did.
+    pub downstream_failure: &'a str,
     /// Protocol spoken downstream; `None` for TCP.
     pub protocol: Option<Version>,
     /// Protocol spoken upstream.
@@ -196,11 +192,30 @@ pub struct Record<'a> {
     pub dynamic: Option<&'a DynamicMetadata>,
 }
 
+/// The moments at which Envoy's loggers write that exist here. Source: `envoy.data.accesslog.v3.AccessLogType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogType {
+    /// A TCP session is over.
+    TcpConnectionEnd,
+    /// A request is.
+    DownstreamEnd,
+}
+
 impl<'a> Record<'a> {
+    /// The moment of the logger that reads this; `None`: it has no name, as with those of listeners.
+    pub fn log_type(&self) -> Option<LogType> {
+        match self.subject {
+            _ if self.at_listener => None,
+            Subject::Request => Some(LogType::DownstreamEnd),
+            Subject::TcpSession | Subject::Connection => Some(LogType::TcpConnectionEnd),
+        }
+    }
+
     /// Of a connection, with nothing on it yet.
-    pub fn of_connection(served: Served<'a>, timing: Timing) -> Self {
-        let Served { id, connection, peer, destination, server_name, tls, identity, filter_chain } = served;
+    pub fn of_connection(connection: &'a DownstreamConnection, timing: Timing) -> Self {
         Self {
+            subject: Subject::Connection,
+            at_listener: false,
             request: None,
             original_path: None,
             response: None,
@@ -209,6 +224,7 @@ impl<'a> Record<'a> {
             flags: ResponseFlags::NONE,
             details: "",
             upstream_failure: "",
+            downstream_failure: "",
             protocol: None,
             upstream_protocol: None,
             bytes_received: 0,
@@ -227,19 +243,19 @@ impl<'a> Record<'a> {
             cluster_alias: None,
             route_name: "",
             virtual_host: "",
-            filter_chain,
+            filter_chain: connection.chain.as_ref().map_or("", |chain| &chain.name),
             attempts: 0,
-            downstream_direct_remote: peer,
-            downstream_remote: peer,
-            downstream_local: destination,
-            server_name,
-            tls,
-            peer: identity,
+            downstream_direct_remote: connection.peer,
+            downstream_remote: connection.peer,
+            downstream_local: connection.destination,
+            server_name: &connection.server_name,
+            tls: connection.agreed,
+            peer: connection.identity.as_deref(),
             trace: None,
-            connection_id: id,
+            connection_id: connection.id,
             local_reply_body: b"",
             health_check: false,
-            dynamic: None,
+            dynamic: connection.metadata.as_deref(),
         }
     }
 }

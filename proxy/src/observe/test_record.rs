@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::connection::UpstreamConnection;
-use super::record::{Closes, Record, RecordMetadata, Timing};
+use super::record::{Closes, Record, RecordMetadata, Subject, Timing};
 use super::trace::id::{SpanId, TraceId};
 use super::trace::span::Span;
 use crate::base::error::ResponseFlags;
@@ -114,6 +114,9 @@ impl Exchange {
 
     pub fn record(&self) -> Record<'_> {
         Record {
+            subject: Subject::Request,
+            at_listener: false,
+            downstream_failure: "",
             request: Some(&self.request),
             original_path: None,
             response: Some(&self.response),

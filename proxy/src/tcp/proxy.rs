@@ -11,15 +11,14 @@ use std::time::{Instant, SystemTime};
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::error::{ConnectFailure, ResponseFlags};
 use crate::base::hash::xxhash64;
-use crate::base::metadata::DynamicMetadata;
 use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
 use crate::net::copy::{Copied, CopyEnd, copy_both};
 use crate::net::stream::Stream;
-use crate::observe::connection::{DownstreamConnection, UpstreamConnection};
-use crate::observe::record::{Closes, Measured, Record, RecordMetadata, Served, Timing};
-use crate::tls::{Agreed, PeerIdentity};
+use crate::observe::access_log::log_at_listener;
+use crate::observe::connection::{DownstreamConnection, Refusal, UpstreamConnection};
+use crate::observe::record::{Closes, Measured, Record, RecordMetadata, Subject, Timing};
 use crate::upstream::lb::PickContext;
 use crate::upstream::local::Local;
 use crate::upstream::outlier::{self, LocalFailure};
@@ -33,26 +32,10 @@ pub struct TcpConn {
     pub local: Rc<Local>,
     /// Settings.
     pub settings: Arc<TcpSettings>,
-    /// Connection number.
-    pub id: u64,
-    /// The rest of what logs tell of it.
+    /// The connection as logs tell of it.
     pub connection: DownstreamConnection,
-    /// Peer.
-    pub peer: SocketAddr,
-    /// Restored original destination, else our own address.
-    pub destination: SocketAddr,
     /// The restored original destination, when there was one.
     pub original_destination: Option<SocketAddr>,
-    /// What TLS with the client agreed on.
-    pub agreed: Option<Agreed>,
-    /// Who the client is, when it has shown a certificate.
-    pub peer_identity: Option<Rc<PeerIdentity>>,
-    /// SNI, empty without.
-    pub server_name: Box<str>,
-    /// Name of the filter chain.
-    pub filter_chain: Box<str>,
-    /// What filters before left for logs.
-    pub metadata: Option<Box<DynamicMetadata>>,
     /// Drain signal of the listener.
     pub drain: Drain,
 }
@@ -65,6 +48,8 @@ struct Story {
     details: &'static str,
     /// Why a filter before has ended it.
     termination: String,
+    /// What went wrong in the TLS handshake with the client.
+    handshake_failure: String,
     failure: String,
     received: u64,
     sent: u64,
@@ -76,6 +61,28 @@ struct Story {
     pool_ready: Option<Instant>,
 }
 
+/// Why there is no connection to a host. Source: `UpstreamFailureReason` of Envoy's `tcp_proxy`, whose logs print the
+/// number.
+#[derive(Clone, Copy)]
+enum Failure {
+    ConnectFailed,
+    NoHealthyUpstream,
+    ResourceLimitExceeded,
+    NoRoute,
+}
+
+impl Failure {
+    /// As Envoy spells it.
+    fn reason(self) -> &'static str {
+        match self {
+            Failure::ConnectFailed => "tcp_initializion_failure:0",
+            Failure::NoHealthyUpstream => "tcp_initializion_failure:1",
+            Failure::ResourceLimitExceeded => "tcp_initializion_failure:2",
+            Failure::NoRoute => "tcp_initializion_failure:3",
+        }
+    }
+}
+
 /// Proxies a connection to its end.
 pub async fn serve(conn: TcpConn, io: Stream) {
     conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
@@ -84,12 +91,13 @@ pub async fn serve(conn: TcpConn, io: Stream) {
     story.log(&conn);
 }
 
-/// Logs a connection that a filter before has refused.
-pub fn refused(conn: &TcpConn, flags: ResponseFlags, details: &'static str, termination: String) {
+/// Logs a connection that its TLS handshake or a filter before has ended.
+pub fn refused(conn: &TcpConn, refusal: Refusal) {
     conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
     let mut story = Story::begin();
-    story.end(flags, details);
-    story.termination = termination;
+    let Refusal { flags, details, termination, handshake_failure, closed } = refusal;
+    (story.flags, story.details, story.closes.reason) = (flags, details, closed);
+    (story.termination, story.handshake_failure) = (termination, handshake_failure);
     story.log(conn);
 }
 
@@ -118,10 +126,9 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
     (story.received, story.sent) = moved.get();
     guard.ends(who_ended(copied), true);
     let Some(copied) = copied else {
-        return story.end(
-            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
-            "downstream_local_disconnect(drain_time_over)",
-        );
+        story.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        story.closes.reason = "drain_time_over";
+        return;
     };
     story.closes.downstream_reset = copied.end == CopyEnd::FirstFailed(ErrorKind::ConnectionReset);
     story.closes.upstream_reset = copied.end == CopyEnd::SecondFailed(ErrorKind::ConnectionReset);
@@ -165,7 +172,7 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
     let (target, entry) = crate::config::route::choose_cluster(&conn.settings.clusters, random);
     let Some(cluster) = target.and_then(|id| view.cluster(id)) else {
         conn.local.stats.inc(conn.settings.stats.downstream_cx_no_route);
-        story.end(ResponseFlags::NO_CLUSTER_FOUND, "cluster_not_found");
+        story.not_begun(ResponseFlags::NO_CLUSTER_FOUND, Failure::NoRoute);
         return None;
     };
     let (cluster, part) = view.resolve(cluster, &conn.local);
@@ -184,7 +191,7 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         let pool = cluster.pick(&conn.local, context, destination, Priority::Default);
         let Some(pool) = pool else {
             conn.local.stats.inc(settings.stats.upstream_cx_none_healthy);
-            story.end(ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream");
+            story.not_begun(ResponseFlags::NO_HEALTHY_UPSTREAM, Failure::NoHealthyUpstream);
             return None;
         };
         story.attempts += 1;
@@ -192,7 +199,7 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         let (guard, pending) = match ConnectionGuard::begin_alone(&conn.local, &cluster, &pool) {
             Ok(begun) => begun,
             Err(Full::Connections) => {
-                story.end(ResponseFlags::UPSTREAM_OVERFLOW, "upstream_overflow");
+                story.not_begun(ResponseFlags::UPSTREAM_OVERFLOW, Failure::ResourceLimitExceeded);
                 return None;
             }
             // As in Envoy that is an attempt which failed.
@@ -218,14 +225,14 @@ async fn connect(conn: &TcpConn, story: &mut Story) -> Option<(Stream, Connectio
         }
     }
     conn.local.stats.inc(settings.stats.upstream_cx_connect_attempts_exceeded);
-    story.flags.insert(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+    story.not_begun(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED, Failure::ConnectFailed);
     None
 }
 
 /// The hash of the client's address, where the proxy and the cluster hash.
 fn affinity(conn: &TcpConn, cluster: &Cluster) -> Option<u64> {
     let hashes = conn.settings.hash_source_ip && cluster.balancing.policy.is_hash();
-    hashes.then(|| xxhash64(conn.peer.ip().to_canonical().to_string().as_bytes(), 0))
+    hashes.then(|| xxhash64(conn.connection.peer.ip().to_canonical().to_string().as_bytes(), 0))
 }
 
 impl Story {
@@ -236,6 +243,7 @@ impl Story {
             flags: ResponseFlags::NONE,
             details: "",
             termination: String::new(),
+            handshake_failure: String::new(),
             failure: String::new(),
             received: 0,
             sent: 0,
@@ -248,9 +256,10 @@ impl Story {
         }
     }
 
-    fn end(&mut self, flags: ResponseFlags, details: &'static str) {
+    /// There will be no connection to a host.
+    fn not_begun(&mut self, flags: ResponseFlags, failure: Failure) {
         self.flags.insert(flags);
-        self.details = details;
+        self.closes.reason = failure.reason();
     }
 
     fn connect_failed(&mut self, failure: ConnectFailure) {
@@ -268,21 +277,13 @@ impl Story {
             finished: Some(Instant::now()),
             ..Timing::begun(self.started_at, self.started)
         };
-        let served = Served {
-            id: conn.id,
-            connection: &conn.connection,
-            peer: conn.peer,
-            destination: conn.destination,
-            server_name: &conn.server_name,
-            tls: conn.agreed,
-            identity: conn.peer_identity.as_deref(),
-            filter_chain: &conn.filter_chain,
-        };
         let record = Record {
+            subject: Subject::TcpSession,
             flags: self.flags,
             details: self.details,
             termination: &self.termination,
             upstream_failure: &self.failure,
+            downstream_failure: &self.handshake_failure,
             bytes_received: self.received,
             bytes_sent: self.sent,
             downstream_wire: Measured::raw(self.received, self.sent),
@@ -297,12 +298,12 @@ impl Story {
             cluster: cluster.map_or("", |cluster| &cluster.name),
             cluster_alias: cluster.and_then(|cluster| cluster.alias.as_deref()),
             attempts: self.attempts,
-            dynamic: conn.metadata.as_deref(),
-            ..Record::of_connection(served, timing)
+            ..Record::of_connection(&conn.connection, timing)
         };
         for log in &conn.settings.access_logs {
             log.log(&record, &mut conn.local.logs.borrow_mut());
         }
+        log_at_listener(&record, &mut conn.local.logs.borrow_mut());
         if conn.local.tap.is_on() {
             conn.local.tap.show(&record);
         }

@@ -5,10 +5,10 @@
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use super::guard::Peer;
 use crate::config::guard::ConnectionAuthz;
 use crate::http::filter::authz::{DENIED, ERROR, MOST_ANSWER, check, over_grpc};
 use crate::http::subrequest::{Keep, Subrequest};
+use crate::observe::connection::DownstreamConnection;
 use crate::observe::record::{Record, Timing};
 use crate::stats::registry::Gauge;
 use crate::upstream::local::Local;
@@ -30,12 +30,16 @@ impl Drop for Active<'_> {
 }
 
 /// `None`: serve it; else the details for the log.
-pub(super) async fn ask(authz: &ConnectionAuthz, local: &Rc<Local>, peer: &Peer<'_>) -> Option<&'static str> {
+pub(super) async fn ask(
+    authz: &ConnectionAuthz,
+    local: &Rc<Local>,
+    connection: &DownstreamConnection,
+) -> Option<&'static str> {
     let stats = &authz.stats;
     local.stats.inc(stats.total);
     let passes = {
         let _active = Active::begin(local, stats.active);
-        question(authz, local, peer).await
+        question(authz, local, connection).await
     };
     let details = match passes {
         Some(true) => {
@@ -60,22 +64,26 @@ pub(super) async fn ask(authz: &ConnectionAuthz, local: &Rc<Local>, peer: &Peer<
 }
 
 /// Whether it may be served; `None`: nobody knows.
-async fn question(authz: &ConnectionAuthz, local: &Rc<Local>, peer: &Peer<'_>) -> Option<bool> {
+async fn question(
+    authz: &ConnectionAuthz,
+    local: &Rc<Local>,
+    connection: &DownstreamConnection,
+) -> Option<bool> {
     let callee = &authz.service.callee;
     let view = local.view();
     let cluster = view.cluster(callee.cluster)?;
     let (cluster, part) = view.resolve(cluster, local);
     let body = check::of_connection(&check::Ends {
-        peer: peer.served.peer,
+        peer: connection.peer,
         service: b"",
-        identity: peer.served.identity,
+        identity: connection.identity.as_deref(),
         certificate: authz.peer_certificate,
-        destination: peer.served.destination,
-        own: peer.served.connection.own.as_deref(),
-        server_name: authz.tls_session.then_some(peer.served.server_name),
+        destination: connection.destination,
+        own: connection.own.as_deref(),
+        server_name: authz.tls_session.then_some(&*connection.server_name),
     });
     let timing = Timing::begun(SystemTime::now(), Instant::now());
-    let record = Record::of_connection(peer.served, timing);
+    let record = Record::of_connection(connection, timing);
     let head = over_grpc::head(&authz.service, &cluster.config().name, local.own_address, &record);
     let (limit, keep) = (callee.timeout, Keep::AtMost(MOST_ANSWER));
     let question = Subrequest { head, local: local.clone(), cluster, part, limit, keep };

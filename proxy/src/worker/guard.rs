@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use super::authz;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, StringMatch};
-use crate::base::metadata::DynamicMetadata;
 use crate::config::guard::{Guard, OpenConnection};
 use crate::config::listener::FilterChain;
 use crate::config::rbac::{Access, Facts, details as rbac_details};
 use crate::config::value_match::{MetadataMatch, MetadataSource};
 use crate::net::stream::Stream;
 use crate::observe::cel::Program;
-use crate::observe::record::{Record, Served, Timing};
+use crate::observe::connection::{DownstreamConnection, Refusal};
+use crate::observe::record::{Record, Timing};
 use crate::stats::registry::Gauge;
 use crate::tls::PeerIdentity;
 use crate::upstream::local::Local;
@@ -38,15 +38,17 @@ impl Drop for Admission<'_> {
     }
 }
 
-/// Asks the guards that need to know nothing of the connection. `None`: close it.
-pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<Admission<'w>> {
+/// Asks the guards that need to know nothing of the connection.
+pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Result<Admission<'w>, Refusal> {
     let mut admission = Admission { local, gauges: Vec::new(), _places: Vec::new() };
     for guard in &chain.guards {
         match guard {
             Guard::Rate(stats, bucket) => {
                 if !bucket.take(Instant::now()) {
                     local.stats.inc(stats.rate_limited);
-                    return None;
+                    let (flags, closed) =
+                        (ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED, "local_ratelimit_close_over_limit");
+                    return Err(Refusal { flags, closed, ..Refusal::default() });
                 }
             }
             Guard::Count(limit) => {
@@ -57,65 +59,53 @@ pub(super) async fn admit<'w>(chain: &FilterChain, local: &'w Local) -> Option<A
                     None => {
                         local.stats.inc(limit.stats.limited_connections);
                         wait(limit.delay).await;
-                        return None;
+                        return Err(Refusal { closed: "over_connection_limit", ..Refusal::default() });
                     }
                 }
             }
             Guard::Access(_) | Guard::Asked(_) => {}
         }
     }
-    Some(admission)
+    Ok(admission)
 }
 
-/// A connection that is to be closed, as its log tells of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) flags: ResponseFlags,
-    pub(super) details: &'static str,
-    /// Why the connection ends.
-    pub(super) termination: String,
-}
-
-/// What the guards that want to know who it is have said.
-#[derive(Debug, Default)]
-pub(super) struct Judged {
-    /// The first refusal ends it.
-    pub(super) refused: Option<Refusal>,
-    /// What they left for logs.
-    pub(super) metadata: Option<Box<DynamicMetadata>>,
-}
-
-/// Asks the guards that want to know who it is, in their order.
-pub(super) async fn authorise(chain: &FilterChain, local: &Rc<Local>, peer: &Peer<'_>) -> Judged {
-    let mut judged = Judged::default();
+/// Asks the guards that want to know who it is, in their order: the first refusal ends it. What they leave for logs goes
+/// to the connection.
+pub(super) async fn authorise(
+    chain: &FilterChain,
+    local: &Rc<Local>,
+    io: &Stream,
+    connection: &mut DownstreamConnection,
+) -> Result<(), Refusal> {
     for guard in &chain.guards {
-        judged.refused = match guard {
+        let refused = match guard {
             Guard::Access(access) => {
-                let checked = access.rules.rules.check(peer, &access.rules, &local.stats);
+                let checked = access.rules.rules.check(&Peer { io, connection }, &access.rules, &local.stats);
                 let left = checked.fields(&access.rules);
+                let verdict = checked.access();
                 if !left.is_empty() {
-                    judged.metadata.get_or_insert_default().merge(RBAC, left);
+                    connection.metadata.get_or_insert_default().merge(RBAC, left);
                 }
-                match checked.access() {
+                match verdict {
                     Access::Allowed => None,
                     Access::Denied(policy) => {
                         wait(access.delay).await;
                         let termination = rbac_details(policy);
-                        Some(Refusal { flags: ResponseFlags::NONE, details: "", termination })
+                        Some(Refusal { termination, closed: "rbac_deny_close", ..Refusal::default() })
                     }
                 }
             }
-            Guard::Asked(service) => authz::ask(service, local, peer).await.map(|details| {
+            Guard::Asked(service) => authz::ask(service, local, connection).await.map(|details| {
                 let flags = ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE;
-                Refusal { flags, details, termination: String::new() }
+                Refusal { flags, details, ..Refusal::default() }
             }),
             Guard::Rate(..) | Guard::Count(_) => None,
         };
-        if judged.refused.is_some() {
-            break;
+        if let Some(refusal) = refused {
+            return Err(refusal);
         }
     }
-    judged
+    Ok(())
 }
 
 async fn wait(delay: Duration) {
@@ -125,9 +115,9 @@ async fn wait(delay: Duration) {
 }
 
 /// A connection as access rules see it.
-pub(super) struct Peer<'c> {
-    pub(super) io: &'c Stream,
-    pub(super) served: Served<'c>,
+struct Peer<'c> {
+    io: &'c Stream,
+    connection: &'c DownstreamConnection,
 }
 
 impl Facts for Peer<'_> {
@@ -144,32 +134,33 @@ impl Facts for Peer<'_> {
     }
 
     fn destination(&self) -> SocketAddr {
-        self.served.destination
+        self.connection.destination
     }
 
     fn peer(&self) -> SocketAddr {
-        self.served.peer
+        self.connection.peer
     }
 
     fn client(&self) -> SocketAddr {
-        self.served.peer
+        self.connection.peer
     }
 
     fn server_name(&self) -> &str {
-        self.served.server_name
+        &self.connection.server_name
     }
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
         self.io.is_tls()
-            && matcher.is_none_or(|matcher| PeerIdentity::is_named(self.served.identity, matcher))
+            && matcher
+                .is_none_or(|matcher| PeerIdentity::is_named(self.connection.identity.as_deref(), matcher))
     }
 
     fn holds(&self, condition: &Program) -> bool {
         let timing = Timing::begun(SystemTime::now(), Instant::now());
-        condition.holds(&Record::of_connection(self.served, timing))
+        condition.holds(&Record::of_connection(self.connection, timing))
     }
 
     fn caller(&self) -> Option<&str> {
-        self.served.identity.and_then(PeerIdentity::name)
+        self.connection.identity.as_deref().and_then(PeerIdentity::name)
     }
 }

@@ -2,10 +2,13 @@
 //! statistics shard. They share nothing with each other but the snapshot and the live cells it reaches.
 
 mod accept;
+mod arrival;
 mod authz;
+mod connection_log;
 mod guard;
 mod overload;
 mod reconcile;
+mod serve;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::refusal::{linger, refuse};
+use super::refusal::{linger, log_cut_short, refuse};
 use super::{ARRIVAL, Ending, count_bytes, is_last, until};
 use crate::base::LARGEST_BUFFER;
 use crate::base::drain::{DrainPhase, DrainWatch};
@@ -48,7 +48,7 @@ pub(super) async fn serve(ctx: &ConnContext, io: Stream, preread: Buf, opened: I
         if ctx.sheds(ShedPoint::Http1Dispatch) {
             ctx.local.stats.inc(stats.downstream_rq_overload_close);
             let error = DownstreamError { status: 500, detail: "overload" };
-            refuse(ctx, &mut conn, &mut deadline, error).await;
+            refuse(ctx, &mut conn, &mut deadline, error, None).await;
             break Ending::BY_US;
         }
         let last = is_last(ctx, served);
@@ -61,6 +61,9 @@ pub(super) async fn serve(ctx: &ConnContext, io: Stream, preread: Buf, opened: I
         since = outcome.ended;
         count_bytes(ctx, conn.take_wire_bytes());
         if !conn.finish_exchange(outcome.head) || outcome.close {
+            if !outcome.client_gone {
+                ctx.course.closed.set("deferred_close_on_drained_connection");
+            }
             linger(ctx, &mut conn, &mut deadline).await;
             break Ending { by_client: outcome.client_gone, active_requests: outcome.client_gone };
         }
@@ -124,15 +127,22 @@ async fn next(
     .await;
     let error = match next {
         Ok(NextRequest::Request(head)) => return Ok(head),
-        Ok(NextRequest::Closed | NextRequest::Failed(_)) => return Err(Ending::BY_CLIENT),
+        Ok(NextRequest::Closed) => return Err(Ending::BY_CLIENT),
+        Ok(NextRequest::Failed(_)) => {
+            log_cut_short(ctx, waiting.head_since);
+            return Err(Ending { by_client: true, active_requests: true });
+        }
         Ok(NextRequest::Invalid(error)) => error,
-        Err(IdleEnd::SlowHead) => DownstreamError { status: 408, detail: "request_header_timeout" },
+        Err(IdleEnd::SlowHead) => {
+            conn.begin_refusal();
+            DownstreamError { status: 408, detail: "request_header_timeout" }
+        }
         Err(_) => {
             linger(ctx, conn, deadline).await;
             return Err(Ending::BY_US);
         }
     };
-    refuse(ctx, conn, deadline, error).await;
+    refuse(ctx, conn, deadline, error, waiting.head_since).await;
     Err(Ending::BY_US)
 }
 

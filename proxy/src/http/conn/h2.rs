@@ -32,7 +32,7 @@ pub(super) async fn serve(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opene
         settings: ctx.settings.http2.clone(),
         max_head_bytes: ctx.settings.max_head_bytes,
         max_fields: ctx.settings.max_fields,
-        tls: ctx.tls,
+        tls: ctx.is_tls(),
         send_buffer: ctx.settings.buffer_limit,
         measured: ctx.local.measures.get(),
     };
@@ -143,7 +143,7 @@ fn log_refused(ctx: &ConnContext, refused: Refused, resets: &Resets) {
 
 /// Ends a connection whose client begins requests only to reset them.
 async fn hang_up(ctx: &ConnContext, conn: &mut ServerConn) {
-    tracing::debug!("{} resets too many requests", ctx.peer);
+    tracing::debug!("{} resets too many requests", ctx.connection.peer);
     ctx.local.stats.inc(ctx.settings.stats.downstream_rq_too_many_premature_resets);
     conn.enhance_your_calm();
     let flushed = poll_fn(|cx| {

@@ -15,12 +15,23 @@ use crate::http::summary::Summary;
 use crate::http::timers::after;
 use crate::net::deadline::Deadline;
 
-/// Answers a head that could not be understood, logs it, closes.
+/// The client has gone before its head was whole: as in Envoy a request that was begun.
+pub(super) fn log_cut_short(ctx: &ConnContext, begun: Option<Instant>) {
+    let mut summary = Summary::begin(ctx, Version::Http11);
+    summary.began(begun);
+    summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+    summary.details = "downstream_remote_disconnect".into();
+    ctx.local.stats.inc(ctx.settings.stats.downstream_rq_rx_reset);
+    summary.finish(&RequestHead::unparsed());
+}
+
+/// Answers a head that could not be understood or did not come in time, logs it, closes.
 pub(super) async fn refuse(
     ctx: &ConnContext,
     conn: &mut ServerConn,
     deadline: &mut Deadline,
     error: DownstreamError,
+    begun: Option<Instant>,
 ) {
     let stats = &ctx.settings.stats;
     // To Envoy's codec such a request is a good one; its connection manager refuses it.
@@ -33,12 +44,14 @@ pub(super) async fn refuse(
     if error.detail == "path_normalization_failed" {
         ctx.local.stats.inc(stats.downstream_rq_failed_path_normalization);
     }
-    tracing::debug!("a request of {} is refused: {} {}", ctx.peer, error.status, error.detail);
+    tracing::debug!("a request of {} is refused: {} {}", ctx.connection.peer, error.status, error.detail);
     let mut summary = Summary::begin(ctx, Version::Http11);
+    summary.began(begun);
     summary.status = error.status;
     summary.details = error.detail.into();
     if error.status != 408 && !understood {
         summary.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+        ctx.course.flags.set(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
     }
     let body = if understood { "" } else { reason(error.status) }.as_bytes();
     let mut response = ResponseHead {
@@ -89,6 +102,7 @@ pub(super) async fn linger(ctx: &ConnContext, conn: &mut ServerConn, deadline: &
         Poll::Pending if limit.is_none() => Poll::Ready(()),
         Poll::Pending => deadline.poll_at(cx, limit).map(|()| {
             ctx.local.stats.inc(ctx.settings.stats.downstream_cx_delayed_close_timeout);
+            ctx.course.closed.set("triggered_delayed_close_timeout");
         }),
     })
     .await;

@@ -32,11 +32,11 @@ impl Facts for Call<'_, '_> {
     }
 
     fn destination(&self) -> SocketAddr {
-        self.ctx.destination
+        self.ctx.connection.destination
     }
 
     fn peer(&self) -> SocketAddr {
-        self.ctx.peer
+        self.ctx.connection.peer
     }
 
     fn client(&self) -> SocketAddr {
@@ -44,12 +44,12 @@ impl Facts for Call<'_, '_> {
     }
 
     fn server_name(&self) -> &str {
-        &self.ctx.server_name
+        &self.ctx.connection.server_name
     }
 
     fn authenticated(&self, matcher: Option<&StringMatch>) -> bool {
-        let identity = self.ctx.peer_identity.as_deref();
-        self.ctx.tls && matcher.is_none_or(|matcher| PeerIdentity::is_named(identity, matcher))
+        let identity = self.ctx.peer_identity();
+        self.ctx.is_tls() && matcher.is_none_or(|matcher| PeerIdentity::is_named(identity, matcher))
     }
 
     fn holds(&self, condition: &Program) -> bool {
@@ -57,7 +57,7 @@ impl Facts for Call<'_, '_> {
     }
 
     fn caller(&self) -> Option<&str> {
-        self.ctx.peer_identity.as_deref().and_then(PeerIdentity::name)
+        self.ctx.peer_identity().and_then(PeerIdentity::name)
     }
 }
 

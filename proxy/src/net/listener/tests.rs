@@ -7,6 +7,7 @@ use crate::stats::scope::ListenerStats;
 
 fn listener(address: &str, ipv4_compat: bool) -> Listener {
     Listener {
+        access_logs: Vec::new(),
         name: "test".into(),
         address: address.parse().unwrap(),
         bind_to_port: true,

@@ -8,7 +8,7 @@ use crate::base::matcher::HeaderMatch;
 use crate::config::value_match::MetadataMatch;
 use crate::observe::cel::Program;
 use crate::observe::format::grpc_code_of_any;
-use crate::observe::record::Record;
+use crate::observe::record::{LogType, Record};
 
 /// A compiled filter.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +43,14 @@ pub enum LogFilter {
         /// Turns it around.
         exclude: bool,
     },
-    /// `log_type_filter`: logs are written at the end of requests, or of TCP connections.
+    /// `log_type_filter`: logs are written at the end of requests, of TCP sessions, or by listeners.
     LogType {
         /// Of requests.
         http: bool,
-        /// Of TCP connections.
+        /// Of TCP sessions.
         tcp: bool,
+        /// Of listeners, whose moment has no name.
+        unnamed: bool,
     },
     /// `traceable_filter`: as in Envoy, requests of which a caller inside has forced a trace, and no other traced ones.
     Traceable,
@@ -117,9 +119,10 @@ impl LogFilter {
                     u32::try_from(code).is_ok_and(|code| codes.checked_shr(code).unwrap_or(0) & 1 == 1);
                 listed != *exclude
             }
-            LogFilter::LogType { http, tcp } => match record.protocol {
-                Some(_) => *http,
-                None => *tcp,
+            LogFilter::LogType { http, tcp, unnamed } => match record.log_type() {
+                Some(LogType::DownstreamEnd) => *http,
+                Some(LogType::TcpConnectionEnd) => *tcp,
+                None => *unnamed,
             },
             LogFilter::Header(matcher) => header(record, matcher),
             LogFilter::Sampled { ppm } => logs.sample(*ppm),

@@ -8,6 +8,7 @@ use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, HeaderMatchKind, StringMatch};
 use crate::base::metadata::DynamicMetadata;
 use crate::config::value_match::{MetadataMatch, MetadataPlace, MetadataSource, ValueMatch};
+use crate::observe::record::Subject;
 use crate::observe::test_record::Exchange;
 use crate::stats::registry::Registry;
 use crate::stats::scope::AccessLogStats;
@@ -220,10 +221,10 @@ fn grpc_statuses_and_moments_are_told_apart() {
     assert!(passes(only(2, false), &exchange.record()) && !passes(only(0, false), &exchange.record()));
     exchange.trailers.append(b"grpc-status", b"14");
     assert!(passes(only(14, false), &exchange.record()) && !passes(only(14, true), &exchange.record()));
-    assert!(passes(LogFilter::LogType { http: true, tcp: false }, &exchange.record()));
-    assert!(!passes(LogFilter::LogType { http: false, tcp: true }, &exchange.record()));
-    let tcp = Record { protocol: None, request: None, ..exchange.record() };
-    assert!(passes(LogFilter::LogType { http: false, tcp: true }, &tcp));
+    assert!(passes(LogFilter::LogType { http: true, tcp: false, unnamed: false }, &exchange.record()));
+    assert!(!passes(LogFilter::LogType { http: false, tcp: true, unnamed: false }, &exchange.record()));
+    let tcp = Record { subject: Subject::TcpSession, ..exchange.record() };
+    assert!(passes(LogFilter::LogType { http: false, tcp: true, unnamed: false }, &tcp));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::operator::Operator;
 use crate::base::error::ResponseFlags;
 use crate::base::hash::xxhash64;
 use crate::http::header_id::HeaderId;
-use crate::observe::record::{Record, Trace};
+use crate::observe::record::{LogType, Record, Subject, Trace};
 pub(in crate::observe) use grpc::{grpc_code, grpc_code_of_any};
 pub(in crate::observe) use header::{fields_bytes, request_bytes, response_bytes};
 pub(super) use metadata::json as metadata_json;
@@ -31,7 +31,7 @@ impl Operator {
             Operator::ResponseCode => out.number(record.status.into()),
             Operator::BytesReceived => out.number(record.bytes_received),
             Operator::BytesSent => out.number(record.bytes_sent),
-            Operator::ResponseFlags { long } => flags(record.flags, *long, out),
+            Operator::ResponseFlags { long } => flags(record, *long, out),
             Operator::UpstreamHost => {
                 return text(record.upstream_host.map_or("", |host| &host.display), out);
             }
@@ -79,6 +79,7 @@ impl Operator {
             Operator::EndpointId => return record.upstream.is_some(),
             Operator::Always(number) => out.number(*number),
             Operator::UpstreamFailure => return details(record.upstream_failure, false, out),
+            Operator::DownstreamFailure => return details(record.downstream_failure, false, out),
             Operator::ServerName => return text(record.server_name, out),
             Operator::ConnectionId => out.number(record.connection_id),
             Operator::UniqueId => out.display(uuid(fastrand::u128(..))),
@@ -109,11 +110,17 @@ fn text(value: &str, out: &mut Out<'_>) -> bool {
     bytes(value.as_bytes(), out)
 }
 
-fn flags(flags: ResponseFlags, long: bool, out: &mut Out<'_>) {
+/// In the order in which Envoy raises them: a TCP session fails first, and then has used up its attempts.
+fn flags(record: &Record<'_>, long: bool, out: &mut Out<'_>) {
+    let flags = record.flags;
     if flags == ResponseFlags::NONE {
         return out.plain(b"-");
     }
-    for (at, (short, long_name)) in flags.names().enumerate() {
+    let late = match record.subject {
+        Subject::TcpSession => flags.both(ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED),
+        _ => ResponseFlags::NONE,
+    };
+    for (at, (short, long_name)) in flags.without(late).names().chain(late.names()).enumerate() {
         if at > 0 {
             out.plain(b",");
         }
@@ -130,11 +137,18 @@ fn details(value: &str, allow_whitespace: bool, out: &mut Out<'_>) -> bool {
 }
 
 fn log_type(record: &Record<'_>) -> &'static [u8] {
-    if record.protocol.is_some() { b"DownstreamEnd" } else { b"TcpConnectionEnd" }
+    match record.log_type() {
+        None => b"NotSet",
+        Some(LogType::DownstreamEnd) => b"DownstreamEnd",
+        Some(LogType::TcpConnectionEnd) => b"TcpConnectionEnd",
+    }
 }
 
 /// The request's identifier; a connection without requests has one that every logger of it makes alike.
 fn stream_id(record: &Record<'_>, out: &mut Out<'_>) -> bool {
+    if record.subject == Subject::Connection {
+        return false;
+    }
     if let Some(head) = record.request {
         return head.block.get(HeaderId::RequestId).is_some_and(|id| bytes(id, out));
     }

@@ -76,6 +76,7 @@ pub(super) enum Operator {
         raw: bool,
     },
     UpstreamFailure,
+    DownstreamFailure,
     UpstreamConnectionId,
     /// Nothing of a connected host.
     EndpointId,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::error::ResponseFlags;
+use crate::observe::record::Subject;
 use crate::observe::test_record::{Exchange, request, response};
 
 fn line(format: &str, record: &Record<'_>) -> String {
@@ -170,6 +171,7 @@ fn tcp_records_have_no_http_facts() {
         request: None,
         response: None,
         trailers: None,
+        subject: Subject::TcpSession,
         protocol: None,
         status: 0,
         ..exchange.record()

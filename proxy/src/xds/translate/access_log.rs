@@ -338,7 +338,8 @@ fn grpc_status(message: &GrpcStatusFilter, path: &Path<'_>) -> Result<LogFilter,
     Ok(LogFilter::GrpcStatus { codes, exclude: message.exclude })
 }
 
-/// Of the moments that Envoy can log at, ours are the end of a request and of a TCP connection.
+/// Of the moments that Envoy can log at, ours are the end of a request and of a TCP session; those of listeners have no
+/// name.
 fn log_type(message: &LogTypeFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {
     let path = path.field("types");
     let mut types = Vec::with_capacity(message.types.len());
@@ -350,5 +351,6 @@ fn log_type(message: &LogTypeFilter, path: &Path<'_>) -> Result<LogFilter, Rejec
     Ok(LogFilter::LogType {
         http: logs(AccessLogType::DownstreamEnd),
         tcp: logs(AccessLogType::TcpConnectionEnd),
+        unnamed: logs(AccessLogType::NotSet),
     })
 }

@@ -17,7 +17,7 @@ use super::fields;
 use super::fields::{refuse, refuse_true, warn_set};
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{TranslatedListener, filter_chain, metadata};
+use super::{TranslatedListener, access_log, filter_chain, metadata};
 use crate::config::listener::{Direction, FilterChain, Inspect, Listener, TransportProtocol};
 use crate::stats::scope::{ListenerStats, sanitize};
 
@@ -74,7 +74,7 @@ pub(super) fn compile(
     } = message;
     refuse!(path; additional_addresses, fcds_config, filter_chain_matcher,
         per_connection_buffer_high_watermark_timeout, socket_options, udp_listener_config, api_listener,
-        access_log, enable_mptcp, tcp_keepalive);
+        enable_mptcp, tcp_keepalive);
     refuse_true!(path; transparent, freebind);
     if listener_specifier.is_some() {
         return Err(path.field("internal_listener").unsupported());
@@ -98,6 +98,7 @@ pub(super) fn compile(
     scope.direction = direction(*traffic_direction, &path.field("traffic_direction"))?;
     let (chains, default_chain) = chains(filter_chains, default_filter_chain, path, &mut scope)?;
     warn_unmatchable(&chains, filters.inspect, &path.field("filter_chains"), &mut scope);
+    let access_logs = access_log::compile(access_log, &path.field("access_log"), &mut scope)?;
     let bound = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| *bind_to_port);
     let timeout_path = path.field("listener_filters_timeout");
     let config = Listener {
@@ -118,6 +119,7 @@ pub(super) fn compile(
         chains,
         default_chain,
         metadata: metadata::all(metadata),
+        access_logs,
         stats: ListenerStats::new(&scope.context.stats, &scope.listener_stats),
         stats_prefix: scope.listener_stats.as_str().into(),
     };

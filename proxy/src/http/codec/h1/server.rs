@@ -129,8 +129,8 @@ impl ServerConn {
         self.refused.take()
     }
 
-    /// A malformed request is answered like any other, except that nothing follows.
-    fn begin_refusal(&mut self) {
+    /// A malformed request, or one whose head takes too long, is answered like any other, except that nothing follows.
+    pub fn begin_refusal(&mut self) {
         self.phase = Phase::Requested;
         self.exchange = Exchange::NONE;
         self.source.begin(Receiving::Done);

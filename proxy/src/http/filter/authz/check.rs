@@ -60,13 +60,13 @@ pub(super) fn of_request(
     call: &Call<'_, '_>,
 ) -> Vec<u8> {
     let ends = Ends {
-        peer: call.ctx.peer,
+        peer: call.ctx.connection.peer,
         service: call.head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or_default(),
-        identity: call.ctx.peer_identity.as_deref(),
+        identity: call.ctx.peer_identity(),
         certificate: authz.peer_certificate,
-        destination: call.ctx.destination,
+        destination: call.ctx.connection.destination,
         own: call.ctx.connection.own.as_deref(),
-        server_name: authz.tls_session.then_some(&*call.ctx.server_name),
+        server_name: authz.tls_session.then_some(&*call.ctx.connection.server_name),
     };
     framed(|attributes| {
         ends.source_and_destination(attributes);

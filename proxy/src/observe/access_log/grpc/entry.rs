@@ -12,7 +12,7 @@ use crate::http::header_id::HeaderId;
 use crate::observe::format::{Escape, Out, request_bytes, response_bytes};
 use crate::observe::protobuf::Message;
 use crate::observe::protobuf::common::{self, address, structure, time};
-use crate::observe::record::Record;
+use crate::observe::record::{LogType, Record};
 use crate::observe::trace::tag::CustomTag;
 use crate::tls::Agreed;
 
@@ -104,6 +104,7 @@ fn properties(record: &Record<'_>, out: &mut Message<'_>) {
     text(19, record.route_name.as_bytes(), out);
     address(20, record.downstream_direct_remote, out);
     out.number(24, record.attempts.into());
+    text(25, record.termination.as_bytes(), out);
     let id = record.request.and_then(|head| head.block.get(HeaderId::RequestId));
     text(26, id.unwrap_or_default(), out);
     let (down, up) = (&record.downstream_wire, &record.upstream_wire);
@@ -111,7 +112,8 @@ fn properties(record: &Record<'_>, out: &mut Message<'_>) {
     out.number(30, down.received);
     out.number(31, up.sent);
     out.number(32, up.received);
-    out.number(33, if record.protocol.is_some() { DOWNSTREAM_END } else { TCP_CONNECTION_END });
+    text(28, record.downstream_failure.as_bytes(), out);
+    out.number(33, log_type(record));
 }
 
 /// `custom_tags`: those that have a value.
@@ -159,8 +161,13 @@ fn names(names: &Described, out: &mut Message<'_>) {
 }
 
 /// `AccessLogType`.
-const TCP_CONNECTION_END: u64 = 3;
-const DOWNSTREAM_END: u64 = 6;
+fn log_type(record: &Record<'_>) -> u64 {
+    match record.log_type() {
+        None => 0,
+        Some(LogType::TcpConnectionEnd) => 3,
+        Some(LogType::DownstreamEnd) => 6,
+    }
+}
 
 /// Text of a peer, cut.
 fn text(field: u32, value: &[u8], out: &mut Message<'_>) {

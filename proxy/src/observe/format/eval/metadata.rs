@@ -19,7 +19,9 @@ fn find<'r>(record: &Record<'r>, place: &MetadataPath) -> Option<Found<'r>> {
         MetadataOf::VirtualHost => record.metadata.virtual_host?.get(&place.namespace),
         MetadataOf::Cluster => record.metadata.cluster?.get(&place.namespace),
         MetadataOf::Listener => record.downstream?.listener.metadata.as_deref()?.get(&place.namespace),
-        MetadataOf::FilterChain => record.downstream?.chain.as_deref()?.get(&place.namespace),
+        MetadataOf::FilterChain => {
+            record.downstream?.chain.as_ref()?.metadata.as_deref()?.get(&place.namespace)
+        }
     }?;
     space.at(&place.path)
 }

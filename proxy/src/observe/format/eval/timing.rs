@@ -4,19 +4,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::Out;
 use super::super::operator::{Point, Unit};
-use crate::observe::record::{Record, Timing};
+use crate::observe::record::{Record, Subject, Timing};
 
 fn at(record: &Record<'_>, point: Point) -> Option<Instant> {
     let (timing, upstream, downstream) = (&record.timing, record.upstream, record.downstream);
-    let is_http = record.protocol.is_some();
+    let is_request = record.subject == Subject::Request;
     match point {
         Point::ConnectionBegin => downstream.map(|downstream| downstream.opened),
-        Point::ConnectionEnd => timing.finished.filter(|_| !is_http),
+        Point::ConnectionEnd => timing.finished.filter(|_| record.subject == Subject::TcpSession),
         Point::HandshakeBegin => Some(downstream?.handshake?.0),
         Point::HandshakeEnd => Some(downstream?.handshake?.1),
         Point::RequestBegin => Some(timing.started),
         // A request exists from its complete head on.
-        Point::RequestHead => Some(timing.started).filter(|_| is_http),
+        Point::RequestHead => Some(timing.started).filter(|_| is_request),
         Point::RequestEnd => timing.request_complete,
         Point::PoolReady => timing.pool_ready,
         Point::UpstreamConnectBegin => upstream.map(|upstream| upstream.begun),

@@ -30,6 +30,7 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("UPSTREAM_CLUSTER", Operator::UpstreamCluster { raw: false }),
     ("UPSTREAM_CLUSTER_RAW", Operator::UpstreamCluster { raw: true }),
     ("UPSTREAM_TRANSPORT_FAILURE_REASON", Operator::UpstreamFailure),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", Operator::DownstreamFailure),
     ("REQUESTED_SERVER_NAME", Operator::ServerName),
     ("CONNECTION_ID", Operator::ConnectionId),
     ("UNIQUE_ID", Operator::UniqueId),
@@ -63,8 +64,6 @@ pub(super) const SIMPLE: &[(&str, Operator)] = &[
     ("CUSTOM_FLAGS", Operator::Nothing),
     ("TLS_JA3_FINGERPRINT", Operator::Absent),
     ("TLS_JA4_FINGERPRINT", Operator::Absent),
-    // Who fails the handshake reaches no logger.
-    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", Operator::Absent),
     // TLS 1.3 has none, and in TLS 1.2 sessions are known by tickets.
     ("DOWNSTREAM_TLS_SESSION_ID", Operator::Absent),
     ("UPSTREAM_TLS_SESSION_ID", Operator::Absent),

@@ -257,7 +257,7 @@ fn listener_fields() {
         ("socket_options: [{}]".to_owned(), "socket_options".to_owned()),
         ("udp_listener_config: {}".to_owned(), "udp_listener_config".to_owned()),
         ("api_listener: {}".to_owned(), "api_listener".to_owned()),
-        ("access_log: [{}]".to_owned(), "access_log".to_owned()),
+        ("access_log: [{}]".to_owned(), "access_log[0].typed_config".to_owned()),
         ("enable_mptcp: true".to_owned(), "enable_mptcp".to_owned()),
         ("tcp_keepalive: {}".to_owned(), "tcp_keepalive".to_owned()),
         ("internal_listener: {}".to_owned(), "internal_listener".to_owned()),
