@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::client::h1::{Connection, Response, get_from};
 use crate::netns::Place;
-use crate::process::Process;
+use crate::process::{Outputs, Process};
 use crate::requirement::Missing;
 use crate::{Result, binaries, bootstrap, envoy, wait};
 
@@ -46,7 +46,7 @@ pub struct Launch {
     place: Place,
     concurrency: u32,
     log_level: &'static str,
-    stdout: Option<Stdio>,
+    outputs: Outputs,
 }
 
 impl Launch {
@@ -57,7 +57,14 @@ impl Launch {
             // Its access log would otherwise wait up to ten seconds for company.
             command.args(["--disable-hot-restart", "--file-flush-interval-msec", "50"]);
         }
-        Self { plane, command, place: Place::Host, concurrency: 1, log_level: "info", stdout: None }
+        Self {
+            plane,
+            command,
+            place: Place::Host,
+            concurrency: 1,
+            log_level: "info",
+            outputs: Outputs::default(),
+        }
     }
 
     /// Worker threads, one unless set.
@@ -74,7 +81,13 @@ impl Launch {
 
     /// Lets it write its standard output there; it is captured otherwise.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
-        self.stdout = Some(stdout.into());
+        self.outputs.stdout = Some(stdout.into());
+        self
+    }
+
+    /// Lets it write its own log there; it is captured otherwise.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.outputs.stderr = Some(stderr.into());
         self
     }
 
@@ -168,7 +181,12 @@ impl Launch {
     fn spawn(&mut self) -> Result<Process> {
         let mut command = std::mem::replace(&mut self.command, Command::new(""));
         command.args(["--log-level", self.log_level, "--concurrency", &self.concurrency.to_string()]);
-        Process::spawn_writing_to(self.stdout.take(), &format!("{:?}", self.plane), command, &self.place)
+        Process::spawn_writing_to(
+            std::mem::take(&mut self.outputs),
+            &format!("{:?}", self.plane),
+            command,
+            &self.place,
+        )
     }
 }
 

@@ -20,15 +20,24 @@ pub struct Process {
     directory: TempDir,
 }
 
+/// Where output goes that is not captured.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// Instead of the file.
+    pub stdout: Option<Stdio>,
+    /// Instead of the file.
+    pub stderr: Option<Stdio>,
+}
+
 impl Process {
     /// Starts `command` at `place`, with stdin closed and output captured.
     pub fn spawn(name: &str, command: Command, place: &Place) -> Result<Self> {
-        Self::spawn_writing_to(None, name, command, place)
+        Self::spawn_writing_to(Outputs::default(), name, command, place)
     }
 
-    /// The same with stdout going elsewhere.
+    /// The same with output going elsewhere.
     pub fn spawn_writing_to(
-        stdout: Option<Stdio>,
+        outputs: Outputs,
         name: &str,
         mut command: Command,
         place: &Place,
@@ -36,8 +45,9 @@ impl Process {
         let directory = tempfile::tempdir()?;
         command.stdin(Stdio::null());
         let captured = File::create(directory.path().join("stdout"))?;
-        command.stdout(stdout.unwrap_or_else(|| captured.into()));
-        command.stderr(File::create(directory.path().join("stderr"))?);
+        command.stdout(outputs.stdout.unwrap_or_else(|| captured.into()));
+        let captured = File::create(directory.path().join("stderr"))?;
+        command.stderr(outputs.stderr.unwrap_or_else(|| captured.into()));
         let child = place.enter(move || command.spawn())?.map_err(|e| format!("cannot start {name}: {e}"))?;
         Ok(Self { name: name.to_owned(), child, directory })
     }

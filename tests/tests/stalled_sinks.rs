@@ -1,5 +1,5 @@
-//! Nobody who listens badly is felt: a dead daemon, a full disk, a standard output that nobody reads and a collector
-//! that never answers delay no request and take no memory. What is lost is counted.
+//! Nobody who listens badly is felt: a dead daemon, a full disk, standard output and error that nobody reads and a
+//! collector that never answers delay no request and take no memory. What is lost is counted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,6 +21,7 @@ on_data_plane!(
     a_dead_daemon,
     a_full_disk,
     a_stalled_stdout,
+    a_stalled_stderr,
     a_slow_collector,
     a_metrics_agent_that_reads_nothing,
 );
@@ -128,6 +129,25 @@ async fn a_stalled_stdout(plane: DataPlane) -> Result<()> {
     let logging = log_to("stream.v3.StdoutAccessLog", json!({}));
     let mut scene = Scene::start(launch, logging, &[]).await?;
     scene.bears("access_log.dropped", LINES).await
+}
+
+/// Nobody reads our own log, which tells of every request that is refused.
+async fn a_stalled_stderr(plane: DataPlane) -> Result<()> {
+    let (_reader, writer) = std::io::pipe()?;
+    let mut scene = Scene::start(plane.launch()?.log_level("debug").stderr(writer), json!({}), &[]).await?;
+    let mut refused = 0;
+    while scene.sidecar.stat("server.log_lines_dropped").await? < 100 {
+        assert!(refused < 50_000, "nothing is ever lost");
+        for _ in 0..500 {
+            let mut client = Connection::open(scene.port.address()).await?;
+            let answer = wait::within("a refusal", PATIENCE, client.exchange("bad bad\r\n\r\n")).await??;
+            assert_eq!(answer.status, 400);
+            refused += 1;
+        }
+    }
+    scene.requests(FIRST).await?;
+    scene.sidecar.terminate(END).await?;
+    Ok(())
 }
 
 /// It takes requests and answers none of them.

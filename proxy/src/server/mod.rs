@@ -11,6 +11,7 @@ mod ending;
 pub mod environment;
 mod faults;
 mod intercept;
+mod log_lines;
 mod logging;
 mod outlets;
 mod overload;

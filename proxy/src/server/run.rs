@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::args::{Cli, Command, Mode, ServeArgs};
 use super::bootstrap::{self, Settings};
 use super::environment::{self, AdminBind, ProcessVariables};
+use super::log_lines::LogLines;
 use super::ready::Readiness;
 use super::serve::{Server, dynamic_settings};
 use super::{dumps, faults, intercept, logging, ready};
@@ -54,10 +55,11 @@ fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     let process = environment::process_settings(&ProcessVariables).map_err(|error| error.to_string())?;
+    let log = LogLines::to(std::io::stderr());
     // Before anything secret is read.
     let dumps = dumps::forbid(process.core_dumps);
     let level = args.log_level.as_deref().or(process.log_level.as_deref());
-    let (levels, unknown_level) = logging::install(level, args.log_format);
+    let (levels, unknown_level) = logging::install(level, args.log_format, log.lines());
     let settings = bootstrap::load(args, &ProcessVariables).map_err(|error| error.to_string())?;
     let ignored = args.ignored.given();
     if !ignored.is_empty() {
@@ -74,7 +76,7 @@ fn serve(args: &ServeArgs) -> Result<ExitCode, String> {
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
     match args.mode {
         Mode::Validate => runtime.block_on(validate(settings, process.strict_tls)),
-        Mode::Serve => runtime.block_on(Server::run(args, process, settings, levels)),
+        Mode::Serve => runtime.block_on(Server::run(args, process, settings, (levels, &log))),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::args::ServeArgs;
 use super::bootstrap::Settings;
 use super::environment::ProcessSettings;
+use super::log_lines::LogLines;
 use super::outlets::Outlets;
 use super::overload::Manager;
 use super::process::Lifecycle;
@@ -25,6 +26,7 @@ use crate::net::listener::ReusePort;
 use crate::observe::collect::{Collector, Constants, Vitals};
 use crate::observe::expiry;
 use crate::stats::registry::Registry;
+use crate::stats::scope::OwnLogStats;
 use crate::upstream::{dns, outlier};
 use crate::worker::{Drains, Workers};
 use crate::xds::driver::{Driver, Handle, Parts};
@@ -63,11 +65,12 @@ impl Server {
         args: &ServeArgs,
         process: ProcessSettings,
         mut settings: Settings,
-        levels: LogLevels,
+        (levels, log): (LogLevels, &LogLines),
     ) -> Result<ExitCode, String> {
         raise_descriptor_limit();
         let (publisher, snapshots) = publish::channel();
         let (registry, workers) = (Registry::new(), worker_count(args, &process));
+        log.count(OwnLogStats::register(&registry), registry.shared().clone());
         let start = Start { args, process: &process, registry, snapshots, started: Instant::now(), workers };
         let place = telemetry::place(&process);
         let outlets = Outlets::new(&start.registry, &start.snapshots, &settings, &place);

@@ -25,7 +25,7 @@ pub use filter::{
 };
 pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, GrpcLogStats, ListenerManagerStats,
-    ServerStats, SubscriptionStats,
+    OwnLogStats, ServerStats, SubscriptionStats,
 };
 pub use tracing::{SamplingStats, SpanStats, TracingStats};
 

@@ -146,6 +146,23 @@ impl ServerStats {
 }
 
 bundle! {
+    /// Our own log, beside the server's other statistics.
+    OwnLogStats(prefix) {
+        lines: main(prefix) {
+            // Lines thrown away because whoever reads stderr is too slow.
+            log_lines_dropped: Counter,
+        }
+    }
+}
+
+impl OwnLogStats {
+    /// The one of the process.
+    pub fn register(registry: &Registry) -> Self {
+        Self::new(registry, "server.")
+    }
+}
+
+bundle! {
     /// Access logs: `access_log.*` counts lines (ours), `filesystem.*` counts writes (Envoy's names).
     AccessLogStats(lines, files) {
         queue: main(lines) {
