@@ -16,7 +16,7 @@ use super::retry::RetryPolicy;
 use super::secret::ClientTls;
 use super::subset::Metadata;
 use crate::base::ids::ClusterId;
-use crate::stats::scope::{ClusterStats, RemainingStats};
+use crate::stats::scope::{ClusterStats, RemainingStats, TrackedStats};
 
 /// A cluster in a snapshot: settings and the hosts it has now.
 #[derive(Debug)]
@@ -84,6 +84,8 @@ pub struct Cluster {
     pub metadata: Option<Arc<Namespaces>>,
     /// Handles of `cluster.<name>.*`.
     pub stats: ClusterStats,
+    /// Of those that it asks for.
+    pub tracked: Option<Box<TrackedStats>>,
 }
 
 impl Cluster {

@@ -21,6 +21,7 @@ use super::retry::{Asked, Cause, Limits, Retries};
 use super::route::Found;
 use super::timeouts::Timeouts;
 use super::timers::Timers;
+use super::tracked::Try;
 use crate::base::error::ProxyError;
 use crate::config::route::{Forward, HostRewrite, WeightedCluster};
 use crate::net::deadline::Deadline;
@@ -40,6 +41,8 @@ struct Tries<'a, 'd> {
     timers: Timers<'d>,
     /// The attempt about to be made follows one that timed out.
     after_timeout: bool,
+    /// The attempt under way, where its cluster asks for statistics of it.
+    tracked: Option<Try>,
 }
 
 /// How one attempt ended: with a response to pass on or to retry, or without.
@@ -78,6 +81,7 @@ impl<'r> Exchange<'r> {
             retries,
             timers: self.timers(forward, &timeouts, deadline),
             after_timeout: false,
+            tracked: None,
         };
         let outcome = if timeouts.hedge && tries.retries.are_possible() {
             Box::pin(self.hedged(&mut tries, down)).await
@@ -87,11 +91,12 @@ impl<'r> Exchange<'r> {
         self.summary.bytes_received = tries.replay.received();
         let abandoned = self.count_abandoned(&tries, false);
         self.note_times(&tries.timers);
-        let (mut attempt, mut response) = outcome?;
+        let (mut attempt, mut response) =
+            outcome.inspect_err(|error| self.count_budget(error, &tries.timers))?;
         if forward.internal_redirects.is_some()
             && self.follow_redirect(forward, found, &tries.replay, &response)
         {
-            self.let_go(attempt, &tries);
+            self.let_go(attempt, &mut tries);
             self.summary.downstream_wire = down.measured();
             self.summary.redirected(&self.head, response);
             self.keep_body(tries.replay);
@@ -104,6 +109,8 @@ impl<'r> Exchange<'r> {
         self.summary.bytes_received = replay.received() + tunnelled;
         self.note_times(timers);
         self.count_abandoned(&tries, abandoned);
+        let moved = (attempt.request.bytes + tunnelled, self.summary.bytes_sent);
+        self.end_tracked(&mut tries, moved);
         self.summary.meter(&attempt.lease);
         attempt.lease.finish(&self.ctx.local, cluster.config());
         Ok(true)
@@ -225,13 +232,20 @@ impl<'r> Exchange<'r> {
     }
 
     async fn attempt(&mut self, tries: &mut Tries<'_, '_>, down: &mut Downstream<'_>) -> Outcome {
-        let pool = self.start_attempt(tries)?;
+        let pool = self.start_tracked(tries)?;
         let Tries { cluster, forward, timers, replay, .. } = &mut *tries;
         let client = self.shows_leaving(down, Some(replay)).then_some(&mut *down);
         let begun = attempt::begin(self.ctx, cluster, &pool, &self.head, forward, timers, client).await;
         self.summary.timing.pool_ready = Some(tries.timers.now());
-        let mut attempt = begun.inspect_err(|error| self.report_failure(tries, &pool, error))?;
-        self.attempt_connected(tries, &attempt, &pool);
+        let mut attempt = match begun {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                self.report_failure(tries, &pool, &error);
+                self.end_tracked(tries, (0, 0));
+                return Err(error);
+            }
+        };
+        self.attempt_connected(tries, &mut attempt, &pool);
         let Tries { replay, timers, .. } = tries;
         let response = match attempt.send(&self.head, timers) {
             Ok(()) => {
@@ -241,6 +255,9 @@ impl<'r> Exchange<'r> {
             }
             Err(error) => Err(error),
         };
+        if let Some(tracked) = &mut tries.tracked {
+            tracked.answered(&attempt.lease.stream);
+        }
         match response {
             Ok(response) => {
                 tries.timers.response_begins();
@@ -280,6 +297,15 @@ impl<'r> Exchange<'r> {
                 let by_timeout: &[u8] = if tries.after_timeout { b"true" } else { b"false" };
                 self.head.block.set(b"x-envoy-is-timeout-retry", by_timeout);
             }
+        }
+        Ok(pool)
+    }
+
+    /// As [`Exchange::start_attempt`], for clusters too that ask for statistics of their attempts.
+    fn start_tracked(&mut self, tries: &mut Tries<'_, '_>) -> Result<Rc<HostPool>, ProxyError> {
+        let pool = self.start_attempt(tries)?;
+        if tries.cluster.config().tracked.is_some() {
+            tries.tracked = Some(Try::begin(tries.timers.now(), &self.head));
         }
         Ok(pool)
     }

@@ -6,6 +6,7 @@
 //! Edits append text and move table entries; nothing is shifted.
 
 mod pool;
+mod size;
 
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use crate::net::buffer::Buf;
 
 use super::header_id::HeaderId;
 pub use pool::HeadPool;
+pub use size::HeadSize;
 
 /// A piece of a head's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,3 +31,4 @@ pub mod summary;
 pub(crate) mod test_heads;
 pub mod timeouts;
 pub mod timers;
+mod tracked;

@@ -61,10 +61,14 @@ pub async fn run(
     match cut {
         Ok(()) => {
             exchange.summary.count_upstream_time(timers.request_completed_at());
+            exchange.summary.count_budget(timers);
             exchange.broken |= tunnel || !complete;
         }
         Err(cut) => {
             attempt.lease.cut(matches!(cut, Cut::Upstream(StreamError::Closed | StreamError::Io(_))));
+            if let Cut::Timer(ProxyError::RequestTimeout | ProxyError::PerTryIdleTimeout) = cut {
+                exchange.summary.count_budget(timers);
+            }
             record_cut(exchange, cut, attempt.lease.is_multiplexed(), down);
         }
     }

@@ -12,6 +12,7 @@ use super::codec::{BodySource, Fill};
 use super::head::{HeaderBlock, RequestHead, ResponseHead};
 use super::pump::{Fixed, Pump, PumpError};
 use super::retry::{Cause, Decision, Retries, Retry};
+use super::tracked::{self, Try};
 use crate::base::error::ProxyError;
 use crate::config::live::Priority;
 use crate::config::retry::RetryPolicy;
@@ -157,14 +158,18 @@ impl Subrequest {
             self.count(503);
             return Err(ProxyError::NoHealthyUpstream);
         };
+        let mut tracking = Tracking::begin(self);
         let Some(mut active) = ActiveRequest::begin(&self.local, &self.cluster, &pool, Priority::Default)
         else {
             shard.inc(config.stats.upstream_rq_active_overflow);
             self.count(503);
             return Err(ProxyError::Overflow);
         };
-        let carried = timeout_at(deadline, self.carry(&pool, &mut active, body)).await;
+        let carried = timeout_at(deadline, self.carry(&pool, &mut active, body, tracking.as_mut())).await;
         let outcome = carried.unwrap_or(Err(ProxyError::RequestTimeout));
+        if let (Some(tracking), Ok(_) | Err(ProxyError::RequestTimeout)) = (&tracking, &outcome) {
+            tracking.count_budget();
+        }
         match &outcome {
             Ok(answer) => {
                 outlier::response(&self.local, config, &pool.host, answer.head.status);
@@ -196,6 +201,7 @@ impl Subrequest {
         pool: &Rc<HostPool>,
         active: &mut ActiveRequest,
         body: &mut impl BodySource,
+        tracking: Option<&mut Tracking<'_>>,
     ) -> Result<Answer, ProxyError> {
         let lease = match pool.checkout(self.cluster.config(), self.head.version) {
             Some(lease) => lease,
@@ -206,6 +212,9 @@ impl Subrequest {
         let reused = lease.reused;
         let mut held = Held { lease: Some(lease), of: self, complete: false };
         let Some(lease) = &mut held.lease else { return Err(ProxyError::UpstreamClosed { reused }) };
+        if tracking.is_some() {
+            lease.stream.size_answer();
+        }
         let sent = lease.stream.send_head(&self.head, self.head.body);
         sent.map_err(|_| ProxyError::UpstreamClosed { reused })?;
         let mut passage = Passage {
@@ -215,6 +224,7 @@ impl Subrequest {
             keep: self.keep,
             head: None,
             kept: Vec::new(),
+            tracking,
         };
         let answer = poll_fn(|cx| passage.poll(cx, lease)).await;
         let request_is_done = passage.request.is_done();
@@ -223,8 +233,43 @@ impl Subrequest {
     }
 }
 
+/// The statistics of one try that its cluster asks for, told on every way out.
+struct Tracking<'a> {
+    of: &'a Subrequest,
+    begun: Instant,
+    attempt: Try,
+    sent: u64,
+    received: u64,
+}
+
+impl<'a> Tracking<'a> {
+    fn begin(of: &'a Subrequest) -> Option<Self> {
+        of.cluster.config().tracked.as_ref()?;
+        let begun = Instant::now();
+        Some(Self { of, begun, attempt: Try::begin(begun.into(), &of.head), sent: 0, received: 0 })
+    }
+
+    /// The answer is complete, or time is up.
+    fn count_budget(&self) {
+        if let Some(tracked) = &self.of.cluster.config().tracked {
+            let took = self.begun.elapsed();
+            tracked::request_ended(tracked, &self.of.local.stats, took, self.of.limit);
+        }
+    }
+}
+
+impl Drop for Tracking<'_> {
+    fn drop(&mut self) {
+        if let Some(tracked) = &self.of.cluster.config().tracked {
+            let (shard, moved) = (&self.of.local.stats, (self.sent, self.received));
+            // It has the time of the whole request, none of its own.
+            self.attempt.end(tracked, shard, moved, Instant::now().into(), Duration::ZERO);
+        }
+    }
+}
+
 /// The two bodies of a request of ours.
-struct Passage<'b, B> {
+struct Passage<'b, 't, B> {
     body: &'b mut B,
     request: Pump,
     /// The upstream takes no more of the request.
@@ -232,9 +277,10 @@ struct Passage<'b, B> {
     keep: Keep,
     head: Option<ResponseHead>,
     kept: Vec<u8>,
+    tracking: Option<&'b mut Tracking<'t>>,
 }
 
-impl<B: BodySource> Passage<'_, B> {
+impl<B: BodySource> Passage<'_, '_, B> {
     fn poll(&mut self, cx: &mut Context<'_>, lease: &mut Lease) -> Poll<Result<Answer, ProxyError>> {
         let closed = ProxyError::UpstreamClosed { reused: lease.reused };
         if !self.stuck && !self.request.is_done() {
@@ -243,12 +289,18 @@ impl<B: BodySource> Passage<'_, B> {
                 Poll::Ready(Err(PumpError::Sink(_))) => self.stuck = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
+            if let Some(tracking) = &mut self.tracking {
+                tracking.sent = self.request.bytes;
+            }
         }
         while self.head.is_none() {
             match lease.stream.poll_head(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(closed)),
                 Poll::Ready(Ok(head)) => self.head = (head.status >= 200).then_some(head),
+            }
+            if let Some(tracking) = &mut self.tracking {
+                tracking.attempt.answered(&lease.stream);
             }
         }
         loop {
@@ -279,6 +331,9 @@ impl<B: BodySource> Passage<'_, B> {
                         }
                     }
                     lease.stream.consume(count);
+                    if let Some(tracking) = &mut self.tracking {
+                        tracking.received += count as u64;
+                    }
                 }
             }
         }

@@ -14,7 +14,8 @@ use super::context::ConnContext;
 use super::head::{HeaderBlock, RequestHead, ResponseHead, Version};
 use super::local_reply::LocalReply;
 use super::route::Found;
-use super::timers::after;
+use super::timers::{Timers, after};
+use super::tracked;
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::base::metadata::DynamicMetadata;
 use crate::config::Host;
@@ -349,6 +350,16 @@ impl<'r> Summary<'r> {
         let (Some(cluster), Some(since)) = (&self.cluster, request_complete) else { return };
         let took = millis(self.ctx.local.clock.now().saturating_duration_since(since));
         cluster.config().stats.record_time(&self.ctx.local.stats, took, self.internal);
+    }
+
+    /// Records how much of its time the request has used up, where the cluster asks for it: of a response that was
+    /// complete before its request, nothing.
+    pub fn count_budget(&self, timers: &Timers<'_>) {
+        let tracked = self.cluster.as_ref().and_then(|cluster| cluster.config().tracked.as_deref());
+        if let Some(tracked) = tracked {
+            let took = timers.elapsed(timers.now());
+            tracked::request_ended(tracked, &self.ctx.local.stats, took, timers.route_timeout());
+        }
     }
 
     /// Counts a response charged to the chosen cluster: from a host, or our own reply on its behalf.

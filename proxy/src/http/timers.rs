@@ -187,9 +187,14 @@ impl<'d> Timers<'d> {
         self.active = now;
     }
 
+    /// The route timeout, zero when there is none.
+    pub fn route_timeout(&self) -> Duration {
+        self.route_timeout
+    }
+
     /// A tunnel has no route timeout, only the idle one.
     pub fn enter_tunnel(&mut self) {
-        self.route = None;
+        (self.route, self.route_timeout) = (None, Duration::ZERO);
         self.per_try = None;
         self.try_idles = false;
         self.arrival = None;

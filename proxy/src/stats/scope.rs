@@ -9,6 +9,7 @@ mod downstream;
 mod filter;
 mod process;
 mod tracing;
+mod tracked;
 
 use std::net::SocketAddr;
 
@@ -28,6 +29,7 @@ pub use process::{
     OwnLogStats, ServerStats, SubscriptionStats,
 };
 pub use tracing::{SamplingStats, SpanStats, TracingStats};
+pub use tracked::{BudgetStats, SizeStats, TrackedStats};
 
 /// Declares a bundle. Groups are `name: home(prefix argument) { fields }`, where `home` says who writes:
 /// `workers`, `each_worker` (also shown per worker), `on_demand` (workers, shown once written) or `main`. A field's name is the last part of the

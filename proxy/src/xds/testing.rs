@@ -63,7 +63,7 @@ pub(super) fn dns_cluster(name: &str, kind: &str, host: &str, timeout: u32) -> A
 /// A cluster that is refused for its load-balancing policy.
 pub(super) fn bad_cluster(name: &str) -> Any {
     read::<Cluster>(&format!(
-        "{{name: {name}, type: STATIC, lb_policy: CLUSTER_PROVIDED, track_timeout_budgets: true}}"
+        "{{name: {name}, type: STATIC, lb_policy: CLUSTER_PROVIDED, preconnect_policy: {{}}}}"
     ))
 }
 

@@ -13,7 +13,7 @@ pub mod raw;
 
 use std::task::{Context, Poll};
 
-use super::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead};
+use super::head::{BodyLength, HeadSize, HeaderBlock, RequestHead, ResponseHead};
 use crate::base::error::DownstreamError;
 pub use measured::Measured;
 
@@ -164,6 +164,19 @@ impl Upstream {
     /// Gives the request up: HTTP/2 RST_STREAM CANCEL, HTTP/1 the connection is never reused.
     pub fn cancel(&mut self) {
         on_codec!(Upstream, self, half => half.cancel())
+    }
+
+    /// Asks for [`Upstream::answered`], before the request goes out.
+    pub fn size_answer(&mut self) {
+        if let Upstream::H2(stream) = self {
+            stream.size_answer();
+        }
+    }
+
+    /// The size of the response heads so far, interim ones with them, fields that stop at the codec too. `None` before
+    /// the first. Ask before the trailers.
+    pub fn answered(&self) -> Option<HeadSize> {
+        on_codec!(Upstream, self, half => half.answered())
     }
 
     /// What the exchange took on the wire so far. HTTP/2 knows it only where it was told to measure.

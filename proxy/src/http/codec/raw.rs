@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::{BodySink, BodySource, Fill, Measured, StreamError};
-use crate::http::head::{BodyLength, HeaderBlock, RequestHead, ResponseHead, Span, Version};
+use crate::http::head::{BodyLength, HeadSize, HeaderBlock, RequestHead, ResponseHead, Span, Version};
 use crate::net::buffer::{Buf, BufPool};
 use crate::net::stream::Stream;
 
@@ -52,6 +52,11 @@ impl RawConn {
     /// See [`super::Upstream::measured`].
     pub fn measured(&self) -> Measured {
         Measured::raw(self.received_total, self.sent_total)
+    }
+
+    /// See [`super::Upstream::answered`]: the answer that was made up.
+    pub fn answered(&self) -> Option<HeadSize> {
+        Some(HeadSize::of_responses(1, 0, 0))
     }
 
     /// Bytes received and sent since the last call.

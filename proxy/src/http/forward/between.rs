@@ -92,13 +92,14 @@ impl Exchange<'_> {
 
     /// Ends an attempt whose response nobody reads to its end. One without a body is at its end already, and its
     /// connection can be used again.
-    pub(super) fn let_go(&mut self, mut attempt: Attempt, tries: &Tries<'_, '_>) {
+    pub(super) fn let_go(&mut self, mut attempt: Attempt, tries: &mut Tries<'_, '_>) {
         let mut cx = Context::from_waker(Waker::noop());
         let answered = matches!(attempt.lease.stream.poll_fill(&mut cx), Poll::Ready(Ok(Fill::End)));
         if !answered || !attempt.request.is_done() {
             attempt.lease.cut(false);
             attempt.lease.stream.cancel();
         }
+        self.end_tracked(tries, (attempt.request.bytes, 0));
         self.summary.meter(&attempt.lease);
         attempt.lease.finish(&self.ctx.local, tries.cluster.config());
     }

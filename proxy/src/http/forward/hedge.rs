@@ -15,6 +15,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::ResponseHead;
 use crate::http::retry::Retry;
 use crate::http::timers::{TryLimits, after};
+use crate::http::tracked::Try;
 use crate::net::deadline::{Deadline, earlier};
 use crate::upstream::breaker::RetryPermit;
 use crate::upstream::outlier::{self, LocalFailure};
@@ -28,6 +29,8 @@ struct Race {
     clock: Deadline,
     /// The per-try timeout.
     limit: Duration,
+    /// The attempt whose response goes down.
+    winner: Option<Try>,
 }
 
 /// One attempt.
@@ -40,6 +43,7 @@ struct Runner {
     replaced: bool,
     /// Of the retry that it is.
     _permit: Option<RetryPermit>,
+    tracked: Option<Try>,
 }
 
 /// Boxed: hedging is rare, and what moves should be small.
@@ -75,6 +79,7 @@ impl Exchange<'_> {
             waiting: Vec::new(),
             clock: Deadline::default(),
             limit: limits.whole,
+            winner: None,
         };
         self.start_runner(&mut race, None, tries)?;
         let outcome = loop {
@@ -87,6 +92,7 @@ impl Exchange<'_> {
             self.drop_runner(loser, tries);
         }
         if outcome.is_ok() {
+            tries.tracked = race.winner;
             tries.timers.take_over_try(Instant::now(), limits);
         }
         outcome
@@ -96,9 +102,9 @@ impl Exchange<'_> {
     fn after_event(&mut self, event: Event, race: &mut Race, tries: &mut Tries<'_, '_>) -> Option<Outcome> {
         match event {
             Event::Over(error) => Some(Err(error)),
-            Event::Connected(index, attempt) => {
+            Event::Connected(index, mut attempt) => {
                 let pool = race.runners[index].pool.clone();
-                self.attempt_connected(tries, &attempt, &pool);
+                self.attempt_connected(tries, &mut attempt, &pool);
                 self.summary.timing.pool_ready = Some(tries.timers.now());
                 race.runners[index].stage = Stage::Sent(attempt);
                 let sent = race.runners[index].send(self, tries);
@@ -128,14 +134,16 @@ impl Exchange<'_> {
         permit: Option<RetryPermit>,
         tries: &mut Tries<'_, '_>,
     ) -> Result<(), ProxyError> {
-        let pool = self.start_attempt(tries)?;
-        let connecting = attempt::begin_apart(self.ctx, tries.cluster, &pool, &self.head, tries.forward)?;
+        let pool = self.start_tracked(tries)?;
+        let connecting = attempt::begin_apart(self.ctx, tries.cluster, &pool, &self.head, tries.forward)
+            .inspect_err(|_| self.end_tracked(tries, (0, 0)))?;
         race.runners.push(Runner {
             pool,
             stage: Stage::Connecting(Box::pin(connecting)),
             late_at: None,
             replaced: false,
             _permit: permit,
+            tracked: tries.tracked.take(),
         });
         Ok(())
     }
@@ -148,7 +156,7 @@ impl Exchange<'_> {
         race: &mut Race,
         tries: &mut Tries<'_, '_>,
     ) -> Option<Outcome> {
-        let runner = race.runners.swap_remove(index);
+        let mut runner = race.runners.swap_remove(index);
         self.attempt_answered(tries, &runner.pool, &response);
         let is_bad = tries.retries.covers_response(&response);
         let retry = if runner.replaced {
@@ -168,10 +176,12 @@ impl Exchange<'_> {
             self.drop_runner(runner, tries);
             return None;
         }
-        let Runner { pool, stage, .. } = runner;
+        runner.note_answer();
+        let Runner { pool, stage, tracked, .. } = runner;
         let Stage::Sent(attempt) = stage else { return None };
         self.summary.chose(&attempt.lease);
         self.summary.host = Some(pool);
+        race.winner = tracked;
         Some(Ok((*attempt, response)))
     }
 
@@ -216,9 +226,12 @@ impl Exchange<'_> {
         true
     }
 
-    fn drop_runner(&mut self, runner: Runner, tries: &Tries<'_, '_>) {
-        if let Stage::Sent(attempt) = runner.stage {
-            self.let_go(*attempt, tries);
+    fn drop_runner(&mut self, mut runner: Runner, tries: &mut Tries<'_, '_>) {
+        runner.note_answer();
+        tries.tracked = runner.tracked;
+        match runner.stage {
+            Stage::Sent(attempt) => self.let_go(*attempt, tries),
+            Stage::Connecting(_) => self.end_tracked(tries, (0, 0)),
         }
     }
 }
@@ -269,6 +282,13 @@ impl Race {
 }
 
 impl Runner {
+    /// The response heads that came so far are all that count.
+    fn note_answer(&mut self) {
+        if let (Some(tracked), Stage::Sent(attempt)) = (&mut self.tracked, &self.stage) {
+            tracked.answered(&attempt.lease.stream);
+        }
+    }
+
     /// Queues the request head on the connection.
     fn send(&mut self, exchange: &Exchange<'_>, tries: &mut Tries<'_, '_>) -> Result<(), ProxyError> {
         match &mut self.stage {

@@ -7,6 +7,7 @@ use crate::http::attempt::Attempt;
 use crate::http::exchange::Exchange;
 use crate::http::head::ResponseHead;
 use crate::http::header_id::HeaderId;
+use crate::http::timers::Timers;
 use crate::upstream::lb::peak_ewma;
 use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::HostPool;
@@ -16,7 +17,15 @@ use crate::upstream::view::ClusterState;
 const IMMEDIATE_FAIL: &[u8] = b"x-envoy-immediate-health-check-fail";
 
 impl Exchange<'_> {
-    pub(super) fn attempt_connected(&mut self, tries: &Tries<'_, '_>, attempt: &Attempt, pool: &HostPool) {
+    pub(super) fn attempt_connected(
+        &mut self,
+        tries: &Tries<'_, '_>,
+        attempt: &mut Attempt,
+        pool: &HostPool,
+    ) {
+        if tries.cluster.config().tracked.is_some() {
+            attempt.lease.stream.size_answer();
+        }
         outlier::connected(tries.cluster.config(), &pool.host);
         self.summary.connected(&pool.host, &attempt.lease);
     }
@@ -42,6 +51,25 @@ impl Exchange<'_> {
     fn grpc_status(&self, response: &ResponseHead) -> Option<u8> {
         let text = response.block.get(HeaderId::GrpcStatus).filter(|_| self.grpc)?;
         std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
+    /// The attempt is over, with so many bytes of bodies sent and received.
+    pub(super) fn end_tracked(&self, tries: &mut Tries<'_, '_>, moved: (u64, u64)) {
+        if let (Some(begun), Some(tracked)) = (tries.tracked.take(), &tries.cluster.config().tracked) {
+            let limit = tries.timeouts.tries.whole;
+            begun.end(tracked, &self.ctx.local.stats, moved, tries.timers.now(), limit);
+        }
+    }
+
+    /// The request failed: one that ran out of time has used it up.
+    pub(super) fn count_budget(&self, error: &ProxyError, timers: &Timers<'_>) {
+        let late = matches!(
+            error,
+            ProxyError::RequestTimeout | ProxyError::PerTryTimeout | ProxyError::PerTryIdleTimeout
+        );
+        if late {
+            self.summary.count_budget(timers);
+        }
     }
 
     /// What the host is judged by: the gRPC status where there is one, else the HTTP status.

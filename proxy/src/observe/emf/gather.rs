@@ -279,10 +279,13 @@ fn value(change: Change) -> Value {
 /// CloudWatch's unit, by the customs of Envoy's names.
 fn unit(name: &str, change: &Change) -> &'static str {
     let name = name.to_ascii_lowercase();
-    if name.contains("bytes") || name.contains("memory_") {
+    let is_histogram = matches!(change, Change::Histogram(_));
+    if name.contains("bytes") || name.contains("memory_") || (is_histogram && name.ends_with("_size")) {
         "Bytes"
-    } else if matches!(change, Change::Histogram(_)) && (name.ends_with("_ms") || name.ends_with("time")) {
+    } else if is_histogram && (name.ends_with("_ms") || name.ends_with("time")) {
         "Milliseconds"
+    } else if is_histogram && name.ends_with("_percent_used") {
+        "Percent"
     } else {
         "Count"
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use outrigger_xds_protos::v3::cluster::circuit_breakers::{Thresholds, thresholds};
 use outrigger_xds_protos::v3::cluster::cluster::CommonLbConfig;
 use outrigger_xds_protos::v3::cluster::{
-    CircuitBreakers, Cluster as ClusterMessage, UpstreamConnectionOptions,
+    CircuitBreakers, Cluster as ClusterMessage, TrackClusterStats, UpstreamConnectionOptions,
 };
 use outrigger_xds_protos::v3::core::TcpKeepalive;
 
@@ -22,7 +22,7 @@ use crate::config::balance::LbPolicy;
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Connections, Limit, Priority, RetryBudget, RetryLimit};
 use crate::stats::registry::Registry;
-use crate::stats::scope::{ClusterStats, RemainingStats, TableStats};
+use crate::stats::scope::{ClusterStats, RemainingStats, TableStats, TrackedStats};
 
 /// Envoy's default `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,8 +94,7 @@ pub(super) fn compile(
     warn_set!(scope, path, "is not in effect: requests that are under way finish";
         close_connections_on_host_health_failure);
     warn_set!(scope, path, "has no effect: load reports go where cluster_manager.load_stats_config says"; lrs_server, lrs_report_endpoint_metrics);
-    warn_set!(scope, path, "is not in effect: these statistics do not exist";
-        track_timeout_budgets, track_cluster_stats, stats_matcher);
+    warn_set!(scope, path, "is not in effect: all statistics of a cluster exist"; stats_matcher);
     warn_set!(scope, path, "is not in effect: connections are opened when needed"; preconnect_policy);
     let buffer_path = path.field("per_connection_buffer_limit_bytes");
     scope.buffer_limit = fields::buffer_limit(per_connection_buffer_limit_bytes, &buffer_path, &mut scope);
@@ -130,6 +129,8 @@ pub(super) fn compile(
         LbPolicy::Maglev(_) => Some(TableStats::of_maglev(&scope.context.stats, stat_name)),
         _ => None,
     };
+    let tracked_path = path.field("track_cluster_stats");
+    let tracked = tracked(track_cluster_stats, *track_timeout_budgets, stat_name, &tracked_path, &mut scope);
     let config = Cluster {
         name: name.into(),
         balancing: Arc::new(balancing),
@@ -163,8 +164,24 @@ pub(super) fn compile(
         alias: (!alt_stat_name.is_empty()).then(|| alt_stat_name.as_str().into()),
         metadata: metadata::all(metadata),
         stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
+        tracked,
     };
     Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })
+}
+
+/// `track_timeout_budgets` is the older way to ask for `timeout_budgets`.
+fn tracked(
+    message: &Option<TrackClusterStats>,
+    budgets: bool,
+    stat_name: &str,
+    path: &Path<'_>,
+    scope: &mut Scope<'_>,
+) -> Option<Box<TrackedStats>> {
+    let TrackClusterStats { timeout_budgets, request_response_sizes, per_endpoint_stats } =
+        &message.unwrap_or_default();
+    warn_set!(scope, path, "is not in effect: /clusters has these statistics"; per_endpoint_stats);
+    let budgets = budgets || *timeout_budgets;
+    TrackedStats::for_cluster(&scope.context.stats, stat_name, *request_response_sizes, budgets)
 }
 
 struct CommonLb {

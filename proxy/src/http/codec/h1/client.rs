@@ -16,7 +16,7 @@ use super::sink::{Sending, Sink};
 use super::source::{Receiving, Source};
 use super::wire::{Wire, stream_error};
 use crate::base::error::DownstreamError;
-use crate::http::head::{BodyLength, HeadPool, HeaderBlock, Method, RequestHead, ResponseHead};
+use crate::http::head::{BodyLength, HeadPool, HeadSize, HeaderBlock, Method, RequestHead, ResponseHead};
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
 
@@ -56,6 +56,8 @@ struct Exchange {
     upgrade: Option<SmallVec<[u8; 16]>>,
     /// Interim responses so far.
     informational: u8,
+    /// Field lines of all response heads so far.
+    lines: u64,
     started: bool,
     persists: bool,
 }
@@ -74,6 +76,7 @@ impl ClientConn {
                 method: Method::Get,
                 upgrade: None,
                 informational: 0,
+                lines: 0,
                 started: false,
                 persists: true,
             },
@@ -99,6 +102,7 @@ impl ClientConn {
             method: head.method,
             upgrade: head.upgrade.map(|span| SmallVec::from_slice(head.block.bytes(span))),
             informational: 0,
+            lines: 0,
             started: false,
             persists: true,
         };
@@ -145,6 +149,7 @@ impl ClientConn {
         let Some(parsed) = parsed else { return Ok(None) };
         let asked = Asked { method: self.exchange.method, upgrade: self.exchange.upgrade.as_deref() };
         self.wire.heads.0 += parsed.told;
+        self.exchange.lines += parsed.lines as u64;
         let head = response::assemble(&mut self.wire, parsed, asked)?;
         if head.response.status < 200 && head.response.upgrade.is_none() {
             self.exchange.informational += 1;
@@ -199,6 +204,15 @@ impl ClientConn {
     /// See [`super::super::Upstream::measured`].
     pub fn measured(&self) -> Measured {
         self.wire.measured(0)
+    }
+
+    /// See [`super::super::Upstream::answered`].
+    pub fn answered(&self) -> Option<HeadSize> {
+        let lines = self.exchange.lines;
+        let heads = u64::from(self.exchange.informational) + u64::from(self.phase == Phase::Responded);
+        // A line is told with its colon and line end.
+        let bytes = self.wire.heads.0.saturating_sub(3 * lines);
+        (heads > 0).then(|| HeadSize::of_responses(heads, bytes, lines))
     }
 
     /// Wire bytes received and sent since the last call.

@@ -29,6 +29,8 @@ pub(super) struct Parsed<L> {
     pub framing: Framing,
     /// Bytes of names and values, and three for each line, as Envoy counts them: blanks are none.
     pub told: u64,
+    /// Field lines, those of the framing with them.
+    pub lines: usize,
 }
 
 impl<L> Default for Incoming<L> {
@@ -75,12 +77,12 @@ impl<L> Incoming<L> {
         })?;
         let Some(length) = complete else { return Ok(None) };
         let Some(start) = self.start.take() else { return Ok(None) };
-        self.progress = Progress::default();
+        let lines = std::mem::take(&mut self.progress).fields;
         let mut fields = std::mem::take(&mut self.fields);
         let framing = std::mem::take(&mut self.framing);
         framing.remove_named(text, &mut fields);
         let told = std::mem::take(&mut self.told);
-        Ok(Some(Parsed { start, length, fields, framing, told }))
+        Ok(Some(Parsed { start, length, fields, framing, told, lines }))
     }
 
     /// True while the start line is incomplete.

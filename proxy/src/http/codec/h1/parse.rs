@@ -40,7 +40,7 @@ pub(super) struct Progress {
     /// No line ends before this.
     seen: usize,
     /// Field lines taken.
-    fields: usize,
+    pub fields: usize,
 }
 
 /// `Ok(None)`: the line has not arrived completely.

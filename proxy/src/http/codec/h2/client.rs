@@ -16,7 +16,7 @@ use super::io::{Counted, WireBytes};
 use super::keepalive::Keepalive;
 use super::*;
 use crate::http::codec::{BodySink, BodySource, Fill, Measured, StreamError};
-use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead};
+use crate::http::head::{BodyLength, HeadSize, HeaderBlock, Method, RequestHead, ResponseHead};
 use crate::net::buffer::Buf;
 use crate::net::stream::Stream;
 
@@ -50,6 +50,8 @@ pub struct ClientStream {
     upgrade: bool,
     bodiless: bool,
     share: Option<Share>,
+    /// The response heads so far, where that is asked for.
+    answered: Option<HeadSize>,
 }
 
 impl ClientConn {
@@ -110,6 +112,7 @@ impl ClientConn {
             upgrade: false,
             bodiless: false,
             share: None,
+            answered: None,
         })
     }
 
@@ -218,10 +221,24 @@ impl ClientStream {
         self.outgoing.reset(Reason::CANCEL);
     }
 
-    fn count_head(&self, headers: &http::HeaderMap) {
+    fn count_head(&mut self, headers: &http::HeaderMap) {
         if let Some(share) = &self.share {
             share.decoded(told::response(headers));
         }
+        if let Some(answered) = &mut self.answered {
+            answered.bytes += told::response(headers);
+            answered.fields += headers.len() as u64 + 1;
+        }
+    }
+
+    /// See [`crate::http::codec::Upstream::size_answer`].
+    pub fn size_answer(&mut self) {
+        self.answered = Some(HeadSize::default());
+    }
+
+    /// See [`crate::http::codec::Upstream::answered`].
+    pub fn answered(&self) -> Option<HeadSize> {
+        self.answered.filter(|size| size.fields > 0)
     }
 
     /// See [`crate::http::codec::Upstream::measured`].

@@ -14,7 +14,7 @@ fn cluster_settings_without_effect() {
         ("close_connections_on_host_health_failure: true", "close_connections_on_host_health_failure"),
         ("lb_policy: CLUSTER_PROVIDED\ntype: ORIGINAL_DST\noutlier_detection: {}", "outlier_detection"),
         ("preconnect_policy: {}", "preconnect_policy"),
-        ("track_cluster_stats: {}", "track_cluster_stats"),
+        ("track_cluster_stats: {per_endpoint_stats: true}", "track_cluster_stats.per_endpoint_stats"),
         ("lrs_server: {self: {}}", "lrs_server"),
         ("http2_protocol_options: {max_outbound_frames: 5}", "http2_protocol_options.max_outbound_frames"),
         (
