@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 
 use super::codec::{Downstream, StreamError};
 use super::context::ConnContext;
+use super::flow;
 use super::head::{BodyLength, Method, RequestHead, ResponseHead, Version};
 use super::pump::{Pump, PumpError};
 use super::replay::{ReplayBuffer, RequestBody};
 use super::timers::Timers;
 use crate::base::error::ProxyError;
+use crate::config::Cluster;
 use crate::config::route::Forward;
 use crate::upstream::breaker::ActiveRequest;
 use crate::upstream::pool::{HostPool, Lease, connect, connect_raw};
@@ -28,7 +30,7 @@ pub struct Attempt {
     pub sent: usize,
     /// The upstream stopped taking the request body; its response may still come.
     pub upstream_closed_body: bool,
-    _active: ActiveRequest,
+    active: ActiveRequest,
 }
 
 /// Gets a stream on `pool`'s host, under the exchange's clocks. `client` is watched meanwhile, where its leaving shows.
@@ -109,7 +111,7 @@ async fn in_time(
 impl Attempt {
     fn over(lease: Lease, mut active: ActiveRequest) -> Self {
         active.sent();
-        Self { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, _active: active }
+        Self { lease, request: Pump::new(), sent: 0, upstream_closed_body: false, active }
     }
 
     /// Queues the request head.
@@ -136,7 +138,7 @@ impl Attempt {
         let held = head.asks_for_tunnel();
         let outcome = poll_fn(|cx| {
             if !held {
-                self.poll_request(cx, down, replay, timers)?;
+                self.poll_request(cx, ctx, down, replay, timers)?;
             }
             if let Poll::Ready(response) = self.poll_response(cx, ctx, down) {
                 return Poll::Ready(response);
@@ -154,6 +156,7 @@ impl Attempt {
     pub fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
+        ctx: &ConnContext,
         down: &mut Downstream<'_>,
         replay: &mut ReplayBuffer,
         timers: &mut Timers<'_>,
@@ -162,7 +165,7 @@ impl Attempt {
             return Ok(());
         }
         let before = self.request.bytes;
-        let polled = self.pump_request(cx, down, replay);
+        let polled = self.pump_request(cx, ctx, down, replay);
         let now = timers.now();
         if self.request.bytes != before {
             timers.touch(now);
@@ -183,11 +186,24 @@ impl Attempt {
     pub fn pump_request(
         &mut self,
         cx: &mut Context<'_>,
+        ctx: &ConnContext,
         down: &mut Downstream<'_>,
         replay: &mut ReplayBuffer,
     ) -> Poll<Result<(), PumpError>> {
         let mut body = RequestBody { down, replay, sent: &mut self.sent };
-        self.request.poll(cx, &mut body, &mut self.lease.stream)
+        let polled = self.request.poll(cx, &mut body, &mut self.lease.stream);
+        flow::of_request(ctx, self.active.cluster(), &mut self.request);
+        polled
+    }
+
+    /// The cluster that it goes to.
+    pub fn cluster(&self) -> &Cluster {
+        self.active.cluster()
+    }
+
+    /// Nothing more goes up.
+    pub fn stop(&mut self, ctx: &ConnContext) {
+        flow::end_request(ctx, self.active.cluster(), &mut self.request);
     }
 
     /// The final response head; interim ones are passed on.

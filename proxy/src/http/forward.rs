@@ -109,6 +109,7 @@ impl<'r> Exchange<'r> {
         self.summary.bytes_received = replay.received() + tunnelled;
         self.note_times(timers);
         self.count_abandoned(&tries, abandoned);
+        attempt.stop(self.ctx);
         let moved = (attempt.request.bytes + tunnelled, self.summary.bytes_sent);
         self.end_tracked(&mut tries, moved);
         self.summary.meter(&attempt.lease);

@@ -8,6 +8,7 @@ pub mod context;
 pub mod edits;
 pub mod exchange;
 pub mod filter;
+mod flow;
 mod forward;
 pub mod grpc;
 pub mod hash_policy;

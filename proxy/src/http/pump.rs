@@ -26,6 +26,10 @@ pub struct Pump {
     /// When the first of them moved, as far as the owner notes it.
     pub begun: Option<Instant>,
     unflushed: bool,
+    /// The sink takes nothing, and the source is not read.
+    paused: bool,
+    /// What [`Pump::turned`] has told.
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,19 @@ impl Pump {
         self.phase != Phase::Moving
     }
 
+    /// Whether the source is read no further for the sink's sake, when that has changed since the last call.
+    #[inline]
+    pub fn turned(&mut self) -> Option<bool> {
+        let turned = self.paused != self.told;
+        self.told = self.paused;
+        turned.then_some(self.paused)
+    }
+
+    /// Nothing moves any more: whether it ends paused.
+    pub fn stop(&mut self) -> bool {
+        std::mem::take(&mut self.told)
+    }
+
     /// Trailers that were passed on, for the log.
     pub fn take_trailers(&mut self) -> Option<HeaderBlock> {
         self.trailers.take()
@@ -79,10 +96,13 @@ impl Pump {
                         Poll::Ready(Ok(count)) => {
                             source.consume(count);
                             self.bytes += count as u64;
-                            self.unflushed = true;
+                            (self.unflushed, self.paused) = (true, false);
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
-                        Poll::Pending => return Poll::Pending,
+                        Poll::Pending => {
+                            self.paused = true;
+                            return Poll::Pending;
+                        }
                     },
                     Poll::Ready(Ok(Fill::End)) => {
                         self.trailers = source.take_trailers();
@@ -130,5 +150,50 @@ impl BodySource for Fixed<'_> {
 
     fn take_trailers(&mut self) -> Option<HeaderBlock> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Takes so many bytes.
+    struct Narrow(usize);
+
+    impl BodySink for Narrow {
+        fn poll_write(&mut self, _: &mut Context<'_>, chunk: &[u8]) -> Poll<Result<usize, StreamError>> {
+            let count = self.0.min(chunk.len());
+            self.0 -= count;
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn poll_finish(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Option<&HeaderBlock>,
+        ) -> Poll<Result<(), StreamError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_pause_is_told_once_and_so_is_its_end() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut pump, mut sink, mut body) = (Pump::new(), Narrow(4), Fixed { left: b"six by" });
+        let mut turn = |sink: &mut Narrow| {
+            let _ = pump.poll(&mut cx, &mut body, sink);
+            pump.turned()
+        };
+        assert_eq!(turn(&mut sink), Some(true));
+        assert_eq!(turn(&mut sink), None);
+        assert_eq!(turn(&mut Narrow(9)), Some(false));
+        assert_eq!(turn(&mut Narrow(9)), None);
+        assert!(pump.is_done() && !pump.stop());
     }
 }

@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use super::attempt::Attempt;
 use super::codec::{BodySource, Downstream, Fill, StreamError};
+use super::context::ConnContext;
 use super::exchange::Exchange;
 use super::filter::{Throttle, Throttled};
+use super::flow;
 use super::head::ResponseHead;
 use super::pump::{Fixed, Pump, PumpError};
 use super::replay::ReplayBuffer;
@@ -46,11 +48,15 @@ pub async fn run(
         Err(_) => Err(Cut::Client),
         Ok(()) if tunnel => {
             timers.enter_tunnel();
-            tunnel_both(attempt, down, &mut ahead, &mut body, timers).await
+            let ended = tunnel_both(exchange.ctx, attempt, down, &mut ahead, &mut body, timers).await;
+            flow::end_request(exchange.ctx, attempt.cluster(), &mut ahead);
+            ended
         }
         Ok(()) => {
             let mut throttle = exchange.filters.as_mut().and_then(|filters| filters.throttle.take());
-            poll_fn(|cx| poll_bodies(cx, attempt, down, replay, &mut body, timers, throttle.as_mut())).await
+            let ctx = exchange.ctx;
+            poll_fn(|cx| poll_bodies(cx, ctx, attempt, down, replay, &mut body, timers, throttle.as_mut()))
+                .await
         }
     };
     exchange.summary.timing.upstream_body = body.begun;
@@ -81,6 +87,7 @@ pub async fn run(
 /// Both bodies until the response is complete.
 fn poll_bodies(
     cx: &mut Context<'_>,
+    ctx: &ConnContext,
     attempt: &mut Attempt,
     down: &mut Downstream<'_>,
     replay: &mut ReplayBuffer,
@@ -90,7 +97,7 @@ fn poll_bodies(
 ) -> Poll<Result<(), Cut>> {
     let before = (attempt.request.bytes, body.bytes);
     if !attempt.request.is_done() && !attempt.upstream_closed_body {
-        match attempt.pump_request(cx, down, replay) {
+        match attempt.pump_request(cx, ctx, down, replay) {
             Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Err(Cut::Client)),
             Poll::Ready(Err(PumpError::Sink(_))) => attempt.upstream_closed_body = true,
             Poll::Ready(Ok(())) => timers.sent(timers.now()),
@@ -105,6 +112,7 @@ fn poll_bodies(
         None => body.poll(cx, source, down),
         Some(throttle) => body.poll(cx, &mut Throttled { source, throttle }, down),
     };
+    flow::of_response(ctx, attempt.cluster(), body);
     match moved {
         Poll::Ready(Ok(())) => {
             body.begun = body.begun.or_else(|| (body.bytes > 0).then(|| timers.now()));
@@ -126,6 +134,7 @@ fn poll_bodies(
 
 /// After an upgrade both halves carry opaque bytes; each direction ends on its own.
 async fn tunnel_both(
+    ctx: &ConnContext,
     attempt: &mut Attempt,
     down: &mut Downstream<'_>,
     ahead: &mut Pump,
@@ -136,6 +145,8 @@ async fn tunnel_both(
         let before = (ahead.bytes, back.bytes);
         let up = ahead.poll(cx, down, &mut attempt.lease.stream);
         let dn = back.poll(cx, &mut attempt.lease.stream, down);
+        flow::of_request(ctx, attempt.cluster(), ahead);
+        flow::of_response(ctx, attempt.cluster(), back);
         if before != (ahead.bytes, back.bytes) {
             timers.touch(timers.now());
         }

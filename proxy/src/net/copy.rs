@@ -39,15 +39,28 @@ pub struct Copied {
     pub second_ended_last: bool,
 }
 
-/// Copies until both directions are done, with buffers of at most `largest` bytes. `idle` zero is off. `on_progress` is told bytes as they move
-/// (forward, backward), so that counters of long tunnels stay current.
+/// What a turn of a copy changed. Counters of long tunnels stay current with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes moved from the first stream to the second.
+    pub forward: u64,
+    /// Bytes moved from the second stream to the first.
+    pub backward: u64,
+    /// Whether the first stream is not read because the second takes nothing, when that has changed.
+    pub first_paused: Option<bool>,
+    /// The same the other way round.
+    pub second_paused: Option<bool>,
+}
+
+/// Copies until both directions are done, with buffers of at most `largest` bytes. `idle` zero is off. `on_progress` is
+/// told whatever changed.
 pub async fn copy_both(
     first: &mut Stream,
     second: &mut Stream,
     pool: &BufPool,
     largest: usize,
     idle: Duration,
-    mut on_progress: impl FnMut(u64, u64),
+    mut on_progress: impl FnMut(Progress),
 ) -> Copied {
     let largest = largest.clamp(BUF_SIZE, MAX_BUF);
     let mut forward = Direction { largest, ..Direction::default() };
@@ -60,9 +73,16 @@ pub async fn copy_both(
         second_ended_last = forward.phase == Phase::Done;
         let ahead = forward.poll(cx, first, second, pool);
         let back = backward.poll(cx, second, first, pool);
-        let moved = (forward.moved - before.0, backward.moved - before.1);
-        if moved != (0, 0) {
-            on_progress(moved.0, moved.1);
+        let progress = Progress {
+            forward: forward.moved - before.0,
+            backward: backward.moved - before.1,
+            first_paused: forward.turned(),
+            second_paused: backward.turned(),
+        };
+        if progress != Progress::default() {
+            on_progress(progress);
+        }
+        if (progress.forward, progress.backward) != (0, 0) {
             last = Instant::now();
         }
         match (ahead, back) {
@@ -114,6 +134,10 @@ struct Direction {
     moved: u64,
     phase: Phase,
     unflushed: bool,
+    /// The sink takes nothing of what is buffered.
+    paused: bool,
+    /// What [`Direction::turned`] has told.
+    told: bool,
 }
 
 #[derive(Default, PartialEq, Eq, Clone, Copy)]
@@ -150,6 +174,13 @@ impl Direction {
         }
     }
 
+    /// Whether the sink takes nothing, when that has changed since the last call.
+    fn turned(&mut self) -> Option<bool> {
+        let turned = self.paused != self.told;
+        self.told = self.paused;
+        turned.then_some(self.paused)
+    }
+
     /// Writes what is buffered; gives the buffer back when all is out.
     fn poll_drain(
         &mut self,
@@ -159,8 +190,9 @@ impl Direction {
     ) -> Poll<Result<(), Failure>> {
         let Some(buf) = &self.buf else { return Poll::Ready(Ok(())) };
         while self.sent < buf.len() {
-            let count = ready!(sink.poll_write(cx, &buf.filled()[self.sent..]))
-                .map_err(|error| Failure::Sink(error.kind()))?;
+            let written = sink.poll_write(cx, &buf.filled()[self.sent..]);
+            self.paused = written.is_pending();
+            let count = ready!(written).map_err(|error| Failure::Sink(error.kind()))?;
             self.sent += count;
             self.moved += count as u64;
             self.unflushed = true;

@@ -14,7 +14,7 @@ use crate::base::hash::xxhash64;
 use crate::config::Cluster;
 use crate::config::listener::TcpSettings;
 use crate::config::live::Priority;
-use crate::net::copy::{Copied, CopyEnd, copy_both};
+use crate::net::copy::{Copied, CopyEnd, Progress, copy_both};
 use crate::net::stream::Stream;
 use crate::observe::access_log::log_at_listener;
 use crate::observe::connection::{DownstreamConnection, Refusal, UpstreamConnection};
@@ -106,7 +106,8 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
     guard.carry();
     let cluster = story.cluster.clone();
     let moved = Cell::new((0, 0));
-    let count = |received: u64, sent: u64| {
+    let count = |progress: Progress| {
+        let Progress { forward: received, backward: sent, .. } = progress;
         moved.set((moved.get().0 + received, moved.get().1 + sent));
         let stats = &conn.settings.stats;
         conn.local.stats.add(stats.downstream_cx_rx_bytes_total, received);
@@ -114,6 +115,7 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
         if let Some(cluster) = &cluster {
             conn.local.stats.add(cluster.config().stats.upstream_cx_tx_bytes_total, received);
             conn.local.stats.add(cluster.config().stats.upstream_cx_rx_bytes_total, sent);
+            count_flow(conn, cluster.config(), progress);
         }
     };
     let idle = conn.settings.idle_timeout;
@@ -145,6 +147,28 @@ async fn run(conn: &TcpConn, mut down: Stream, story: &mut Story) {
             story.flags.insert(ResponseFlags::UPSTREAM_REMOTE_RESET);
         }
         CopyEnd::SecondFailed(_) => story.flags.insert(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION),
+    }
+}
+
+/// Counts when one side stops taking what the other one sends, and takes it again.
+fn count_flow(conn: &TcpConn, cluster: &Cluster, progress: Progress) {
+    let (own, host) = (&conn.settings.stats, &cluster.stats);
+    let pauses = [
+        (
+            progress.first_paused,
+            own.downstream_flow_control_paused_reading_total,
+            own.downstream_flow_control_resumed_reading_total,
+        ),
+        (
+            progress.second_paused,
+            host.upstream_flow_control_paused_reading_total,
+            host.upstream_flow_control_resumed_reading_total,
+        ),
+    ];
+    for (turned, paused, resumed) in pauses {
+        if let Some(is_paused) = turned {
+            conn.local.stats.inc(if is_paused { paused } else { resumed });
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::local::Local;
 use super::pool::HostPool;
 use super::view::ClusterState;
+use crate::config::Cluster;
 use crate::config::live::Priority;
 
 /// One request on its way to a host: the permit, and once it has a stream gauges and counters; released on drop.
@@ -40,6 +41,11 @@ impl ActiveRequest {
             priority,
             sent: false,
         })
+    }
+
+    /// Where it goes.
+    pub fn cluster(&self) -> &Cluster {
+        self.cluster.config()
     }
 
     /// The request has a stream: from here on it counts.

@@ -99,6 +99,7 @@ impl Exchange<'_> {
             attempt.lease.cut(false);
             attempt.lease.stream.cancel();
         }
+        attempt.stop(self.ctx);
         self.end_tracked(tries, (attempt.request.bytes, 0));
         self.summary.meter(&attempt.lease);
         attempt.lease.finish(&self.ctx.local, tries.cluster.config());

@@ -316,7 +316,8 @@ impl Runner {
             Stage::Sent(attempt) => attempt,
         };
         let was_done = attempt.request.is_done();
-        if let Err(error) = attempt.poll_request(cx, down, &mut tries.replay, &mut tries.timers) {
+        if let Err(error) = attempt.poll_request(cx, exchange.ctx, down, &mut tries.replay, &mut tries.timers)
+        {
             return Poll::Ready(Event::Over(error));
         }
         if !was_done && attempt.request.is_done() && !self.replaced {

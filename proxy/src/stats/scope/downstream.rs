@@ -58,6 +58,8 @@ bundle! {
             downstream_cx_length_ms: Histogram,
             downstream_cx_rx_bytes_total: Counter,
             downstream_cx_tx_bytes_total: Counter,
+            downstream_flow_control_paused_reading_total: Counter,
+            downstream_flow_control_resumed_reading_total: Counter,
             downstream_cx_drain_close: Counter,
             downstream_cx_idle_timeout: Counter,
             downstream_cx_max_duration_reached: Counter,
@@ -196,6 +198,8 @@ bundle! {
             downstream_cx_no_route: Counter,
             downstream_cx_rx_bytes_total: Counter,
             downstream_cx_tx_bytes_total: Counter,
+            downstream_flow_control_paused_reading_total: Counter,
+            downstream_flow_control_resumed_reading_total: Counter,
             idle_timeout: Counter,
             max_downstream_connection_duration: Counter,
         }
