@@ -23,6 +23,7 @@ pub mod rbac;
 pub mod retry;
 pub mod route;
 pub mod secret;
+pub mod service;
 pub mod subset;
 #[cfg(test)]
 pub(crate) mod test_world;

@@ -14,6 +14,7 @@ use super::live::Priority;
 use super::metadata::Namespaces;
 use super::mirror::Mirror;
 use super::retry::RetryPolicy;
+use super::service::Service;
 use super::subset::Criteria;
 use crate::base::ids::ClusterId;
 use crate::base::matcher::{CookieMatch, HeaderMatch, QueryMatch};
@@ -330,6 +331,8 @@ pub fn choose_cluster(choice: &ClusterChoice, random: u64) -> (Option<ClusterId>
 pub struct Forward {
     /// Cluster selection.
     pub clusters: ClusterChoice,
+    /// What its requests are for.
+    pub service: Service,
     /// Status when the cluster is missing: 503, 404 or 500.
     pub cluster_not_found_status: u16,
     /// Path rewrite.

@@ -9,6 +9,7 @@ use crate::config::listener::{
     ServerHeader, StripHostPort, Underscores,
 };
 use crate::config::route::{ClusterChoice, Forward};
+use crate::config::service::Service;
 use crate::stats::registry::Registry;
 use crate::stats::scope::HttpStats;
 
@@ -102,6 +103,7 @@ pub fn settings() -> HttpSettings {
 pub fn forward() -> Forward {
     Forward {
         clusters: ClusterChoice::Header { name: "x".into() },
+        service: Service::default(),
         cluster_not_found_status: 503,
         path_rewrite: None,
         host_rewrite: None,

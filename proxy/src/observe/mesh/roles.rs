@@ -108,18 +108,16 @@ impl Finder<'_> {
         }
     }
 
-    /// App Mesh names the virtual host after the service.
     fn table(&mut self, table: &RouteTable) {
-        for host in &table.virtual_hosts {
-            let actions = host.routes.iter().map(|route| &route.action);
-            let choices = actions.filter_map(|action| match action {
-                RouteAction::Forward(forward) => Some(&forward.clusters),
-                _ => None,
-            });
-            for id in choices.flat_map(targets) {
-                if let Some(slot) = self.snapshot.cluster(id) {
-                    self.services.entry(slot.config.name.clone()).or_default().insert(host.name.clone());
-                }
+        let routes = table.virtual_hosts.iter().flat_map(|host| &host.routes);
+        let forwards = routes.filter_map(|route| match &route.action {
+            RouteAction::Forward(forward) => Some(forward),
+            _ => None,
+        });
+        for forward in forwards {
+            for slot in targets(&forward.clusters).into_iter().filter_map(|id| self.snapshot.cluster(id)) {
+                let services = self.services.entry(slot.config.name.clone()).or_default();
+                services.insert(forward.service.name.clone());
             }
         }
     }
@@ -135,7 +133,7 @@ impl Finder<'_> {
             let only = services.filter(|services| services.len() == 1).and_then(BTreeSet::first);
             let side = Side::Target {
                 node: target_node(name, self.identity),
-                service: only.filter(|name| !["*", ""].contains(&&***name)).map(|name| name.to_string()),
+                service: only.filter(|name| !name.is_empty()).map(|name| name.to_string()),
             };
             self.prefixes.insert(format!("cluster.{}.", sanitize(name)), Role::Target(side));
         }

@@ -5,6 +5,7 @@ use crate::base::ids::ClusterId;
 use crate::config::cluster::{Cluster, HostSet};
 use crate::config::listener::{Direction, Listener, ListenerSlot, RouteSource};
 use crate::config::route::{ClusterChoice, Forward, RouteTable, VirtualHost};
+use crate::config::service::Service;
 use crate::config::{ClusterSlot, Snapshot, test_world};
 use crate::http::test_heads::{forward, settings};
 use crate::stats::interval::Recorder;
@@ -30,7 +31,9 @@ fn with_routes(registry: &Registry, stat_prefix: &str, port: u16, routes: RouteT
 }
 
 fn host(name: &str, cluster: u32) -> VirtualHost {
-    let route = test_world::route(Forward { clusters: ClusterChoice::One(ClusterId(cluster)), ..forward() });
+    let service = Service { name: name.trim_matches('*').into() };
+    let clusters = ClusterChoice::One(ClusterId(cluster));
+    let route = test_world::route(Forward { clusters, service, ..forward() });
     VirtualHost { name: name.into(), routes: vec![route], ..VirtualHost::default() }
 }
 

@@ -44,6 +44,7 @@ mod route_match;
 mod scope;
 mod secret;
 mod secret_source;
+mod service;
 mod tcp_proxy;
 mod tls;
 mod tracing;

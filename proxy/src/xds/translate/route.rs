@@ -17,7 +17,7 @@ use super::path::{Path, Rejection};
 use super::scope::Scope;
 use super::{
     RequiredCluster, filter, matchers, metadata, mirror, rate_limits, retry, route_action, route_match,
-    tracing,
+    service, tracing,
 };
 use crate::config::mirror::Mirror;
 use crate::config::route::{Route, RouteTable, TlsRequirement, VirtualHost};
@@ -224,9 +224,11 @@ fn virtual_host(
     };
     let routes_path = path.field("routes");
     let mut compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
-    let routes = routes.iter().enumerate().map(&mut compile).collect::<Result<_, _>>()?;
+    let mut routes = routes.iter().enumerate().map(&mut compile).collect::<Result<Vec<_>, _>>()?;
+    let name = fields::required(name, &path.field("name"))?;
+    service::tell(&mut routes, name);
     Ok(VirtualHost {
-        name: fields::required(name, &path.field("name"))?.into(),
+        name: name.into(),
         headers: headers::edits(lists, path)?,
         include_request_attempt_count: *include_request_attempt_count,
         include_attempt_count_in_response: *include_attempt_count_in_response,

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::config::live::Priority;
 use crate::config::route::{BodyFormat, DirectResponse, Forward, MaxStreamDuration, RouteAction};
+use crate::config::service::Service;
 use crate::observe::access_log::LogFormat;
 
 /// Envoy's default `RouteAction.timeout`.
@@ -118,6 +119,7 @@ fn forward(
             path,
             scope,
         )?,
+        service: Service::default(), // Told when its virtual host is known.
         cluster_not_found_status: not_found_status(*cluster_not_found_response_code, path)?,
         path_rewrite,
         host_rewrite: rewrite::of_host(host_rewrite_specifier, path)?,

@@ -337,3 +337,33 @@ fn rds_tables_do_not_ask_for_their_clusters_unless_told() {
     };
     assert_eq!((with(""), with("validate_clusters: true\n")), (0, 1));
 }
+
+#[test]
+fn a_route_is_of_the_service_in_its_metadata_else_of_its_virtual_host() {
+    let service = |host: &str, config: &str| {
+        let yaml = format!(
+            r#"
+name: t
+virtual_hosts:
+- name: "{host}"
+  domains: ["*"]
+  routes:
+  - match: {{prefix: /}}
+    route: {{cluster: a}}
+    metadata: {{filter_metadata: {{aws.appmesh.aggregate_stats: {{config: '{config}'}}}}}}
+"#
+        );
+        let table = route_table_of(&yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}")).config;
+        forward(&table, 0).service.name.to_string()
+    };
+    let tagged = r#"{"tags":[{"key":"X","value":"x"},{"key":"TargetVirtualService","value":"s.local"}]}"#;
+    assert_eq!(service("default_backend", tagged), "s.local");
+    assert_eq!(service("books.local", tagged), "s.local");
+    let nothing = ["", "{", "[]", r#"{"tags":[]}"#, r#"{"tags":[{"key":"TargetVirtualService","value":""}]}"#];
+    for config in nothing {
+        assert_eq!(service("books.local", config), "books.local", "{config}");
+        for host in ["*", "default_backend"] {
+            assert_eq!(service(host, config), "", "{host} {config}");
+        }
+    }
+}
