@@ -12,6 +12,7 @@ mod document;
 mod gather;
 mod select;
 mod series;
+mod sets;
 mod settings;
 mod transport;
 
@@ -79,6 +80,10 @@ struct Flusher {
 
 impl Flusher {
     async fn run(mut self, interval: Duration, mut stopped: oneshot::Receiver<()>) {
+        if let Some(gatherer) = &mut self.gatherer {
+            let started = gatherer.started(since_epoch());
+            self.transport.send(started).await;
+        }
         loop {
             let now = since_epoch();
             let boundary = next_boundary(now, interval);

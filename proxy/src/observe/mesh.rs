@@ -64,7 +64,8 @@ impl Identity {
     }
 }
 
-/// The metrics, by the name that dashboards know.
+/// The metrics, by the name that dashboards know. The last two are about the process: they are in CloudWatch
+/// documents only, Envoy's statistics tell others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names are documented in `observe/emf` and by AWS")]
 pub enum Metric {
@@ -82,11 +83,13 @@ pub enum Metric {
     Target5xx,
     TargetTlsNegotiationErrorCount,
     TargetResponseTime,
+    CertificateSecondsToExpiry,
+    ProxyStartCount,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Metric; 14] = [
+    pub const ALL: [Metric; 16] = [
         Metric::ActiveConnectionCount,
         Metric::NewConnectionCount,
         Metric::ProcessedBytes,
@@ -101,6 +104,8 @@ impl Metric {
         Metric::Target5xx,
         Metric::TargetTlsNegotiationErrorCount,
         Metric::TargetResponseTime,
+        Metric::CertificateSecondsToExpiry,
+        Metric::ProxyStartCount,
     ];
 
     /// The name on dashboards, without prefix.
@@ -120,6 +125,8 @@ impl Metric {
             Metric::Target5xx => "HTTPCode_Target_5XX_Count",
             Metric::TargetTlsNegotiationErrorCount => "TargetTLSNegotiationErrorCount",
             Metric::TargetResponseTime => "TargetResponseTime",
+            Metric::CertificateSecondsToExpiry => "CertificateSecondsToExpiry",
+            Metric::ProxyStartCount => "ProxyStartCount",
         }
     }
 
@@ -139,7 +146,7 @@ impl Metric {
             "downstream_cx_active" => &[Metric::ActiveConnectionCount],
             "downstream_cx_total" => &[Metric::NewConnectionCount],
             "downstream_cx_rx_bytes_total" | "downstream_cx_tx_bytes_total" => &[Metric::ProcessedBytes],
-            "downstream_rq_total" if grpc => &[Metric::RequestCount, Metric::GrpcRequestCount],
+            "downstream_rq_total" if grpc => &[Metric::GrpcRequestCount],
             "downstream_rq_total" => &[Metric::RequestCount],
             name if is_tls_failure(name) => &[Metric::ClientTlsNegotiationErrorCount],
             _ => &[],

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::histogram::Distribution;
-use super::registry::{Kind, Registry, StatSet, is_scalar};
+use super::registry::{Gauge, Kind, Registry, StatSet, is_scalar};
 use super::view::{Part, Stat, Value, View};
 
 /// Reads the registry again and again; each reader that pushes has its own.
@@ -126,6 +126,11 @@ impl Interval {
     pub fn stats(&self) -> impl Iterator<Item = Stat> {
         let all = self.view.stats(|kind| kind != Kind::TextReadout);
         all.filter(|stat| !matches!(stat.part, Part::Worker(_)))
+    }
+
+    /// What a gauge is now; `None` when it was never set. Its bundle must be alive.
+    pub fn gauge(&self, gauge: Gauge) -> Option<u64> {
+        self.view.gauge_at(gauge)
     }
 
     /// What `stat` did.

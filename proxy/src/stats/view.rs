@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cells::{Cells, unpack_gauge};
 use super::histogram::Distribution;
-use super::registry::{Kind, StatSet, is_scalar, lock};
+use super::registry::{Gauge, Kind, StatSet, is_scalar, lock};
 
 /// What readers remember of one set.
 #[derive(Debug, Default)]
@@ -239,6 +239,14 @@ impl View {
     fn gauge(&self, stat: Stat) -> (i64, bool) {
         let cells = self.cells(stat).map(unpack_gauge);
         cells.fold((0, false), |(sum, used), (value, touched)| (sum.wrapping_add(value), used | touched))
+    }
+
+    /// A gauge by its handle; `None` when it was never written.
+    pub(super) fn gauge_at(&self, gauge: Gauge) -> Option<u64> {
+        let cells = self.shards.iter().map(|cells| unpack_gauge(cells.scalar(gauge.0)));
+        let (sum, used) = cells
+            .fold((0i64, false), |(sum, used), (value, touched)| (sum.wrapping_add(value), used | touched));
+        used.then(|| u64::try_from(sum).unwrap_or(0))
     }
 
     /// Counts of one status family over all shards.

@@ -110,10 +110,7 @@ impl Group {
             };
             match &metric.value {
                 Value::One(value) => pieces.push(piece(value.to_string())),
-                Value::Many(values) => {
-                    let values: Vec<_> = values.values().collect();
-                    pieces.extend(values.chunks(MAX_VALUES).map(|chunk| piece(histogram(chunk))));
-                }
+                Value::Many(values) => pieces.extend(histograms(values).into_iter().map(piece)),
             }
         }
         pieces
@@ -203,15 +200,34 @@ impl Piece {
     }
 }
 
-/// The `Values`/`Counts` form, arrays last.
-fn histogram(values: &[(f64, u64)]) -> String {
+/// The `Values`/`Counts` form, as often as there are too many values. The sums make up the exact one: each has its
+/// share of it.
+fn histograms(distribution: &Distribution) -> Vec<String> {
+    let values: Vec<_> = distribution.values().collect();
+    let exact = distribution.sum() as f64;
+    let of_middles = sum(&values);
+    let share =
+        |part: &[(f64, u64)]| if part.len() == values.len() { exact } else { exact * sum(part) / of_middles };
+    values.chunks(MAX_VALUES).map(|part| histogram(part, share(part))).collect()
+}
+
+/// What the middles of buckets add up to.
+fn sum(values: &[(f64, u64)]) -> f64 {
+    values.iter().map(|(value, count)| value * *count as f64).sum()
+}
+
+/// One of them, arrays last. No mean lies outside of what is least and most; of a single value all three are the
+/// value itself, which its bucket's middle need not be.
+fn histogram(values: &[(f64, u64)], sum: f64) -> String {
     let list = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(",");
     let count: u64 = values.iter().map(|(_, count)| count).sum();
-    let sum: f64 = values.iter().map(|(value, count)| value * *count as f64).sum();
+    let mean = sum / count.max(1) as f64;
+    let (least, most) = match values {
+        [] | [_] => (mean, mean),
+        [(first, _), .., (last, _)] => (first.min(mean), last.max(mean)),
+    };
     format!(
-        "{{\"Min\":{},\"Max\":{},\"Count\":{count},\"Sum\":{sum},\"Values\":[{}],\"Counts\":[{}]}}",
-        values.first().map_or(0.0, |(value, _)| *value),
-        values.last().map_or(0.0, |(value, _)| *value),
+        "{{\"Min\":{least},\"Max\":{most},\"Count\":{count},\"Sum\":{sum},\"Values\":[{}],\"Counts\":[{}]}}",
         list(&mut values.iter().map(|(value, _)| value.to_string())),
         list(&mut values.iter().map(|(_, count)| count.to_string())),
     )

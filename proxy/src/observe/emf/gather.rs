@@ -1,5 +1,7 @@
 //! From statistics to documents: reads an interval, groups its metrics by dimensions.
 
+mod statistics;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,17 @@ use std::time::Duration;
 use super::Outcome;
 use super::document::{Frame, Group, Metric, Value};
 use super::series::{OTHER, Series};
+use super::sets::Sets;
 use super::settings::Settings;
-use crate::observe::mesh::{self, Identity, Side};
+use crate::observe::mesh::{self, Metrics, Side};
 use crate::observe::platform::{Place, Platform};
-use crate::observe::prometheus::metric_name;
 use crate::stats::interval::{Change, Interval, Recorder};
 use crate::stats::registry::{Gauge, Registry};
+use crate::stats::scope::ServerStats;
 use crate::stats::tags::StatsConfig;
+
+/// `server.seconds_until_first_cert_expiring` where there is no certificate.
+const NO_CERTIFICATE: u64 = u32::MAX as u64;
 
 /// What the exporter looks at.
 #[derive(Debug)]
@@ -33,30 +39,59 @@ pub struct World {
 /// Makes the documents of one flush after the other.
 #[derive(Debug)]
 pub struct Gatherer {
-    world: World,
+    pub(super) world: World,
     settings: Settings,
     outcome: Outcome,
     recorder: Recorder,
-    series: Series,
+    server: ServerStats,
+    targets: Series,
+    labels: Series,
+    /// Told while there was no dimension set to publish it under. Bounded, as targets are.
+    held: Sides,
+    /// It was said that metrics wait for a set.
+    waits: bool,
+    /// The start of the process that is still to be told: 1, then 0.
+    starts: u64,
 }
+
+type Sides = BTreeMap<Side, BTreeMap<mesh::Metric, Change>>;
 
 impl Gatherer {
     /// A gatherer whose first interval begins with the process.
     pub fn new(world: World, settings: Settings, outcome: Outcome) -> Self {
         let recorder = Recorder::new(&world.registry);
-        let series = Series::new(settings.max_series);
-        Self { world, settings, outcome, recorder, series }
+        let server = ServerStats::register(&world.registry);
+        let (targets, labels) =
+            (Series::new("targets", settings.max_series), Series::new("statistics", settings.max_series));
+        let (held, waits, starts) = (Sides::new(), false, 1);
+        Self { world, settings, outcome, recorder, server, targets, labels, held, waits, starts }
     }
 
-    /// What happened since the call before, as documents without newlines.
+    /// Tells that the process has started, and nothing else: one that fails over and over lives for no interval.
+    pub fn started(&mut self, timestamp: Duration) -> Vec<String> {
+        let starts = [(mesh::Metric::ProxyStartCount, Change::Counter(std::mem::take(&mut self.starts)))];
+        let metrics = [(Side::Inbound, starts.into())].into();
+        let place = self.world.place.clone();
+        let groups = self.mesh_groups(metrics, place.now(), timestamp);
+        self.write(&groups, place.now(), timestamp)
+    }
+
+    /// What happened since the call before, as documents without newlines. `timestamp` is since the epoch.
     pub fn documents(&mut self, timestamp: Duration) -> Vec<String> {
         let interval = self.recorder.advance();
         let place = self.world.place.clone();
         let platform = place.now();
-        let mut groups = self.mesh_groups(&interval, platform);
+        let mut metrics = self.world.mesh.metrics(&interval);
+        self.add_process(&interval, metrics.entry(Side::Inbound).or_default());
+        let mut groups = self.mesh_groups(metrics, platform, timestamp);
         if self.settings.selection.wants_statistics() {
-            groups.extend(self.statistics_groups(&interval, platform));
+            groups.extend(self.statistics_groups(&interval, platform, timestamp));
         }
+        self.tell(self.outcome.stats.series_folded, (self.targets.folded() + self.labels.folded()) as u64);
+        self.write(&groups, platform, timestamp)
+    }
+
+    fn write(&self, groups: &[Group], platform: &Platform, timestamp: Duration) -> Vec<String> {
         let properties = properties(platform);
         let frame = Frame {
             timestamp: u64::try_from(timestamp.as_millis()).unwrap_or(u64::MAX),
@@ -67,7 +102,6 @@ impl Gatherer {
         };
         let mut documents = Vec::new();
         groups.iter().for_each(|group| group.write(&frame, &mut documents));
-        self.tell(self.outcome.stats.series_folded, self.series.folded() as u64);
         self.outcome.shard.add(self.outcome.stats.documents, documents.len() as u64);
         documents
     }
@@ -76,10 +110,26 @@ impl Gatherer {
         self.outcome.shard.gauge_set(gauge, i64::try_from(value).unwrap_or(i64::MAX));
     }
 
-    /// App Mesh's metrics: one group for what came in, one for each target.
-    fn mesh_groups(&mut self, interval: &Interval, platform: &Platform) -> Vec<Group> {
-        let metrics = self.world.mesh.metrics(interval);
-        let mut groups = BTreeMap::new();
+    /// What is about the process and not about its traffic. Without certificates there is no time to tell.
+    fn add_process(&mut self, interval: &Interval, own: &mut BTreeMap<mesh::Metric, Change>) {
+        let left = interval.gauge(self.server.seconds_until_first_cert_expiring);
+        if let Some(left) = left.filter(|left| *left < NO_CERTIFICATE) {
+            own.insert(mesh::Metric::CertificateSecondsToExpiry, Change::Gauge(left));
+        }
+        own.insert(mesh::Metric::ProxyStartCount, Change::Counter(std::mem::take(&mut self.starts)));
+    }
+
+    fn sets<'w>(&'w self, platform: &'w Platform) -> Sets<'w> {
+        Sets {
+            families: self.settings.dimensions,
+            identity: self.world.mesh.identity(),
+            node_cluster: &self.world.node_cluster,
+            platform,
+        }
+    }
+
+    /// App Mesh's metrics: what came in, and each target.
+    fn mesh_groups(&mut self, metrics: Metrics, platform: &Platform, now: Duration) -> Vec<Group> {
         for (side, metrics) in metrics {
             let selection = &self.settings.selection;
             let tells = |(metric, change): (&mesh::Metric, &Change)| {
@@ -87,31 +137,77 @@ impl Gatherer {
             };
             // A target that has nothing to tell takes no place of another's.
             if side == Side::Inbound || metrics.iter().any(tells) {
-                merge(groups.entry(self.admitted(side)).or_default(), metrics);
+                let side = self.admitted(side, now);
+                hold(self.held.entry(side).or_default(), metrics);
             }
         }
-        let groups = groups.into_iter().map(|(side, metrics)| self.mesh_group(&side, metrics, platform));
-        groups.flatten().collect()
+        if !self.sets(platform).exist() {
+            self.wait();
+            return Vec::new();
+        }
+        let sides = std::mem::take(&mut self.held);
+        let sets = self.sets(platform);
+        sides.into_iter().flat_map(|(side, metrics)| self.side_groups(&side, metrics, &sets)).collect()
+    }
+
+    fn wait(&mut self) {
+        if !std::mem::replace(&mut self.waits, true) {
+            tracing::warn!(
+                "OUTRIGGER_EMF_DIMENSIONS: metrics wait until there are names for a dimension set: ECS tells them, \
+                 elsewhere OUTRIGGER_CLUSTER_NAME and POD_NAMESPACE do"
+            );
+        }
     }
 
     /// The side, or what stands for those beyond the cap.
-    fn admitted(&mut self, side: Side) -> Side {
+    fn admitted(&mut self, side: Side, now: Duration) -> Side {
         match &side {
             Side::Target { node, service } => {
                 let values = [node.as_str(), service.as_deref().unwrap_or_default()];
-                let known = self.series.admit(values.into_iter());
+                let known = self.targets.admit(values.into_iter(), now);
                 if known { side } else { Side::Target { node: OTHER.to_owned(), service: None } }
             }
             Side::Inbound => side,
         }
     }
 
-    fn mesh_group(
+    /// One group, or two where families do not mean the same: Service Connect's `RequestCount` has gRPC calls in
+    /// it, App Mesh's has not.
+    fn side_groups(
         &self,
         side: &Side,
         metrics: BTreeMap<mesh::Metric, Change>,
-        platform: &Platform,
-    ) -> Option<Group> {
+        sets: &Sets<'_>,
+    ) -> Vec<Group> {
+        let calls = metrics.get(&mesh::Metric::GrpcRequestCount).cloned();
+        let calls = calls.filter(|_| self.settings.dimensions.service_connect);
+        let apart = calls.map(|calls| {
+            let mut metrics = metrics.clone();
+            add(metrics.entry(mesh::Metric::RequestCount), calls);
+            self.group(metrics)
+        });
+        let mut group = self.group(metrics);
+        sets.of_mesh(side, &mut group);
+        sets.of_container(&mut group);
+        let apart = match apart {
+            Some(mut apart) => {
+                sets.of_service_connect(side, &mut apart);
+                Some(apart)
+            }
+            None => {
+                sets.of_service_connect(side, &mut group);
+                None
+            }
+        };
+        // Silence of a target is no news; silence of the node itself is.
+        let tells = |group: &Group| {
+            let silent = group.metrics.is_empty() || (*side != Side::Inbound && group.is_silent());
+            !silent && !group.sets.is_empty()
+        };
+        [Some(group), apart].into_iter().flatten().filter(tells).collect()
+    }
+
+    fn group(&self, metrics: BTreeMap<mesh::Metric, Change>) -> Group {
         let selected =
             metrics.into_iter().filter(|(metric, _)| self.settings.selection.admits(metric.name()));
         let metrics = selected.map(|(metric, change)| Metric {
@@ -119,122 +215,7 @@ impl Gatherer {
             unit: unit(metric.name(), &change),
             value: value(change),
         });
-        let mut group = Group { metrics: metrics.collect(), ..Group::default() };
-        self.mesh_sets(side, &mut group);
-        self.service_connect_sets(side, platform, &mut group);
-        self.container_sets(platform, &mut group);
-        // Silence of a target is no news; silence of the node itself is.
-        (!group.metrics.is_empty() && (*side == Side::Inbound || !group.is_silent())).then_some(group)
-    }
-
-    /// The node's own dimensions: of a mesh, or its cluster's name.
-    fn own(&self) -> Vec<(&'static str, &str)> {
-        match self.world.mesh.identity() {
-            Some(Identity { mesh, kind, name }) => vec![("Mesh", mesh), (kind.dimension(), name)],
-            None if self.world.node_cluster.is_empty() => Vec::new(),
-            None => vec![("NodeCluster", &self.world.node_cluster)],
-        }
-    }
-
-    fn mesh_sets(&self, side: &Side, group: &mut Group) {
-        if !self.settings.dimensions.mesh {
-            return;
-        }
-        let own = self.own();
-        group.add(&own);
-        if let Side::Target { node, service } = side {
-            group.add(&[own.as_slice(), &[("TargetVirtualNode", node)]].concat());
-            if let Some(service) = service {
-                let target = [("TargetVirtualService", service.as_str()), ("TargetVirtualNode", node)];
-                group.add(&[own.as_slice(), &target].concat());
-            }
-        }
-    }
-
-    fn service_connect_sets(&self, side: &Side, platform: &Platform, group: &mut Group) {
-        let own = self.world.mesh.identity().map_or(self.world.node_cluster.as_str(), |own| &own.name);
-        if !self.settings.dimensions.service_connect || own.is_empty() {
-            return;
-        }
-        let name = match side {
-            Side::Inbound => ("DiscoveryName", own),
-            Side::Target { node, .. } => ("TargetDiscoveryName", node.as_str()),
-        };
-        group.add(&[name]);
-        let service = [("ServiceName", &*platform.service_name), ("ClusterName", &*platform.cluster_name)];
-        if service.iter().all(|(_, value)| !value.is_empty()) {
-            group.add(&[&[name], service.as_slice()].concat());
-        }
-    }
-
-    fn container_sets(&self, platform: &Platform, group: &mut Group) {
-        if !self.settings.dimensions.container_insights || platform.cluster_name.is_empty() {
-            return;
-        }
-        let cluster = ("ClusterName", platform.cluster_name.as_str());
-        if !platform.task_family.is_empty() {
-            group.add(&[cluster, ("TaskDefinitionFamily", &platform.task_family)]);
-        } else if !platform.namespace.is_empty() {
-            group.add(&[cluster, ("Namespace", &platform.namespace)]);
-        }
-    }
-
-    /// Statistics of Envoy's names, grouped by their labels.
-    fn statistics_groups(&mut self, interval: &Interval, platform: &Platform) -> Vec<Group> {
-        let mut groups: BTreeMap<Vec<(String, String)>, BTreeMap<String, Change>> = BTreeMap::new();
-        let config = self.world.stats_config.clone();
-        for stat in interval.stats() {
-            let full = interval.view().name(stat);
-            let extracted = config.tags.extract(&full);
-            let name = metric_name(&extracted.name);
-            if !self.settings.selection.admits(&name)
-                || !config.matcher.admits(&full)
-                || !interval.view().is_used(stat)
-            {
-                continue;
-            }
-            let mut labels: Vec<_> = extracted
-                .tags
-                .iter()
-                .map(|(tag, value)| (tag.replace('.', "_"), (*value).to_owned()))
-                .collect();
-            if !labels.is_empty() && !self.series.admit(labels.iter().map(|(_, value)| value.as_str())) {
-                labels.iter_mut().for_each(|(_, value)| *value = OTHER.to_owned());
-            }
-            add(groups.entry(labels).or_default().entry(name), interval.change(stat));
-        }
-        groups.into_iter().map(|(labels, metrics)| self.statistics_group(labels, metrics, platform)).collect()
-    }
-
-    fn statistics_group(
-        &self,
-        labels: Vec<(String, String)>,
-        metrics: BTreeMap<String, Change>,
-        platform: &Platform,
-    ) -> Group {
-        let mut group = Group::default();
-        let own = self.own().into_iter();
-        let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        group.add(&own.chain(labels).collect::<Vec<_>>());
-        self.container_sets(platform, &mut group);
-        group.metrics = metrics
-            .into_iter()
-            .filter(|(_, change)| !matches!(change, Change::Histogram(values) if values.is_empty()))
-            .map(|(name, change)| Metric { unit: unit(&name, &change), name, value: value(change) })
-            .collect();
-        group
-    }
-}
-
-impl Group {
-    /// Adds a dimension set with its values; an empty one is the set without dimensions.
-    fn add(&mut self, set: &[(&str, &str)]) {
-        for (name, value) in set {
-            if !self.dimensions.iter().any(|(known, _)| known == name) {
-                self.dimensions.push(((*name).to_owned(), (*value).to_owned()));
-            }
-        }
-        self.sets.push(set.iter().map(|(name, _)| (*name).to_owned()).collect());
+        Group { metrics: metrics.collect(), ..Group::default() }
     }
 }
 
@@ -255,8 +236,17 @@ fn is_silent(change: &Change) -> bool {
     }
 }
 
-fn merge(into: &mut BTreeMap<mesh::Metric, Change>, metrics: BTreeMap<mesh::Metric, Change>) {
-    metrics.into_iter().for_each(|(metric, change)| add(into.entry(metric), change));
+/// Adds what happened later; of what is a state, the later one holds. Targets that share a place are states side by
+/// side, but no metric of a target is a state.
+fn hold(into: &mut BTreeMap<mesh::Metric, Change>, metrics: BTreeMap<mesh::Metric, Change>) {
+    for (metric, change) in metrics {
+        match change {
+            Change::Gauge(_) => {
+                into.insert(metric, change);
+            }
+            change => add(into.entry(metric), change),
+        }
+    }
 }
 
 fn add<K: Ord>(entry: std::collections::btree_map::Entry<'_, K, Change>, change: Change) {
@@ -282,6 +272,8 @@ fn unit(name: &str, change: &Change) -> &'static str {
     let is_histogram = matches!(change, Change::Histogram(_));
     if name.contains("bytes") || name.contains("memory_") || (is_histogram && name.ends_with("_size")) {
         "Bytes"
+    } else if name.ends_with("secondstoexpiry") {
+        "Seconds"
     } else if is_histogram && (name.ends_with("_ms") || name.ends_with("time")) {
         "Milliseconds"
     } else if is_histogram && name.ends_with("_percent_used") {

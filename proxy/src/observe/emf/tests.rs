@@ -1,4 +1,7 @@
-use std::sync::Arc;
+mod places;
+mod process;
+
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value as Json;
 
@@ -60,15 +63,21 @@ impl Scene {
             Arc::new(ClusterSlot { config, hosts: Arc::new(HostSet::default()) })
         };
         self.clusters = nodes.iter().map(slot).collect();
+        self.publish_inbound(&[("ingress", 15000)]);
+        self.clusters.iter().map(|slot| slot.config.stats.clone()).collect()
+    }
+
+    /// Publishes listeners on these ports, with connection managers of these prefixes.
+    fn publish_inbound(&mut self, managers: &[(&str, u16)]) {
+        let slot = |(stat_prefix, port): &(&str, u16)| {
+            let config = Arc::new(listener(&self.registry, stat_prefix, *port));
+            Some(Arc::new(ListenerSlot { config, sockets: None }))
+        };
         self.publisher.publish(Snapshot {
             clusters: self.clusters.iter().cloned().map(Some).collect(),
-            listeners: vec![Some(Arc::new(ListenerSlot {
-                config: Arc::new(listener(&self.registry, "ingress", 15000)),
-                sockets: None,
-            }))],
+            listeners: managers.iter().map(slot).collect(),
             ..Snapshot::default()
         });
-        self.clusters.iter().map(|slot| slot.config.stats.clone()).collect()
     }
 
     fn flush(&mut self) -> Vec<Json> {
@@ -81,6 +90,27 @@ impl Scene {
         self.shard.record(to.upstream_rq_time, 12);
         to.count_response(&self.shard, status, true);
     }
+}
+
+/// What is logged meanwhile, as text.
+pub(super) fn logged(run: impl FnOnce()) -> String {
+    struct Page(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let page = Arc::new(Mutex::new(Vec::new()));
+    let writer = page.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || Page(writer.clone())).finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let told = page.lock().unwrap().clone();
+    String::from_utf8(told).unwrap()
 }
 
 fn of<'d>(documents: &'d [Json], dimension: &str, value: &str) -> Option<&'d Json> {

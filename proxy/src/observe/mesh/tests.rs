@@ -95,7 +95,7 @@ fn every_statistic_counts_on_its_side_and_once() {
             "listener.0.0.0.0_15000.ssl.fail_verify_san",
             Some((Side::Inbound, vec![ClientTlsNegotiationErrorCount])),
         ),
-        ("http.ingress.downstream_rq_total", Some((Side::Inbound, vec![RequestCount, GrpcRequestCount]))),
+        ("http.ingress.downstream_rq_total", Some((Side::Inbound, vec![GrpcRequestCount]))),
         ("http.ingress.downstream_cx_tx_bytes_total", Some((Side::Inbound, vec![ProcessedBytes]))),
         ("http.ingress.downstream_cx_total", None),
         ("http.egress.downstream_rq_total", None),

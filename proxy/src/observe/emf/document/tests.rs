@@ -22,7 +22,10 @@ pub(in crate::observe::emf) fn check(text: &str) -> Json {
         let printable = value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         assert!(printable && !value.trim().is_empty() && value.len() <= 1024, "{value:?}");
     }
-    assert!(sets.iter().all(|set| set.as_array().unwrap().len() <= 30));
+    for set in sets.iter().map(|set| set.as_array().unwrap()) {
+        let distinct: BTreeSet<_> = set.iter().map(|name| name.as_str().unwrap()).collect();
+        assert!(set.len() <= 30 && distinct.len() == set.len(), "{set:?}");
+    }
     let metrics = directives[0]["Metrics"].as_array().unwrap();
     assert!((1..=100).contains(&metrics.len()));
     let names: BTreeSet<_> = metrics.iter().map(|metric| metric["Name"].as_str().unwrap()).collect();
@@ -86,6 +89,28 @@ fn many_metrics_and_many_values_are_told_in_several_documents() {
     let count: u64 = told.iter().map(|document| document["time"]["Count"].as_u64().unwrap()).sum();
     assert_eq!(count, wide.count());
     assert_eq!(told.iter().filter(|document| document.get("n").is_some()).count(), 1);
+}
+
+/// Recorded values above 20 are known by the middle of their bucket only, their sum exactly.
+#[test]
+fn sums_are_exact_in_however_many_documents() {
+    let exact = |values: Vec<u64>| {
+        let sum: u64 = values.iter().sum();
+        let told = documents(&group(vec![("time".into(), Value::Many(distribution(values)))]));
+        let told: Vec<_> = told.into_iter().map(|document| document["time"].clone()).collect();
+        let sums: f64 = told.iter().map(|time| time["Sum"].as_f64().unwrap()).sum();
+        assert!((sums - sum as f64).abs() <= sum as f64 * 1e-9, "{sums} of {sum}");
+        for time in &told {
+            let [least, most, sum, count] =
+                ["Min", "Max", "Sum", "Count"].map(|name| time[name].as_f64().unwrap());
+            assert!(least * count <= sum * 1.000_001 && sum <= most * count * 1.000_001, "{time}");
+        }
+        told
+    };
+    let one = exact(vec![1043]);
+    assert_eq!((&one[0]["Sum"], &one[0]["Min"], &one[0]["Max"]), (&1043.into(), &1043.into(), &1043.into()));
+    assert_eq!(exact(vec![21, 21, 1001])[0]["Sum"], 1043);
+    assert!(exact((0..13).flat_map(|power| (1..100).map(move |i| i * 10u64.pow(power))).collect()).len() > 1);
 }
 
 proptest! {

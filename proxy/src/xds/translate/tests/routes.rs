@@ -359,7 +359,8 @@ virtual_hosts:
     let tagged = r#"{"tags":[{"key":"X","value":"x"},{"key":"TargetVirtualService","value":"s.local"}]}"#;
     assert_eq!(service("default_backend", tagged), "s.local");
     assert_eq!(service("books.local", tagged), "s.local");
-    let nothing = ["", "{", "[]", r#"{"tags":[]}"#, r#"{"tags":[{"key":"TargetVirtualService","value":""}]}"#];
+    let nothing =
+        ["", "{", "[]", r#"{"tags":[]}"#, r#"{"tags":[{"key":"TargetVirtualService","value":""}]}"#];
     for config in nothing {
         assert_eq!(service("books.local", config), "books.local", "{config}");
         for host in ["*", "default_backend"] {
