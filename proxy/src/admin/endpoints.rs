@@ -245,8 +245,11 @@ pub(super) async fn answer(
             blocking(state, move |_| dump::config_dump(sections, &query)).await
         }
         Handler::Explain => {
-            let sections = state.config.sections(true).await;
-            blocking(state, move |state| explain::explain(state, &sections, &query)).await
+            let held = explain::Held {
+                sections: state.config.sections(true).await,
+                unresolved: state.config.unresolved().await,
+            };
+            blocking(state, move |state| explain::explain(state, &held, &query)).await
         }
         Handler::InitDump => Reply::json(&state.config.unready().await),
         Handler::Configured => info::configured(state.process.state(), &state.config.unconfigured().await),

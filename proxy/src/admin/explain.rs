@@ -4,7 +4,9 @@
 mod causes;
 mod details;
 mod line;
+mod meanings;
 mod rejected;
+mod routes;
 mod state;
 
 use std::fmt::Write;
@@ -17,6 +19,7 @@ use super::query::Query;
 use super::reply::{Reply, legible};
 use crate::base::error::ResponseFlags;
 use causes::{About, Cause};
+use details::Explanation;
 use line::Line;
 
 /// What is asked about.
@@ -38,8 +41,17 @@ const USAGE: &str = "usage: /explain?flag=UH[,URX][&cluster=name][&authority=hos
                      usage: /explain?details=via_upstream[&cluster=name]\n\
                      usage: /explain?line=<a line of the access log, percent-encoded>\n";
 
-/// Answers `/explain`; `sections` are those of `/config_dump`.
-pub(super) fn explain(state: &AdminState, sections: &[Value], query: &Query) -> Reply {
+/// What those who hold the configuration know besides.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Those of `/config_dump`.
+    pub(super) sections: Vec<Value>,
+    /// Clusters whose names did not resolve, and the last reason.
+    pub(super) unresolved: Vec<(String, String)>,
+}
+
+/// Answers `/explain`.
+pub(super) fn explain(state: &AdminState, held: &Held, query: &Query) -> Reply {
     let question = match question(query) {
         Ok(question) => question,
         Err(problem) => {
@@ -47,19 +59,18 @@ pub(super) fn explain(state: &AdminState, sections: &[Value], query: &Query) -> 
         }
     };
     state.collector.refresh();
-    let mut causes: Vec<_> = question.flags.iter().filter_map(|flag| causes::of(flag)).collect();
-    if causes.is_empty() {
-        causes.extend(details::of(&question));
-    }
-    let rejected = rejected::lines(sections);
-    let finding = |cause| {
-        let mut state = state::behind(state, cause, &question);
+    let by_flag = |name: &&'static str| Some(Explanation { name, cause: causes::of(name)? });
+    let mut explanations: Vec<_> = question.flags.iter().filter_map(by_flag).collect();
+    explanations.extend(details::of(&question));
+    let rejected = rejected::lines(&held.sections);
+    let finding = |Explanation { name, cause }| {
+        let mut state = state::behind(state, cause, &question, &held.unresolved);
         if cause.about != About::Client {
             state.extend(rejected.iter().cloned());
         }
-        Finding { cause, state }
+        Finding { name, cause, state }
     };
-    let findings: Vec<Finding> = causes.into_iter().map(finding).collect();
+    let findings: Vec<Finding> = explanations.into_iter().map(finding).collect();
     match query.get("format") {
         None | Some("text") => Reply::text(text(&findings, &question)),
         Some("json") => Reply::json(&json(&findings, &question)),
@@ -67,11 +78,19 @@ pub(super) fn explain(state: &AdminState, sections: &[Value], query: &Query) -> 
     }
 }
 
-/// One flag with what is found behind it.
+/// One flag, or details, with what is found behind it.
 struct Finding {
+    name: &'static str,
     cause: &'static Cause,
     /// Lines of facts.
     state: Vec<String>,
+}
+
+impl Finding {
+    /// Long name; empty for details.
+    fn long_name(&self) -> &'static str {
+        flag_names().find(|(short, _)| *short == self.name).map_or("", |(_, long)| long)
+    }
 }
 
 fn question(query: &Query) -> Result<Question, String> {
@@ -88,7 +107,7 @@ fn question(query: &Query) -> Result<Question, String> {
     if let Some(details) = query.get("details") {
         details.clone_into(&mut question.details);
     }
-    if question.flags.is_empty() && details::of(&question).is_none() {
+    if question.flags.is_empty() && details::of(&question).is_empty() {
         return Err("a flag, known details or a line is needed".to_owned());
     }
     Ok(question)
@@ -120,6 +139,10 @@ fn known() -> String {
         let what = causes::of(short).map_or("", |cause| cause.what);
         let _ = writeln!(text, "  {short} {long}: {what}");
     }
+    text.push_str("details that come without a flag (-), as in Envoy; only a format with %RESPONSE_CODE_DETAILS% tells them apart:\n");
+    for (details, cause) in details::silent() {
+        let _ = writeln!(text, "  {details}: {}", cause.what);
+    }
     text
 }
 
@@ -128,10 +151,11 @@ fn text(findings: &[Finding], question: &Question) -> String {
     if !question.details.is_empty() {
         let _ = writeln!(text, "details: {}\n", printable(&question.details));
     }
-    for Finding { cause, state } in findings {
-        let _ = match cause.name() {
-            "" => writeln!(text, "{}", cause.flag),
-            name => writeln!(text, "{} ({name})", cause.flag),
+    for finding in findings {
+        let Finding { name, cause, state } = finding;
+        let _ = match finding.long_name() {
+            "" => writeln!(text, "{name}"),
+            long => writeln!(text, "{name} ({long})"),
         };
         let _ = writeln!(text, "  cause: {}", cause.what);
         state.iter().for_each(|fact| {
@@ -143,7 +167,10 @@ fn text(findings: &[Finding], question: &Question) -> String {
 }
 
 fn json(findings: &[Finding], question: &Question) -> Value {
-    let finding = |Finding { cause, state }: &Finding| json!({ "flag": cause.flag, "name": cause.name(), "cause": cause.what, "now": state, "next": cause.next });
+    let finding = |finding: &Finding| {
+        let Finding { name, cause, state } = finding;
+        json!({ "flag": name, "name": finding.long_name(), "cause": cause.what, "now": state, "next": cause.next })
+    };
     json!({
         "details": printable(&question.details),
         "cluster": question.cluster,

@@ -132,6 +132,8 @@ pub trait ConfigView: Send + Sync {
     fn unready(&self) -> BoxFuture<'_, Value>;
     /// Why the proxy is not configured, one line each; empty when it is.
     fn unconfigured(&self) -> BoxFuture<'_, Vec<String>>;
+    /// Clusters whose names did not resolve, and the last reason in words.
+    fn unresolved(&self) -> BoxFuture<'_, Vec<(String, String)>>;
     /// Whether this cluster is written in the bootstrap; the others came over xDS.
     fn is_static_cluster(&self, name: &str) -> bool;
     /// Certificates in use.

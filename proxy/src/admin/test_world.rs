@@ -65,6 +65,11 @@ impl ConfigView for Resources {
         Box::pin(async { Vec::new() })
     }
 
+    fn unresolved(&self) -> BoxFuture<'_, Vec<(String, String)>> {
+        let why = "\"dead.local.\": no such name (NXDOMAIN), 3 s ago";
+        Box::pin(async move { vec![("dead".to_owned(), why.to_owned())] })
+    }
+
     fn is_static_cluster(&self, name: &str) -> bool {
         name == "dead"
     }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::details::Detail;
+
 /// Envoy response flags as a bit set; several may hold for one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseFlags(pub u32);
@@ -130,7 +132,7 @@ pub enum ProxyError {
         refused: bool,
     },
     /// The upstream spoke invalid HTTP: 502.
-    UpstreamProtocol(&'static str),
+    UpstreamProtocol(Detail),
     /// A circuit breaker is open: 503 with `x-envoy-overloaded`.
     Overflow,
     /// The route's timeout passed: 504.
@@ -190,7 +192,7 @@ pub struct DownstreamError {
     /// 400, 408, 414, 417, 426, 431, 501 or 505.
     pub status: u16,
     /// Response-code details, for example `http1.codec_error`.
-    pub detail: &'static str,
+    pub detail: Detail,
 }
 
 impl fmt::Display for ProxyError {

@@ -1,6 +1,7 @@
 //! Foundations every other module may use: dense ids, response flags, errors,
 //! compiled matchers and drain signals. Imports nothing else of ours.
 
+pub mod details;
 pub mod drain;
 pub mod error;
 pub mod grpc;

@@ -54,4 +54,6 @@ pub struct Resolution {
     pub attempts: u32,
     /// How many of those lookups failed.
     pub failures: u32,
+    /// Which name the latest lookup brought no address of, and why; the first one of several.
+    pub problem: Option<Arc<str>>,
 }

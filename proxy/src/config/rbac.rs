@@ -9,6 +9,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use crate::base::details::{Detail, Details};
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::value_match::MetadataMatch;
 use crate::observe::cel::Program;
@@ -217,9 +218,8 @@ impl Rbac {
 }
 
 /// What logs say of a denial: one word.
-pub fn details(policy: Option<&str>) -> String {
-    let policy = policy.unwrap_or("none").replace(char::is_whitespace, "_");
-    format!("rbac_access_denied_matched_policy[{policy}]")
+pub fn details(policy: Option<&str>) -> Details {
+    Detail::RBAC_ACCESS_DENIED.with(format_args!("[{}]", policy.unwrap_or("none")))
 }
 
 /// Says who is denied, by name and address, which rules cannot know beforehand.

@@ -19,7 +19,7 @@ use crate::stats::scope::{ClusterStats, ListenerStats, listener_prefix};
 pub(crate) fn breakers([connections, pending, requests, retries]: [u32; 4]) -> Arc<Breakers> {
     Arc::new(Breakers {
         connections: Arc::new(Connections::new(Limit::new(connections), None)),
-        pools: Limit::new(u32::MAX),
+        pools: Limit::new(1024),
         pending: Limit::new(pending),
         requests: Limit::new(requests),
         retries: RetryLimit::Fixed(Limit::new(retries)),

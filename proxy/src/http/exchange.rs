@@ -13,6 +13,7 @@ use super::normalize::{Normalized, normalize};
 use super::route::{self, Target};
 use super::summary::Summary;
 use super::{redirect, request_headers};
+use crate::base::details::Detail;
 use crate::base::error::{DownstreamError, ProxyError, ResponseFlags};
 use crate::config::overload::ShedPoint;
 use crate::config::route::{Forward, RouteAction, VirtualHost, WeightedCluster};
@@ -37,7 +38,7 @@ pub struct Outcome {
 }
 
 /// What would become of the body nobody can say: tunnels have none.
-const UPGRADE_WITH_BODY: DownstreamError = DownstreamError { status: 400, detail: "upgrade_with_body" };
+const UPGRADE_WITH_BODY: DownstreamError = DownstreamError { status: 400, detail: Detail::UPGRADE_WITH_BODY };
 
 /// A request being served.
 pub struct Exchange<'r> {
@@ -192,7 +193,7 @@ impl<'r> Exchange<'r> {
         ctx.local.stats.inc(ctx.settings.stats.rq_total);
         if self.wants_tls {
             ctx.local.stats.inc(ctx.settings.stats.rq_direct_response);
-            let mut reply = LocalReply::new(301, ResponseFlags::NONE, "direct_response", "");
+            let mut reply = LocalReply::new(301, ResponseFlags::NONE, Detail::DIRECT_RESPONSE, "");
             reply.location = Some(redirect::to_https(&self.head));
             return Ok(Some(Served::Reply(reply)));
         }
@@ -221,7 +222,8 @@ impl<'r> Exchange<'r> {
             }
             Normalized::Redirect(path) => {
                 self.ctx.local.stats.inc(stats.downstream_rq_redirected_with_normalized_path);
-                let mut reply = LocalReply::new(307, ResponseFlags::NONE, "path_normalization_redirect", "");
+                let mut reply =
+                    LocalReply::new(307, ResponseFlags::NONE, Detail::PATH_NORMALIZATION_REDIRECT, "");
                 reply.location = Some(path);
                 Ok(Some(reply))
             }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::grpc;
 use super::head::{BodyLength, HeaderBlock, ResponseHead, Version};
 use super::header_id::HeaderId;
+use crate::base::details::{Detail, Details};
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
 use crate::base::grpc::status_from_http;
 
@@ -20,7 +21,7 @@ pub struct LocalReply {
     /// Why, for the access log.
     pub flags: ResponseFlags,
     /// Response-code details.
-    pub details: Cow<'static, str>,
+    pub details: Details,
     /// Body text.
     pub body: Cow<'static, [u8]>,
     /// Adds `x-envoy-overloaded: true`.
@@ -41,7 +42,7 @@ pub struct LocalReply {
 
 impl LocalReply {
     /// A plain answer.
-    pub fn new(status: u16, flags: ResponseFlags, details: &'static str, body: &'static str) -> Self {
+    pub fn new(status: u16, flags: ResponseFlags, details: Detail, body: &'static str) -> Self {
         Self {
             status,
             flags,
@@ -59,7 +60,7 @@ impl LocalReply {
 
     /// The answer when the process has too much to do. `tell`: also in a header.
     pub fn overload(tell: bool) -> Self {
-        let mut reply = Self::new(503, ResponseFlags::NONE, "overload", "envoy overloaded");
+        let mut reply = Self::new(503, ResponseFlags::NONE, Detail::OVERLOAD, "envoy overloaded");
         if tell {
             reply.headers.push((b"x-envoy-local-overloaded".into(), b"true".to_vec()));
         }
@@ -71,12 +72,12 @@ impl LocalReply {
         use ResponseFlags as F;
         Some(match error {
             ProxyError::ClientGone | ProxyError::Cut => return None,
-            ProxyError::NoRoute => Self::new(404, F::NO_ROUTE_FOUND, "route_not_found", ""),
+            ProxyError::NoRoute => Self::new(404, F::NO_ROUTE_FOUND, Detail::ROUTE_NOT_FOUND, ""),
             ProxyError::NoCluster { status } => {
-                Self::new(*status, F::NO_CLUSTER_FOUND, "cluster_not_found", "")
+                Self::new(*status, F::NO_CLUSTER_FOUND, Detail::CLUSTER_NOT_FOUND, "")
             }
             ProxyError::NoHealthyUpstream => {
-                Self::new(503, F::NO_HEALTHY_UPSTREAM, "no_healthy_upstream", "no healthy upstream")
+                Self::new(503, F::NO_HEALTHY_UPSTREAM, Detail::NO_HEALTHY_UPSTREAM, "no healthy upstream")
             }
             ProxyError::ConnectFailure(failure) => connect_failure(failure),
             ProxyError::UpstreamClosed { .. } => {
@@ -91,31 +92,34 @@ impl LocalReply {
             ProxyError::Overflow => {
                 Self { overloaded: true, ..reset(F::UPSTREAM_OVERFLOW, "overflow", "overflow") }
             }
-            ProxyError::RequestTimeout => {
-                Self::new(504, F::UPSTREAM_REQUEST_TIMEOUT, "response_timeout", "upstream request timeout")
-            }
+            ProxyError::RequestTimeout => Self::new(
+                504,
+                F::UPSTREAM_REQUEST_TIMEOUT,
+                Detail::RESPONSE_TIMEOUT,
+                "upstream request timeout",
+            ),
             ProxyError::PerTryTimeout => Self::new(
                 504,
                 F::UPSTREAM_REQUEST_TIMEOUT,
-                "upstream_per_try_timeout",
+                Detail::PER_TRY_TIMEOUT,
                 "upstream request timeout",
             ),
             ProxyError::PerTryIdleTimeout => Self::new(
                 504,
                 F::UPSTREAM_REQUEST_TIMEOUT,
-                "upstream_per_try_idle_timeout",
+                Detail::PER_TRY_IDLE_TIMEOUT,
                 "upstream request timeout",
             ),
             ProxyError::UpstreamMaxDuration { request_complete } => Self::new(
                 timeout_status(*request_complete),
                 F::UPSTREAM_MAX_STREAM_DURATION,
-                "upstream_max_stream_duration_reached",
+                Detail::UPSTREAM_MAX_DURATION,
                 "upstream max stream duration reached",
             ),
             ProxyError::StreamIdle { request_complete } => Self::new(
                 timeout_status(*request_complete),
                 F::STREAM_IDLE_TIMEOUT,
-                "stream_idle_timeout",
+                Detail::STREAM_IDLE_TIMEOUT,
                 "stream timeout",
             ),
             ProxyError::MaxStreamDuration { request_complete } => Self {
@@ -123,28 +127,29 @@ impl LocalReply {
                 ..Self::new(
                     timeout_status(*request_complete),
                     F::NONE,
-                    "max_duration_timeout",
+                    Detail::MAX_DURATION_TIMEOUT,
                     "downstream duration timeout",
                 )
             },
-            ProxyError::RequestArrivalTimeout => {
-                Self { close: true, ..Self::new(408, F::NONE, "request_overall_timeout", "request timeout") }
-            }
+            ProxyError::RequestArrivalTimeout => Self {
+                close: true,
+                ..Self::new(408, F::NONE, Detail::REQUEST_OVERALL_TIMEOUT, "request timeout")
+            },
             ProxyError::Downstream(error) => Self {
                 close: true,
                 ..Self::new(error.status, F::DOWNSTREAM_PROTOCOL_ERROR, error.detail, reason(error.status))
             },
             ProxyError::UpgradeNotAllowed => {
-                Self { close: true, ..Self::new(403, F::NONE, "upgrade_failed", "") }
+                Self { close: true, ..Self::new(403, F::NONE, Detail::UPGRADE_FAILED, "") }
             }
-            ProxyError::NoPath => Self::new(404, F::NONE, "absolute_path_rejected", ""),
+            ProxyError::NoPath => Self::new(404, F::NONE, Detail::ABSOLUTE_PATH_REJECTED, ""),
             ProxyError::BadPath => {
-                Self { close: true, ..Self::new(400, F::NONE, "path_normalization_failed", "") }
+                Self { close: true, ..Self::new(400, F::NONE, Detail::PATH_NORMALIZATION_FAILED, "") }
             }
             ProxyError::RetryBufferExceeded => Self::new(
                 507,
                 F::NONE,
-                "request_payload_exceeded_retry_buffer_limit",
+                Detail::RETRY_BUFFER_EXCEEDED,
                 "exceeded request buffer limit while retrying upstream",
             ),
         })
@@ -208,17 +213,17 @@ fn connect_failure(failure: &ConnectFailure) -> LocalReply {
             (format!("local_connection_failure|{text}"), "local connection failure")
         }
     };
-    let details = format!("upstream_reset_before_response_started{{{}}}", details.replace(' ', "_"));
-    LocalReply { details: details.into(), ..reset(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "", reason) }
+    let details = Detail::RESET_BEFORE_RESPONSE.with(format_args!("{{{details}}}"));
+    LocalReply { details, ..reset(ResponseFlags::UPSTREAM_CONNECTION_FAILURE, "", reason) }
 }
 
 /// An upstream that went away before its response began.
 fn reset(flags: ResponseFlags, details: &str, reason: &str) -> LocalReply {
     let body = format!("{RESET}reset reason: {reason}");
     LocalReply {
-        details: format!("upstream_reset_before_response_started{{{details}}}").into(),
+        details: Detail::RESET_BEFORE_RESPONSE.with(format_args!("{{{details}}}")),
         body: body.into_bytes().into(),
-        ..LocalReply::new(503, flags, "", "")
+        ..LocalReply::new(503, flags, Detail::RESET_BEFORE_RESPONSE, "")
     }
 }
 

@@ -15,6 +15,7 @@ use super::head::ResponseHead;
 use super::pump::{Fixed, Pump, PumpError};
 use super::replay::ReplayBuffer;
 use super::timers::Timers;
+use crate::base::details::{Detail, Details};
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::net::deadline::Deadline;
 
@@ -37,7 +38,7 @@ pub async fn run(
 ) -> u64 {
     let tunnel = response.upgrade.is_some();
     exchange.summary.status = response.status;
-    exchange.summary.details = "via_upstream".into();
+    exchange.summary.details = Detail::VIA_UPSTREAM.into();
     exchange.summary.count_upstream(response.status);
     exchange.last |= exchange.ctx.is_draining();
     let sent = down.send_head(&response, exchange.last);
@@ -166,35 +167,38 @@ async fn tunnel_both(
 /// The response had begun: the stream is reset, flags and details say why. On a connection of its own
 /// (not `multiplexed`) a FIN within a body breaks the message's framing, and a reset is the connection's.
 fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &mut Downstream<'_>) {
-    let (flags, details): (_, &'static str) = match cut {
-        Cut::Client => (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"),
+    let reset = |reason| Detail::RESET_AFTER_RESPONSE.with(format_args!("{{{reason}}}"));
+    let (flags, details): (_, Details) = match cut {
+        Cut::Client => {
+            (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, Detail::DOWNSTREAM_REMOTE_DISCONNECT.into())
+        }
         Cut::Upstream(error)
             if matches!(error, StreamError::Protocol(_))
                 || (error == StreamError::Closed && !multiplexed) =>
         {
-            (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_after_response_started{protocol_error}")
+            (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, reset("protocol_error"))
         }
         Cut::Upstream(StreamError::Reset { .. }) if multiplexed => {
-            (ResponseFlags::UPSTREAM_REMOTE_RESET, "upstream_reset_after_response_started{remote_reset}")
+            (ResponseFlags::UPSTREAM_REMOTE_RESET, reset("remote_reset"))
         }
-        Cut::Upstream(_) => (
-            ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-            "upstream_reset_after_response_started{connection_termination}",
-        ),
+        Cut::Upstream(_) => (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, reset("connection_termination")),
         Cut::Timer(ProxyError::StreamIdle { .. }) => {
-            (ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout")
+            (ResponseFlags::STREAM_IDLE_TIMEOUT, Detail::STREAM_IDLE_TIMEOUT.into())
         }
         Cut::Timer(ProxyError::PerTryIdleTimeout) => {
-            (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_idle_timeout")
+            (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, Detail::PER_TRY_IDLE_TIMEOUT.into())
         }
-        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => (ResponseFlags::NONE, "max_duration_timeout"),
+        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => {
+            (ResponseFlags::NONE, Detail::MAX_DURATION_TIMEOUT.into())
+        }
         Cut::Timer(ProxyError::UpstreamMaxDuration { .. }) => {
-            (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, "upstream_max_stream_duration_reached")
+            (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, Detail::UPSTREAM_MAX_DURATION.into())
         }
-        Cut::Timer(ProxyError::Cut) => {
-            (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, "downstream_local_disconnect(drain_time_over)")
-        }
-        Cut::Timer(_) => (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout"),
+        Cut::Timer(ProxyError::Cut) => (
+            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            Detail::DOWNSTREAM_LOCAL_DISCONNECT.with("(drain_time_over)"),
+        ),
+        Cut::Timer(_) => (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, Detail::RESPONSE_TIMEOUT.into()),
     };
     let stats = &exchange.ctx.settings.stats;
     let shard = &exchange.ctx.local.stats;
@@ -205,7 +209,7 @@ fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &m
         shard.inc(stats.downstream_rq_tx_reset);
     }
     exchange.summary.flags.insert(flags);
-    exchange.summary.details = details.into();
+    exchange.summary.details = details;
     exchange.broken = true;
     down.reset();
 }

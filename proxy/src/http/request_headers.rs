@@ -8,6 +8,7 @@ use super::client_cert;
 use super::head::{Method, RequestHead, Version};
 use super::header_id::HeaderId;
 use super::route::without_port;
+use crate::base::details::Detail;
 use crate::base::error::{DownstreamError, ProxyError};
 use crate::config::listener::{HttpSettings, StripHostPort, Underscores};
 use crate::upstream::local::Local;
@@ -57,8 +58,8 @@ pub fn check_names(head: &mut RequestHead, action: Underscores) -> Result<(), Pr
         Underscores::Drop => head.block.retain(|_, name, _| !odd(name)),
         Underscores::Reject if head.block.iter().any(|(name, _)| odd(name)) => {
             let detail = match head.version {
-                Version::Http2 => "http2.unexpected_underscore",
-                Version::Http10 | Version::Http11 => "http1.unexpected_underscore",
+                Version::Http2 => Detail::H2_UNDERSCORE,
+                Version::Http10 | Version::Http11 => Detail::H1_UNDERSCORE,
             };
             return Err(ProxyError::Downstream(DownstreamError { status: 400, detail }));
         }

@@ -13,6 +13,7 @@ use super::head::{HeaderBlock, RequestHead, ResponseHead};
 use super::pump::{Fixed, Pump, PumpError};
 use super::retry::{Cause, Decision, Retries, Retry};
 use super::tracked::{self, Try};
+use crate::base::details::Detail;
 use crate::base::error::ProxyError;
 use crate::config::live::Priority;
 use crate::config::retry::RetryPolicy;
@@ -322,7 +323,7 @@ impl<B: BodySource> Passage<'_, '_, B> {
                     match self.keep {
                         Keep::Nothing => {}
                         Keep::AtMost(most) if self.kept.len() + count > most => {
-                            return Poll::Ready(Err(ProxyError::UpstreamProtocol("answer_too_long")));
+                            return Poll::Ready(Err(ProxyError::UpstreamProtocol(Detail::ANSWER_TOO_LONG)));
                         }
                         Keep::AtMost(_) => self.kept.extend_from_slice(chunk),
                         Keep::Start(most) => {

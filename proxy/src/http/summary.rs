@@ -16,6 +16,7 @@ use super::local_reply::LocalReply;
 use super::route::Found;
 use super::timers::{Timers, after};
 use super::tracked;
+use crate::base::details::{Detail, Details};
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::base::metadata::DynamicMetadata;
 use crate::config::Host;
@@ -37,9 +38,9 @@ pub struct Summary<'r> {
     /// Response flags.
     pub flags: ResponseFlags,
     /// Response-code details.
-    pub details: Cow<'static, str>,
+    pub details: Details,
     /// What the details add in braces.
-    pub note: Option<&'static str>,
+    pub note: Option<Detail>,
     /// Why connecting failed.
     pub upstream_failure: String,
     /// Status sent downstream; 0 while none was.
@@ -106,7 +107,7 @@ impl<'r> Summary<'r> {
         Self {
             ctx,
             flags: ResponseFlags::NONE,
-            details: Cow::Borrowed(""),
+            details: Details::default(),
             note: None,
             upstream_failure: String::new(),
             status: 0,
@@ -208,8 +209,8 @@ impl<'r> Summary<'r> {
             Ok((status, grpc)) => (attempt.status, attempt.grpc) = (status, grpc),
             Err(error) => {
                 attempt.ended = Some(Instant::now());
-                let details = LocalReply::for_error(error).map(|reply| reply.details.into_owned());
-                attempt.failure = Some(details.unwrap_or_default().into_boxed_str());
+                let details = LocalReply::for_error(error).map(|reply| reply.details);
+                attempt.failure = Some(details.unwrap_or_default().to_string().into_boxed_str());
             }
         }
     }
@@ -296,12 +297,12 @@ impl<'r> Summary<'r> {
     /// The response redirects the request inside: its own line in the access log, and the next turn starts afresh.
     /// As in Envoy the cluster does not count it among its responses.
     pub fn redirected(&mut self, head: &RequestHead, response: ResponseHead) {
-        (self.status, self.details) = (response.status, "internal_redirect".into());
+        (self.status, self.details) = (response.status, Detail::INTERNAL_REDIRECT.into());
         self.response = Some(response);
         for log in &self.ctx.settings.access_logs {
             log.log(&self.record(Some(head)), &mut self.ctx.local.logs.borrow_mut());
         }
-        (self.status, self.details, self.response) = (0, "".into(), None);
+        (self.status, self.details, self.response) = (0, Details::default(), None);
         (self.attempts, self.host, self.cluster, self.routed, self.found) = (0, None, None, None, None);
         (self.connection, self.earlier, self.upstream_wire) = (None, Vec::new(), Measured::default());
     }
@@ -311,7 +312,7 @@ impl<'r> Summary<'r> {
         let now = self.ctx.local.clock.now();
         self.timing.finished = Some(now);
         if let Some(note) = self.note {
-            self.details = format!("{}{{{note}}}", self.details).into();
+            self.details = self.details.and(note);
         }
         self.count(now.duration_since(self.timing.started));
         for log in &self.ctx.settings.access_logs {

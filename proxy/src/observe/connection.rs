@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crate::base::details::Details;
 use crate::base::error::ResponseFlags;
 use crate::base::metadata::DynamicMetadata;
 use crate::config::cluster::Host;
@@ -51,7 +52,7 @@ pub struct Refusal {
     /// Response flags.
     pub flags: ResponseFlags,
     /// Response-code details; empty when there are none.
-    pub details: &'static str,
+    pub details: Details,
     /// Why it ends, where a filter or a limit has ended it.
     pub termination: String,
     /// What went wrong in the TLS handshake.

@@ -1,6 +1,7 @@
 //! The configuration as admin shows it: the bootstrap and what the xDS driver holds.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,6 +16,7 @@ use crate::admin::{CertificatePair, ConfigView};
 use crate::config::Snapshot;
 use crate::config::publish::Subscriber;
 use crate::xds::driver::Handle;
+use crate::xds::store::Trouble;
 
 /// Bootstrap and driver together.
 pub struct DriverView {
@@ -64,6 +66,18 @@ impl ConfigView for DriverView {
 
     fn unconfigured(&self) -> BoxFuture<'_, Vec<String>> {
         self.driver.unconfigured().boxed()
+    }
+
+    fn unresolved(&self) -> BoxFuture<'_, Vec<(String, String)>> {
+        async move {
+            let told = |(cluster, trouble): (Arc<str>, Trouble)| {
+                let Trouble { what, at, over } = trouble;
+                let since = if over { ", and it has resolved since" } else { "" };
+                (cluster.to_string(), format!("{what}, {} s ago{since}", at.elapsed().as_secs()))
+            };
+            self.driver.unresolved().await.into_iter().map(told).collect()
+        }
+        .boxed()
     }
 
     fn is_static_cluster(&self, name: &str) -> bool {

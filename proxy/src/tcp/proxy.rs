@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use crate::base::details::Details;
 use crate::base::drain::{Drain, DrainPhase};
 use crate::base::error::{ConnectFailure, ResponseFlags};
 use crate::base::hash::xxhash64;
@@ -45,7 +46,7 @@ struct Story {
     started_at: SystemTime,
     started: Instant,
     flags: ResponseFlags,
-    details: &'static str,
+    details: Details,
     /// Why a filter before has ended it.
     termination: String,
     /// What went wrong in the TLS handshake with the client.
@@ -265,7 +266,7 @@ impl Story {
             started_at: SystemTime::now(),
             started: Instant::now(),
             flags: ResponseFlags::NONE,
-            details: "",
+            details: Details::default(),
             termination: String::new(),
             handshake_failure: String::new(),
             failure: String::new(),
@@ -304,7 +305,7 @@ impl Story {
         let record = Record {
             subject: Subject::TcpSession,
             flags: self.flags,
-            details: self.details,
+            details: &self.details,
             termination: &self.termination,
             upstream_failure: &self.failure,
             downstream_failure: &self.handshake_failure,

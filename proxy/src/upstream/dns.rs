@@ -40,6 +40,8 @@ pub struct Found {
     pub addresses: Vec<IpAddr>,
     /// Shortest time to live of the records; `None` when they have none (hosts file, literal).
     pub ttl: Option<Duration>,
+    /// Why there is no address.
+    pub absent: Option<&'static str>,
 }
 
 /// Runs the tasks that `commands` start, until its sender or the receiver of answers is gone.
@@ -86,12 +88,16 @@ struct Name {
     addresses: Option<Vec<IpAddr>>,
     /// Failures since then.
     failures: u32,
+    /// Why the last lookup brought no address; `None`: it brought some.
+    problem: Option<String>,
 }
 
 impl Task {
     fn new(id: QueryId, cluster: Arc<str>, settings: DnsSettings, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
-        let names = settings.names.iter().map(|_| Name { due: now, addresses: None, failures: 0 }).collect();
+        let names =
+            settings.names.iter().map(|_| Name { due: now, addresses: None, failures: 0, problem: None });
+        let names = names.collect();
         Self { id, cluster, settings, names, shared }
     }
 
@@ -121,7 +127,17 @@ impl Task {
             addresses: self.names.iter().map(|name| name.addresses.clone()).collect(),
             attempts: due.len() as u32,
             failures: failures as u32,
+            problem: self.problem(),
         }
+    }
+
+    /// Of the first name that has one.
+    fn problem(&self) -> Option<Arc<str>> {
+        let mut names = self.settings.names.iter().zip(&self.names);
+        names.find_map(|(name, state)| {
+            let problem = state.problem.as_ref()?;
+            Some(format!("{:?}: {problem}", name.hostname).into())
+        })
     }
 
     async fn look_up(&self, index: usize) -> Result<Found, String> {
@@ -140,6 +156,7 @@ impl Task {
             Ok(mut found) => {
                 found.addresses.truncate(MAX_ADDRESSES);
                 name.failures = 0;
+                name.problem = found.absent.map(str::to_owned).filter(|_| found.addresses.is_empty());
                 name.addresses = Some(found.addresses);
                 pause_after_success(&self.settings, found.ttl)
             }
@@ -149,6 +166,7 @@ impl Task {
                     tracing::warn!("cluster {:?}: cannot resolve {hostname:?}: {reason}", self.cluster);
                 }
                 name.failures = name.failures.saturating_add(1);
+                name.problem = Some(reason);
                 pause_after_failure(&self.settings, name.failures, random)
             }
         };

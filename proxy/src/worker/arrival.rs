@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use super::reconcile::ChainDrains;
 use super::serve::{self, Chosen};
 use super::{Worker, connection_log, overload};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::base::ids::ListenerId;
 use crate::config::listener::{ConnectionFacts, FilterChain, Inspect, Listener, ListenerSlot};
@@ -107,7 +108,7 @@ async fn meet(worker: &Rc<Worker>, serves: Serves, tcp: TcpStream, mut connectio
             }
             None => {
                 worker.local.stats.inc(serves.listener.stats.no_filter_chain_match);
-                let (flags, details) = (ResponseFlags::NO_ROUTE_FOUND, "filter_chain_not_found");
+                let (flags, details) = (ResponseFlags::NO_ROUTE_FOUND, Detail::FILTER_CHAIN_NOT_FOUND.into());
                 Refusal { flags, details, ..Refusal::default() }
             }
         },

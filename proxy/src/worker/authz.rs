@@ -5,8 +5,9 @@
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use crate::base::details::Detail;
 use crate::config::guard::ConnectionAuthz;
-use crate::http::filter::authz::{DENIED, ERROR, MOST_ANSWER, check, over_grpc};
+use crate::http::filter::authz::{MOST_ANSWER, check, over_grpc};
 use crate::http::subrequest::{Keep, Subrequest};
 use crate::observe::connection::DownstreamConnection;
 use crate::observe::record::{Record, Timing};
@@ -34,7 +35,7 @@ pub(super) async fn ask(
     authz: &ConnectionAuthz,
     local: &Rc<Local>,
     connection: &DownstreamConnection,
-) -> Option<&'static str> {
+) -> Option<Detail> {
     let stats = &authz.stats;
     local.stats.inc(stats.total);
     let passes = {
@@ -48,7 +49,7 @@ pub(super) async fn ask(
         }
         Some(false) => {
             local.stats.inc(stats.denied);
-            DENIED
+            Detail::EXT_AUTHZ_DENIED
         }
         None => {
             local.stats.inc(stats.error);
@@ -56,7 +57,7 @@ pub(super) async fn ask(
                 local.stats.inc(stats.failure_mode_allowed);
                 return None;
             }
-            ERROR
+            Detail::EXT_AUTHZ_ERROR
         }
     };
     local.stats.inc(stats.cx_closed);

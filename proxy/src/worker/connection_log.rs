@@ -16,7 +16,7 @@ pub(super) fn refused(local: &Local, connection: &DownstreamConnection, refusal:
     }
     let record = Record {
         flags: refusal.flags,
-        details: refusal.details,
+        details: &refusal.details,
         termination: &refusal.termination,
         downstream_failure: &refusal.handshake_failure,
         closes: Closes { reason: refusal.closed, ..Closes::default() },

@@ -90,14 +90,14 @@ pub(super) async fn authorise(
                     Access::Allowed => None,
                     Access::Denied(policy) => {
                         wait(access.delay).await;
-                        let termination = rbac_details(policy);
+                        let termination = rbac_details(policy).to_string();
                         Some(Refusal { termination, closed: "rbac_deny_close", ..Refusal::default() })
                     }
                 }
             }
             Guard::Asked(service) => authz::ask(service, local, connection).await.map(|details| {
                 let flags = ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE;
-                Refusal { flags, details, ..Refusal::default() }
+                Refusal { flags, details: details.into(), ..Refusal::default() }
             }),
             Guard::Rate(..) | Guard::Count(_) => None,
         };

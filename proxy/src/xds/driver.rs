@@ -23,7 +23,7 @@ use super::node;
 use super::protocol::{Protocol, Request};
 use super::resource::{Fault, ResourceType};
 use super::settings::{DynamicSettings, Target};
-use super::store::Now;
+use super::store::{Now, Trouble};
 use super::translate::{self, TracingContext};
 use crate::config::outside::{Ports, Resolution, ResolveCommand};
 use crate::config::publish::Publisher;
@@ -102,6 +102,7 @@ enum Question {
     Sections { include_eds: bool, answer: oneshot::Sender<Vec<Any>> },
     Unready(oneshot::Sender<UnreadyTargetsDumps>),
     Unconfigured(oneshot::Sender<Vec<String>>),
+    Unresolved(oneshot::Sender<Vec<(Arc<str>, Trouble)>>),
 }
 
 impl Handle {
@@ -125,6 +126,13 @@ impl Handle {
         let (answer, reasons) = oneshot::channel();
         let _ = self.questions.send(Question::Unconfigured(answer)).await;
         reasons.await.unwrap_or_else(|_| vec!["the configuration task has ended".to_owned()])
+    }
+
+    /// Clusters whose names did not resolve, with the last reason. Empty when the driver is gone.
+    pub async fn unresolved(&self) -> Vec<(Arc<str>, Trouble)> {
+        let (answer, troubles) = oneshot::channel();
+        let _ = self.questions.send(Question::Unresolved(answer)).await;
+        troubles.await.unwrap_or_default()
     }
 
     /// The connection of the open stream to the control plane; `None` in a purely static configuration.
@@ -310,6 +318,9 @@ impl Driver {
             }
             Question::Unconfigured(answer) => {
                 let _ = answer.send(self.engine.unconfigured());
+            }
+            Question::Unresolved(answer) => {
+                let _ = answer.send(self.engine.store().unresolved());
             }
         }
     }

@@ -28,6 +28,7 @@ mod warm;
 mod tests;
 
 pub use follow::{Streams, Wants};
+pub use names::Trouble;
 pub use record::{Held, Novelty, Now, Origin, Record, Refused};
 
 /// Records of one type by name.
@@ -175,6 +176,11 @@ impl Store {
             self.changes.clusters.insert(cluster.clone());
         }
         Some((cluster, changed))
+    }
+
+    /// Clusters whose names did not resolve, with the last reason.
+    pub fn unresolved(&self) -> Vec<(Arc<str>, Trouble)> {
+        self.names.troubles().map(|(cluster, trouble)| (cluster.clone(), trouble.clone())).collect()
     }
 
     /// Removes a cluster, at once and with every version. False when there is none or it is static.

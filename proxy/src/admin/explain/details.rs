@@ -1,112 +1,150 @@
-//! What went wrong where no response flag was raised, by the response-code details.
+//! What response-code details mean: those that come with a flag by the flag, and those without one, as in Envoy, by
+//! themselves. A line whose format has no details is told what they may have been.
 
 use super::Question;
-use super::causes::{About, Cause, cause};
+use super::causes::{self, About, Cause, cause};
+use super::meanings::{MEANINGS, Meaning, Says};
+use crate::base::details::Detail;
 
-/// What is behind a question without flags; `None`: nothing that failed.
-pub(super) fn of(question: &Question) -> Option<&'static Cause> {
+/// One thing that may be behind a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Explanation {
+    /// Short name of a flag, or details.
+    pub(super) name: &'static str,
+    pub(super) cause: &'static Cause,
+}
+
+/// What the details of a question say, beyond its flags; where there are neither, what may have happened. Empty:
+/// nothing failed.
+pub(super) fn of(question: &Question) -> Vec<Explanation> {
     let details = question.details.as_str();
     let failed = question.status.is_some_and(|status| status >= 400);
+    if details.is_empty() {
+        return if failed && question.flags.is_empty() { possible(question) } else { Vec::new() };
+    }
     // A host's own answer is no failure when it is known to be a good one.
-    let good = |cause: &Cause| cause.flag == CAUSES[0].flag && !failed && question.status.is_some();
-    let named = CAUSES.iter().find(|cause| details.starts_with(cause.flag)).filter(|cause| !good(cause));
-    // A line without details tells by its host whether somebody else has answered.
-    named.or_else(|| match (&question.host, details.is_empty() && failed) {
-        (_, false) => None,
-        (Some(_), true) => Some(&CAUSES[0]),
-        (None, true) => Some(&UNTOLD),
+    let good = |detail: Detail| detail == Detail::VIA_UPSTREAM && question.status.is_some() && !failed;
+    let known = meaning(details).filter(|(detail, _)| !good(*detail));
+    let mut found: Vec<_> =
+        known.and_then(|(detail, meaning)| explain(detail, meaning, details)).into_iter().collect();
+    // What the end of an exchange adds in braces.
+    let added = Detail::RETRY_BUFFER_EXCEEDED;
+    if details.ends_with('}') && !details.starts_with(added.text()) && details.contains(added.text()) {
+        found.extend(meaning(added.text()).and_then(|(detail, meaning)| explain(detail, meaning, details)));
+    }
+    if found.is_empty() && failed && question.flags.is_empty() && meaning(details).is_none() {
+        found.push(foreign(details).unwrap_or(Explanation { name: "unknown details", cause: &UNKNOWN }));
+    } else if found.is_empty() {
+        found.extend(foreign(details));
+    }
+    found.retain(|one| !question.flags.contains(&one.name));
+    found
+}
+
+/// Whether a word of a log line is of details.
+pub(super) fn is_known(word: &str) -> bool {
+    meaning(word).is_some() || foreign(word).is_some()
+}
+
+/// Those that come without a flag, each with what it means.
+pub(super) fn silent() -> impl Iterator<Item = (&'static str, &'static Cause)> {
+    MEANINGS.iter().flat_map(|meaning| {
+        let cause = match &meaning.says {
+            Says::Silent(_, cause) | Says::Open(cause) => Some(cause),
+            Says::Flag(_) | Says::Reset | Says::More(_) => None,
+        };
+        meaning.details.iter().filter_map(move |detail| Some((detail.text(), cause?)))
     })
 }
 
+/// The details that a text begins with: as a whole word.
+fn meaning(text: &str) -> Option<(Detail, &'static Meaning)> {
+    let begins = |detail: &&Detail| {
+        let rest = text.strip_prefix(detail.text());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', '[', '(']))
+    };
+    MEANINGS.iter().find_map(|meaning| Some((*meaning.details.iter().find(begins)?, meaning)))
+}
+
+fn explain(detail: Detail, meaning: &'static Meaning, text: &str) -> Option<Explanation> {
+    if let Some(cause) = meaning.says.cause() {
+        return Some(Explanation { name: detail.text(), cause });
+    }
+    let flag = match meaning.says {
+        Says::Flag(flag) => flag,
+        _ => {
+            let reason = text.get(detail.text().len() + 1..).unwrap_or_default();
+            RESETS.iter().find(|(begin, _)| reason.starts_with(begin)).map_or("LR", |(_, flag)| flag)
+        }
+    };
+    by_flag(flag)
+}
+
+fn by_flag(flag: &'static str) -> Option<Explanation> {
+    Some(Explanation { name: flag, cause: causes::of(flag)? })
+}
+
+/// Details of Envoy's that do not exist here, where they tell no more than a flag.
+fn foreign(text: &str) -> Option<Explanation> {
+    FOREIGN.iter().find(|(details, _)| text.starts_with(details)).and_then(|(_, flag)| by_flag(flag))
+}
+
+/// What a failed request without flags may have been, its details being unknown: the status says, and whether a host
+/// was chosen. A host that was chosen need not have answered.
+fn possible(question: &Question) -> Vec<Explanation> {
+    let Some(status) = question.status else { return Vec::new() };
+    let chosen = question.host.is_some();
+    let fits = |meaning: &&Meaning| {
+        let at = match &meaning.says {
+            Says::Silent(statuses, _) => statuses.contains(&status),
+            // A host answers where there is one, the configuration where there is none.
+            Says::Open(_) => meaning.hosts == chosen,
+            Says::Flag(_) | Says::Reset | Says::More(_) => false,
+        };
+        at && (meaning.hosts || !chosen)
+    };
+    let mut found: Vec<_> = MEANINGS
+        .iter()
+        .filter(fits)
+        .filter_map(|meaning| {
+            Some(Explanation { name: meaning.details.first()?.text(), cause: meaning.says.cause()? })
+        })
+        .collect();
+    if found.len() != 1 {
+        found.insert(0, Explanation { name: "no details", cause: &UNTOLD });
+    }
+    found
+}
+
 static UNTOLD: Cause = cause(
-    "no details",
     About::Client,
-    "the proxy answered by itself and raised no flag: an access rule (403), a token (401), a direct response, a limit on the body (413) or too much to do (503)",
+    "the line has neither a flag nor details: each of the following leaves such a line with this status",
     "add %RESPONSE_CODE_DETAILS% to the log's format; the next such line says which",
 );
 
-static CAUSES: &[Cause] = &[
-    cause(
-        "via_upstream",
-        About::Requests,
-        "the answer is the host's own; the proxy passed it on as it came",
-        "look at the application's log at that time; a retry policy on 5xx or gateway-error hides single failures",
-    ),
-    cause(
-        "rbac_access_denied",
-        About::Client,
-        "an RBAC rule denied the caller; the policy stands in the brackets, none where no rule allowed it",
-        "compare the caller's identity, address and headers with the rules; with declared backends the caller must name the service as one",
-    ),
-    cause(
-        "jwt_authn_access_denied",
-        About::Client,
-        "the request's token was missing or not accepted; the reason stands in the braces",
-        "check issuer, audiences, times and key of the token; keys that cannot be fetched count in jwt_authn.jwks_fetch_failed",
-    ),
-    cause(
-        "ext_authz_denied",
-        About::Client,
-        "the external authorization service denied the request",
-        "ask the service why",
-    ),
-    cause(
-        "ext_authz_error",
-        About::Connections,
-        "the external authorization service could not be asked",
-        "see its cluster's hosts, and whether it answers within its timeout",
-    ),
-    cause(
-        "overload",
-        About::Load,
-        "the process had too much to do and answered requests itself",
-        "give it more memory or CPU, or fewer connections; see which overload actions are active",
-    ),
-    cause(
-        "max_duration_timeout",
-        About::Requests,
-        "the stream lived longer than max_stream_duration allows",
-        "raise the limit of the route or the connection manager if such long streams are meant to be",
-    ),
-    cause(
-        "request_overall_timeout",
-        About::Client,
-        "the request did not arrive as a whole within request_timeout",
-        "look at the client and the network to it, or raise request_timeout",
-    ),
-    cause(
-        "request_header_timeout",
-        About::Client,
-        "the request's head did not arrive within request_headers_timeout",
-        "look at the client and the network to it",
-    ),
-    cause(
-        "request_payload_too_large",
-        About::Client,
-        "the body is longer than the buffer filter or a retry may hold",
-        "raise the limit, or send less",
-    ),
-    cause(
-        "reached_concurrency_limit",
-        About::Load,
-        "adaptive concurrency let no further request through",
-        "find why the hosts became slow; the limit follows their latency",
-    ),
-    cause(
-        "direct_response",
-        About::Routes,
-        "the route answers by itself",
-        "see the route's direct_response or redirect",
-    ),
-    cause(
-        "internal_redirect",
-        About::Routes,
-        "a redirect was followed inside",
-        "the line after this one tells of the redirected request",
-    ),
+static UNKNOWN: Cause = cause(
+    About::Client,
+    "these details are none of this proxy's; a filter of Envoy that does not exist here may have written them",
+    "look them up in the documentation of what wrote the line",
+);
+
+/// Reasons of resets.
+const RESETS: &[(&str, &str)] = &[
+    ("remote_connection_failure", "UF"),
+    ("local_connection_failure", "UF"),
+    ("connection_timeout", "UF"),
+    ("connection_termination", "UC"),
+    ("remote_reset", "UR"),
+    ("protocol_error", "UPE"),
+    ("overflow", "UO"),
 ];
 
-#[cfg(test)]
-pub(super) fn all() -> impl Iterator<Item = &'static Cause> {
-    CAUSES.iter().chain(std::iter::once(&UNTOLD))
-}
+const FOREIGN: &[(&str, &str)] = &[
+    ("upstream_response_timeout", "UT"),
+    ("upstream_overflow", "UO"),
+    ("maintenance_mode", "UO"),
+    ("duration_timeout", "DT"),
+    ("route_configuration_not_found", "NR"),
+    ("local_connection_failure", "UF"),
+    ("early_connect_data", "DPE"),
+];

@@ -19,7 +19,7 @@ impl Line {
             Ok(Value::Object(members)) => of_json(&Value::Object(members)),
             _ => of_text(line),
         };
-        let failed = !question.flags.is_empty() || details::of(&question).is_some();
+        let failed = !question.flags.is_empty() || !details::of(&question).is_empty();
         failed.then_some(question)
     }
 }
@@ -80,28 +80,8 @@ fn is_status(name: &str) -> bool {
     name == "status" || name == "code" || name.ends_with("response_code")
 }
 
+/// Those we know, and those of the families that Envoy and we have.
 fn is_details(word: &str) -> bool {
-    const KNOWN: &[&str] = &[
-        "route_not_found",
-        "cluster_not_found",
-        "no_healthy_upstream",
-        "upstream_",
-        "via_upstream",
-        "downstream_",
-        "stream_idle_timeout",
-        "http1.",
-        "http2.",
-        "duration_timeout",
-        "max_duration_timeout",
-        "request_overall_timeout",
-        "request_header_timeout",
-        "request_payload_too_large",
-        "reached_concurrency_limit",
-        "rbac_access_denied",
-        "jwt_authn_access_denied",
-        "ext_authz_",
-        "direct_response",
-        "internal_redirect",
-    ];
-    word == "overload" || word.contains('_') && KNOWN.iter().any(|known| word.starts_with(known))
+    const FAMILIES: &[&str] = &["upstream_", "downstream_", "http1.", "http2.", "ext_authz_"];
+    details::is_known(word) || word.contains('_') && FAMILIES.iter().any(|begin| word.starts_with(begin))
 }

@@ -1,51 +1,70 @@
 //! The state behind a cause, as it is now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Question;
 use super::causes::{About, Cause};
 use crate::admin::AdminState;
 use crate::admin::clusters::health_flags;
 use crate::config::cluster::{CoarseHealth, Host, HostAddress};
-use crate::config::listener::{NetworkFilter, RouteSource};
 use crate::config::live::Breakers;
-use crate::config::{ClusterSlot, RouteTable, Snapshot};
+use crate::config::{ClusterSlot, Snapshot};
+use crate::stats::registry::Kind;
 use crate::stats::scope::sanitize;
 use crate::stats::view::{Value, View};
 
 /// Hosts, clusters and domains that one answer names.
-const MAX_NAMED: usize = 20;
+pub(super) const MAX_NAMED: usize = 20;
+
+/// Counters of what circuit breakers refused.
+const OVERFLOWS: &[&str] = &[
+    "upstream_cx_overflow",
+    "upstream_cx_pool_overflow",
+    "upstream_rq_pending_overflow",
+    "upstream_rq_active_overflow",
+    "upstream_rq_retry_overflow",
+];
 
 /// Facts, one per line.
-pub(in crate::admin) fn behind(state: &AdminState, cause: &Cause, question: &Question) -> Vec<String> {
+pub(super) fn behind(
+    state: &AdminState,
+    cause: &Cause,
+    question: &Question,
+    unresolved: &[(String, String)],
+) -> Vec<String> {
     let snapshot = state.snapshots.current();
-    let facts = Facts { view: state.registry.view(), snapshot: &snapshot };
+    let facts = Facts { view: state.registry.view(), snapshot: &snapshot, unresolved };
     let mut found = match cause.about {
         About::Client => return Vec::new(),
         About::Routes => facts.routes(question),
         About::Clusters => facts.cluster_list(question),
-        About::Load => facts.load(),
+        About::Load => facts.counted(&["overload.", ".gradient_controller."]),
+        About::Counted(parts) => facts.counted(parts),
         about => facts.clusters(about, question),
     };
     found.extend(facts.control_plane());
     found
 }
 
-struct Facts<'s> {
+/// What is looked at.
+pub(super) struct Facts<'s> {
     view: View,
-    snapshot: &'s Arc<Snapshot>,
+    pub(super) snapshot: &'s Arc<Snapshot>,
+    unresolved: &'s [(String, String)],
 }
 
 impl Facts<'_> {
     /// The clusters asked about, or those in which something is wrong now.
     fn clusters(&self, about: About, question: &Question) -> Vec<String> {
         let all = self.snapshot.clusters.iter().flatten();
+        let moved = self.moved(about);
         let (chosen, named): (Vec<_>, bool) = match (&question.cluster, &question.host) {
             (Some(name), _) => (all.filter(|slot| *slot.config.name == **name).collect(), true),
             (None, Some(host)) => (all.filter(|slot| has_host(slot, host)).collect(), true),
-            (None, None) => (all.filter(|slot| self.is_suspect(slot, about)).collect(), false),
+            (None, None) => (all.filter(|slot| self.is_suspect(slot, about, &moved)).collect(), false),
         };
         if chosen.is_empty() {
             return vec![match &question.cluster {
@@ -59,14 +78,43 @@ impl Facts<'_> {
         chosen.into_iter().flat_map(|slot| self.cluster(slot, about)).collect()
     }
 
-    fn is_suspect(&self, slot: &ClusterSlot, about: About) -> bool {
+    /// It shows now, or has shown since the counters began: what was short is over when somebody asks.
+    fn is_suspect(&self, slot: &ClusterSlot, about: About, moved: &HashSet<String>) -> bool {
         let any = |failed: fn(&Host) -> bool| slot.hosts.hosts.iter().any(|host| failed(host));
-        match about {
-            About::Hosts => slot.hosts.count(CoarseHealth::Healthy) == 0,
-            About::Breakers => slot.config.breakers.iter().any(|breakers| open(breakers).next().is_some()),
-            About::Connections => any(|host| host.live.cx_connect_fail.load(Ordering::Relaxed) > 0),
-            _ => any(|host| host.live.rq_timeout.load(Ordering::Relaxed) > 0),
+        let counted = moved.contains(&sanitize(&slot.config.name));
+        counted
+            || match about {
+                About::Hosts => slot.hosts.count(CoarseHealth::Healthy) == 0,
+                About::Breakers => {
+                    slot.config.breakers.iter().any(|breakers| open(breakers).next().is_some())
+                }
+                About::Connections => any(|host| host.live.cx_connect_fail.load(Ordering::Relaxed) > 0),
+                _ => any(|host| host.live.rq_timeout.load(Ordering::Relaxed) > 0),
+            }
+    }
+
+    /// Clusters, by their names in statistics, of which a counter tells that they had this.
+    fn moved(&self, about: About) -> HashSet<String> {
+        let counters: &[&str] = match about {
+            About::Hosts => &["upstream_cx_none_healthy", "update_failure"],
+            About::Breakers => OVERFLOWS,
+            _ => return HashSet::new(),
+        };
+        let mut moved = HashSet::new();
+        let mut full = String::new();
+        for stat in self.view.stats(|kind| kind == Kind::Counter) {
+            full.clear();
+            self.view.write_name(stat, &mut full);
+            let name = full.strip_prefix("cluster.").and_then(|rest| {
+                counters.iter().find_map(|counter| rest.strip_suffix(counter)?.strip_suffix('.'))
+            });
+            if let Some(name) = name
+                && matches!(self.view.value(stat), Value::Counter(1..))
+            {
+                moved.insert(name.to_owned());
+            }
         }
+        moved
     }
 
     fn cluster(&self, slot: &ClusterSlot, about: About) -> Vec<String> {
@@ -99,12 +147,7 @@ impl Facts<'_> {
                 "ssl.fail_verify_san",
                 "ssl.fail_verify_no_cert",
             ],
-            About::Breakers => &[
-                "upstream_cx_overflow",
-                "upstream_rq_pending_overflow",
-                "upstream_rq_active_overflow",
-                "upstream_rq_retry_overflow",
-            ],
+            About::Breakers => OVERFLOWS,
             _ => &[
                 "upstream_rq_timeout",
                 "upstream_rq_per_try_timeout",
@@ -116,6 +159,12 @@ impl Facts<'_> {
         for (breakers, priority) in slot.config.breakers.iter().zip(["default", "high"]) {
             facts.extend(open(breakers).map(|what| format!("  breaker open ({priority} priority): {what}")));
         }
+        if about == About::Hosts {
+            let own = self.unresolved.iter().filter(|(cluster, _)| **cluster == **name);
+            facts.extend(
+                own.map(|(_, why)| format!("  last lookup without an address: {}", super::printable(why))),
+            );
+        }
         facts.extend(hosts.hosts.iter().take(MAX_NAMED).map(|host| host_fact(host)));
         if hosts.hosts.len() > MAX_NAMED {
             facts.push(format!("  and {} more hosts; see /clusters", hosts.hosts.len() - MAX_NAMED));
@@ -123,20 +172,28 @@ impl Facts<'_> {
         facts
     }
 
-    /// What the overload manager sees and does.
-    fn load(&self) -> Vec<String> {
+    /// Statistics with one of these in their names, as far as they are not zero.
+    fn counted(&self, parts: &[&str]) -> Vec<String> {
         let mut told = Vec::new();
-        for stat in self.view.stats(|_| true) {
-            let name = self.view.name(stat);
-            if !name.starts_with("overload.") && !name.contains(".gradient_controller.") {
-                continue;
-            }
-            if let Value::Counter(value @ 1..) | Value::Gauge(value @ 1..) = self.view.value(stat) {
+        let mut name = String::new();
+        for stat in self.view.stats(|kind| matches!(kind, Kind::Counter | Kind::Gauge)) {
+            name.clear();
+            self.view.write_name(stat, &mut name);
+            if parts.iter().any(|part| name.contains(part))
+                && let Value::Counter(value @ 1..) | Value::Gauge(value @ 1..) = self.view.value(stat)
+            {
                 told.push(format!("{name} {value}"));
             }
         }
+        if told.is_empty() {
+            return vec![format!("all statistics of {} are zero", parts.join(", "))];
+        }
         told.sort();
+        let more = told.len().saturating_sub(MAX_NAMED);
         told.truncate(MAX_NAMED);
+        if more > 0 {
+            told.push(format!("and {more} more; see /stats"));
+        }
         told
     }
 
@@ -156,37 +213,6 @@ impl Facts<'_> {
         }
         told.sort();
         (!told.is_empty()).then(|| format!("  since start: {}", told.join(", ")))
-    }
-
-    /// Which virtual hosts there are, and which of them would take the authority.
-    fn routes(&self, question: &Question) -> Vec<String> {
-        let chains = self.snapshot.listeners.iter().flatten().flat_map(|slot| &slot.config.chains);
-        let inline = chains.filter_map(|chain| match &chain.filter {
-            NetworkFilter::Http(settings) => match &settings.routes {
-                RouteSource::Inline(table) => Some(table),
-                RouteSource::Rds(_) => None,
-            },
-            NetworkFilter::Tcp(_) => None,
-        });
-        let tables: Vec<_> = self.snapshot.route_tables.iter().flatten().chain(inline).collect();
-        if tables.is_empty() {
-            return vec!["no route table arrived".to_owned()];
-        }
-        let table = |table: &&Arc<RouteTable>| {
-            let hosts = &table.virtual_hosts;
-            let names: Vec<_> = hosts.iter().take(MAX_NAMED).map(|host| &*host.name).collect();
-            let mut fact =
-                format!("routes {}: {} virtual hosts: {}", table.name, hosts.len(), names.join(", "));
-            if let Some(authority) = &question.authority {
-                let verdict = match taker(table, authority) {
-                    Some(host) => format!("; {} would be {}'s", super::printable(authority), host),
-                    None => format!("; none is for {}", super::printable(authority)),
-                };
-                fact.push_str(&verdict);
-            }
-            fact
-        };
-        tables.iter().take(MAX_NAMED).map(table).collect()
     }
 
     fn cluster_list(&self, question: &Question) -> Vec<String> {
@@ -242,29 +268,16 @@ fn host_fact(host: &Host) -> String {
     )
 }
 
+/// Breakers that let nothing more through at this moment.
 fn open(breakers: &Breakers) -> impl Iterator<Item = String> {
     let limits = [
         ("connections", breakers.connections.limit()),
+        ("connection pools", &breakers.pools),
         ("pending requests", &breakers.pending),
         ("requests", &breakers.requests),
     ];
     let open = limits.into_iter().filter(|(_, limit)| limit.is_open());
-    open.map(|(name, limit)| format!("{name} {} of {}", limit.in_use(), limit.max()))
-}
-
-/// The virtual host that takes an authority, by the rules of the lookup tables.
-fn taker<'t>(table: &'t RouteTable, authority: &str) -> Option<&'t str> {
-    let name = authority.to_ascii_lowercase();
-    let name = match name.rsplit_once(':') {
-        Some((host, port)) if table.ignore_port && port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => &name,
-    };
-    let exact = table.exact.get(name).copied();
-    let suffix =
-        || table.suffix.iter().find(|(suffix, _)| name.len() > suffix.len() && name.ends_with(&**suffix));
-    let prefix =
-        || table.prefix.iter().find(|(prefix, _)| name.len() > prefix.len() && name.starts_with(&**prefix));
-    let at =
-        exact.or_else(|| suffix().map(|(_, at)| *at)).or_else(|| prefix().map(|(_, at)| *at)).or(table.any)?;
-    table.virtual_hosts.get(at).map(|host| &*host.name)
+    let open = open.map(|(name, limit)| format!("{name} {} of {}", limit.in_use(), limit.max()));
+    let (most, left) = breakers.retries.max_and_remaining(&breakers.requests, Instant::now());
+    open.chain((left == 0 && most > 0).then(|| format!("retries {most} of {most}")))
 }

@@ -14,6 +14,7 @@ pub mod raw;
 use std::task::{Context, Poll};
 
 use super::head::{BodyLength, HeadSize, HeaderBlock, RequestHead, ResponseHead};
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 pub use measured::Measured;
 
@@ -28,7 +29,7 @@ pub enum StreamError {
         refused: bool,
     },
     /// The peer broke the protocol; the text is for response-code details.
-    Protocol(&'static str),
+    Protocol(Detail),
     /// Reading or writing failed in the kernel.
     Io(std::io::ErrorKind),
 }

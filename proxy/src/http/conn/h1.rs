@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::refusal::{linger, log_cut_short, refuse};
 use super::{ARRIVAL, Ending, count_bytes, is_last, until};
 use crate::base::LARGEST_BUFFER;
+use crate::base::details::Detail;
 use crate::base::drain::{DrainPhase, DrainWatch};
 use crate::base::error::DownstreamError;
 use crate::config::listener::HttpSettings;
@@ -47,7 +48,7 @@ pub(super) async fn serve(ctx: &ConnContext, io: Stream, preread: Buf, opened: I
         }
         if ctx.sheds(ShedPoint::Http1Dispatch) {
             ctx.local.stats.inc(stats.downstream_rq_overload_close);
-            let error = DownstreamError { status: 500, detail: "overload" };
+            let error = DownstreamError { status: 500, detail: Detail::OVERLOAD };
             refuse(ctx, &mut conn, &mut deadline, error, None).await;
             break Ending::BY_US;
         }
@@ -135,7 +136,7 @@ async fn next(
         Ok(NextRequest::Invalid(error)) => error,
         Err(IdleEnd::SlowHead) => {
             conn.begin_refusal();
-            DownstreamError { status: 408, detail: "request_header_timeout" }
+            DownstreamError { status: 408, detail: Detail::REQUEST_HEADER_TIMEOUT }
         }
         Err(_) => {
             linger(ctx, conn, deadline).await;

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
+use crate::base::details::Detail;
 use crate::base::error::{DownstreamError, ResponseFlags};
 use crate::http::codec::BodySink;
 use crate::http::codec::h1::ServerConn;
@@ -20,7 +21,7 @@ pub(super) fn log_cut_short(ctx: &ConnContext, begun: Option<Instant>) {
     let mut summary = Summary::begin(ctx, Version::Http11);
     summary.began(begun);
     summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
-    summary.details = "downstream_remote_disconnect".into();
+    summary.details = Detail::DOWNSTREAM_REMOTE_DISCONNECT.into();
     ctx.local.stats.inc(ctx.settings.stats.downstream_rq_rx_reset);
     summary.finish(&RequestHead::unparsed());
 }
@@ -41,10 +42,15 @@ pub(super) async fn refuse(
     if error.status != 500 && !understood {
         ctx.local.stats.inc(stats.downstream_cx_protocol_error);
     }
-    if error.detail == "path_normalization_failed" {
+    if error.detail == Detail::PATH_NORMALIZATION_FAILED {
         ctx.local.stats.inc(stats.downstream_rq_failed_path_normalization);
     }
-    tracing::debug!("a request of {} is refused: {} {}", ctx.connection.peer, error.status, error.detail);
+    tracing::debug!(
+        "a request of {} is refused: {} {}",
+        ctx.connection.peer,
+        error.status,
+        error.detail.text()
+    );
     let mut summary = Summary::begin(ctx, Version::Http11);
     summary.began(begun);
     summary.status = error.status;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Exchange;
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::route::{BodyFormat, DirectResponse, Redirect};
 use crate::http::local_reply::LocalReply;
@@ -33,7 +34,7 @@ impl<'r> Exchange<'r> {
 
     fn direct(&self, status: u16) -> LocalReply {
         self.ctx.local.stats.inc(self.ctx.settings.stats.rq_direct_response);
-        LocalReply::new(status, ResponseFlags::NONE, "direct_response", "")
+        LocalReply::new(status, ResponseFlags::NONE, Detail::DIRECT_RESPONSE, "")
     }
 
     fn location(&self, found: Found<'_>, redirect: &Redirect) -> Option<Vec<u8>> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Exchange;
+use crate::base::details::Detail;
 use crate::config::route::{Forward, HeaderEdits, WeightedCluster};
 use crate::http::head::ResponseHead;
 use crate::http::header_id::HeaderId;
@@ -72,7 +73,7 @@ impl<'r> Exchange<'r> {
         let timing = &self.summary.timing;
         let now = timing.upstream_first_byte.unwrap_or(timing.started);
         let service = millis(now.duration_since(timing.started));
-        (self.summary.status, self.summary.details) = (response.status, "via_upstream".into());
+        (self.summary.status, self.summary.details) = (response.status, Detail::VIA_UPSTREAM.into());
         response_headers::mark_upstream(response, &self.ctx.settings, service);
         self.tell_attempts(response, found);
         self.apply_response_edits(response, found, entry);

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Exchange;
+use crate::base::details::Detail;
 use crate::base::error::{ConnectFailure, ProxyError, ResponseFlags};
 use crate::http::codec::Downstream;
 use crate::http::head::Version;
@@ -35,8 +36,8 @@ impl Exchange<'_> {
         if reply.is_none() {
             self.summary.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
             self.summary.details = match error {
-                ProxyError::Cut => "downstream_local_disconnect(drain_time_over)".into(),
-                _ => "downstream_remote_disconnect".into(),
+                ProxyError::Cut => Detail::DOWNSTREAM_LOCAL_DISCONNECT.with("(drain_time_over)"),
+                _ => Detail::DOWNSTREAM_REMOTE_DISCONNECT.into(),
             };
             self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_rx_reset);
             self.broken = true;

@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::Exchange;
+use crate::base::details::Detail;
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::config::filter::Levels;
 use crate::config::route::RouteAction;
@@ -88,7 +89,7 @@ impl<'r> Exchange<'r> {
                 Verdict::Collect { most, partial } => {
                     if !self.collect(most, partial, down, deadline).await? {
                         self.ctx.local.stats.inc(self.ctx.settings.stats.downstream_rq_too_large);
-                        let (details, body) = ("request_payload_too_large", "Payload Too Large");
+                        let (details, body) = (Detail::REQUEST_PAYLOAD_TOO_LARGE, "Payload Too Large");
                         return Ok(Some(LocalReply::new(413, ResponseFlags::NONE, details, body)));
                     }
                 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Call, Running, State, Verdict};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::concurrency::Concurrency;
 use crate::http::local_reply::LocalReply;
@@ -46,6 +47,6 @@ pub(super) fn request<'r>(
         running.keep(State::Passed(Passed { filter, local, began, ended: None }));
         return Verdict::Pass;
     }
-    let (details, body) = ("reached_concurrency_limit", "reached concurrency limit");
+    let (details, body) = (Detail::CONCURRENCY_LIMIT, "reached concurrency limit");
     Verdict::Answer(Box::new(LocalReply::new(filter.status, ResponseFlags::NONE, details, body)))
 }

@@ -1,6 +1,7 @@
 //! `envoy.filters.http.cors`: answers preflights and marks responses to other origins.
 
 use super::{Call, Running, State, Verdict};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::cors::CorsPolicy;
 use crate::config::filter::{HttpFilter, Levels, RouteFilter};
@@ -121,7 +122,7 @@ pub(super) fn request<'r>(
 
 /// The answer to a preflight, but for what every response to the origin says.
 fn preflight(head: &RequestHead, method: &[u8], policies: Policies<'_>) -> LocalReply {
-    let mut reply = LocalReply::new(200, ResponseFlags::NONE, "cors_response", "");
+    let mut reply = LocalReply::new(200, ResponseFlags::NONE, Detail::CORS, "");
     reply.unedited = true;
     let mut add = |name: &'static [u8], value: &[u8]| reply.headers.push((name.into(), value.to_vec()));
     if policies.allows_credentials() {

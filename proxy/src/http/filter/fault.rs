@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Call, Running, State, Throttle, Verdict};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::fault::{Abort, AbortStatus, Fault, FaultFilter, Share};
 use crate::config::filter::{HttpFilter, RouteFilter};
@@ -155,7 +156,7 @@ fn abort_reply(abort: &Abort, call: &Call<'_, '_>) -> Option<LocalReply> {
         AbortStatus::Header => return None,
     };
     let mut reply =
-        LocalReply::new(http, ResponseFlags::FAULT_ABORT, "fault_filter_abort", "fault filter abort");
+        LocalReply::new(http, ResponseFlags::FAULT_ABORT, Detail::FAULT_ABORT, "fault filter abort");
     reply.grpc_status = grpc;
     if !abort.body.is_empty() {
         reply.body = abort.body.as_bytes().to_vec().into();

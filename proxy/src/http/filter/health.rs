@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Call, Running, State, Verdict};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::base::ids::ClusterId;
 use crate::config::filter::health::{HealthFilter, HealthMode};
@@ -25,10 +26,10 @@ pub(super) fn request<'r>(
     }
     call.summary.health_check = true;
     let answer = match &filter.mode {
-        _ if is_failing(call) => Some(reply(503, "health_check_failed")),
+        _ if is_failing(call) => Some(reply(503, Detail::HEALTH_FAILED)),
         HealthMode::PassThrough(None) => None,
         HealthMode::PassThrough(Some(cached)) => cached.fresh(call.now()).map(|(status, degraded)| {
-            let mut reply = reply(status, "health_check_cached");
+            let mut reply = reply(status, Detail::HEALTH_CACHED);
             if degraded {
                 reply.headers.push((DEGRADED.into(), Vec::new()));
             }
@@ -44,7 +45,7 @@ fn is_failing(call: &Call<'_, '_>) -> bool {
     call.ctx.local.failing.load(Ordering::Relaxed)
 }
 
-fn reply(status: u16, details: &'static str) -> LocalReply {
+fn reply(status: u16, details: Detail) -> LocalReply {
     let well = (200..300).contains(&status);
     let flags = if well { ResponseFlags::NONE } else { ResponseFlags::FAILED_LOCAL_HEALTH_CHECK };
     LocalReply::new(status, flags, details, "")
@@ -55,17 +56,17 @@ fn of_clusters(clusters: &[(ClusterId, f64)], call: &Call<'_, '_>) -> LocalReply
     let view = call.ctx.local.view();
     for (cluster, least) in clusters {
         let Some(cluster) = view.cluster(*cluster) else {
-            return reply(503, "health_check_failed_no_cluster_found");
+            return reply(503, Detail::HEALTH_NO_CLUSTER);
         };
         let (usable, all) = cluster.usable(&call.ctx.local);
         if all == 0 && *least > 0.0 {
-            return reply(503, "health_check_failed_cluster_empty");
+            return reply(503, Detail::HEALTH_CLUSTER_EMPTY);
         }
         if (usable as f64) < all as f64 * least / 100.0 {
-            return reply(503, "health_check_failed_cluster_unhealthy");
+            return reply(503, Detail::HEALTH_CLUSTER_UNHEALTHY);
         }
     }
-    reply(200, if clusters.is_empty() { "health_check_ok" } else { "health_check_ok_cluster_healthy" })
+    reply(200, if clusters.is_empty() { Detail::HEALTH_OK } else { Detail::HEALTH_OK_CLUSTERS })
 }
 
 /// A response that is no answer to a check: while checks are failed it takes this host out of use at once.

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Call, Running, State, Verdict, Waited};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::jwt::{
     Fault, Jwt, JwtRoute, KeySource, Keys, Provider, Requirement, Token, Tolerance,
@@ -111,8 +112,8 @@ fn is_preflight(head: &RequestHead) -> bool {
 /// `silent`: only the log is told why.
 fn refusal(fault: Fault, uri: Vec<u8>, silent: bool) -> LocalReply {
     let body = if silent { "" } else { fault.text() };
-    let mut reply = LocalReply::new(fault.status(), ResponseFlags::NONE, "", body);
-    reply.details = format!("jwt_authn_access_denied{{{}}}", fault.text().replace(' ', "_")).into();
+    let mut reply = LocalReply::new(fault.status(), ResponseFlags::NONE, Detail::JWT_ACCESS_DENIED, body);
+    reply.details = Detail::JWT_ACCESS_DENIED.with(format_args!("{{{}}}", fault.text()));
     if silent {
         return reply;
     }
@@ -125,8 +126,8 @@ fn refusal(fault: Fault, uri: Vec<u8>, silent: bool) -> LocalReply {
 fn unknown_name(jwt: &Jwt, name: &str) -> LocalReply {
     let known: Vec<&str> = jwt.named.keys().map(|name| &**name).collect();
     let why = format!("Wrong requirement_name: {name}. It should be one of [{}]", known.join(","));
-    let mut reply = LocalReply::new(403, ResponseFlags::NONE, "", "");
-    reply.details = format!("jwt_authn_access_denied{{{}}}", why.replace(char::is_whitespace, "_")).into();
+    let mut reply = LocalReply::new(403, ResponseFlags::NONE, Detail::JWT_ACCESS_DENIED, "");
+    reply.details = Detail::JWT_ACCESS_DENIED.with(format_args!("{{{why}}}"));
     reply.body = format!("Failed JWT authentication: {why}").into_bytes().into();
     reply
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::{Call, Running, State, Verdict, descriptors};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::descriptor::DescriptorRule;
 use crate::config::filter::rate_limit::{Limit, RateLimit};
@@ -200,8 +201,8 @@ fn told_apart(
 }
 
 fn refusal(config: &RateLimit, retry_after: Option<u64>) -> LocalReply {
-    const TEXT: &str = "local_rate_limited";
-    let mut reply = LocalReply::new(config.status, ResponseFlags::RATE_LIMITED, TEXT, TEXT);
+    let details = Detail::LOCAL_RATE_LIMITED;
+    let mut reply = LocalReply::new(config.status, ResponseFlags::RATE_LIMITED, details, details.text());
     reply.grpc_status = config.resource_exhausted.then_some(RESOURCE_EXHAUSTED);
     if let Some(seconds) = retry_after {
         reply.headers.push((b"retry-after".into(), seconds.to_string().into_bytes()));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Call, Running, Verdict};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::{HeaderMatch, StringMatch};
 use crate::config::filter::{HttpFilter, RouteFilter};
@@ -80,8 +81,9 @@ pub(super) fn request<'r>(
     match checked.access() {
         Access::Allowed => Verdict::Pass,
         Access::Denied(policy) => {
-            let mut reply = LocalReply::new(403, ResponseFlags::NONE, "", "RBAC: access denied");
-            reply.details = details(policy).into();
+            let mut reply =
+                LocalReply::new(403, ResponseFlags::NONE, Detail::RBAC_ACCESS_DENIED, "RBAC: access denied");
+            reply.details = details(policy);
             Verdict::Answer(Box::new(reply))
         }
     }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use super::{Outcome, Tries};
+use crate::base::details::Detail;
 use crate::base::error::{ProxyError, ResponseFlags};
 use crate::http::attempt::Attempt;
 use crate::http::codec::{BodySource, Fill};
@@ -39,7 +40,7 @@ impl Exchange<'_> {
                 Some(retry)
             }
             Decision::Retry(_) => {
-                self.summary.note = Some("request_payload_exceeded_retry_buffer_limit");
+                self.summary.note = Some(Detail::RETRY_BUFFER_EXCEEDED);
                 None
             }
             Decision::LimitExceeded => {

@@ -18,6 +18,9 @@ use super::Found;
 use super::hosts::HostsFile;
 use crate::config::cluster::LookupFamily;
 
+/// Why an existing name has brought nothing.
+pub(super) const NO_ADDRESS: &str = "the name has no address of the family that is wanted";
+
 /// Record types in the order they are wanted.
 #[derive(Clone, Copy)]
 struct Order {
@@ -74,12 +77,12 @@ impl Lookup {
     /// The addresses of a name. An existing name without addresses is an empty success.
     pub(super) async fn addresses(&self, name: &str, family: LookupFamily) -> Result<Found, String> {
         if let Ok(literal) = name.parse::<IpAddr>() {
-            return Ok(Found { addresses: vec![literal], ttl: None });
+            return Ok(Found { addresses: vec![literal], ttl: None, absent: None });
         }
         let order = order(family);
         let addresses = self.own(name, order);
         if !addresses.is_empty() {
-            return Ok(Found { addresses, ttl: None });
+            return Ok(Found { addresses, ttl: None, absent: None });
         }
         self.ask(name, order).await
     }
@@ -116,9 +119,12 @@ impl Lookup {
                 let addresses = records.iter().filter_map(|record| record.data.ip_addr());
                 let addresses = addresses.filter(|ip| kind_of(ip) == kind).collect();
                 let ttl = records.iter().map(|record| Duration::from_secs(u64::from(record.ttl))).min();
-                Ok(Found { addresses, ttl })
+                Ok(Found { addresses, ttl, absent: Some(NO_ADDRESS) })
             }
-            Err(error) if error.is_no_records_found() => Ok(Found { addresses: Vec::new(), ttl: None }),
+            Err(error) if error.is_no_records_found() => {
+                let absent = if error.is_nx_domain() { "no such name (NXDOMAIN)" } else { NO_ADDRESS };
+                Ok(Found { addresses: Vec::new(), ttl: None, absent: Some(absent) })
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -147,7 +153,8 @@ fn combine(found: (Result<Found, String>, Result<Found, String>)) -> Result<Foun
     match found {
         (Ok(one), Ok(other)) => {
             let ttl = one.ttl.into_iter().chain(other.ttl).min();
-            Ok(Found { addresses: [one.addresses, other.addresses].concat(), ttl })
+            let addresses = [one.addresses, other.addresses].concat();
+            Ok(Found { addresses, ttl, absent: one.absent.or(other.absent) })
         }
         (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.addresses.is_empty() => Ok(one),
         (Err(reason), _) | (_, Err(reason)) => Err(reason),

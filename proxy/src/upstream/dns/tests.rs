@@ -156,8 +156,12 @@ async fn family_preferences() {
 async fn absent_names_are_empty_and_failures_are_failures() {
     let server = Server::default();
     server.fails("broken.");
+    server.says("bare.", &[], 60);
     let lookup = lookup(&server).await;
-    assert_eq!(lookup.addresses("absent.", LookupFamily::All).await.unwrap().addresses, ips(&[]));
+    for (name, why) in [("absent.", "no such name (NXDOMAIN)"), ("bare.", super::lookup::NO_ADDRESS)] {
+        let found = lookup.addresses(name, LookupFamily::All).await.unwrap();
+        assert_eq!((found.addresses, found.absent), (ips(&[]), Some(why)), "{name}");
+    }
     assert!(lookup.addresses("broken.", LookupFamily::All).await.is_err());
 }
 
@@ -214,7 +218,7 @@ async fn failures_keep_the_last_addresses_and_empty_success_does_not() {
     server.says("a.", &["10.0.0.1"], 60);
     let (commands, mut answers) = running(&server).await;
     commands.send(start(1, settings(&["a."]))).unwrap();
-    answers.recv().await.unwrap();
+    assert_eq!(answers.recv().await.unwrap().problem, None);
     server.fails("a.");
     let failed = loop {
         let answer = answers.recv().await.unwrap();
@@ -223,6 +227,7 @@ async fn failures_keep_the_last_addresses_and_empty_success_does_not() {
         }
     };
     assert_eq!(failed.addresses, [Some(ips(&["10.0.0.1"]))]);
+    assert!(failed.problem.is_some_and(|problem| problem.starts_with("\"a.\": ")));
     server.says("a.", &[], 60);
     loop {
         if answers.recv().await.unwrap().addresses == [Some(ips(&[]))] {

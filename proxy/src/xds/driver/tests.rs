@@ -406,7 +406,7 @@ async fn a_name_is_resolved_by_the_resolver() {
         panic!("a question")
     };
     assert_eq!(&*settings.names[0].hostname, "control.plane");
-    let answer = |addresses| Resolution { id, addresses, attempts: 1, failures: 0 };
+    let answer = |addresses| Resolution { id, addresses, attempts: 1, failures: 0, problem: None };
     rig.answers.send(answer(vec![None])).await.unwrap();
     rig.answers.send(answer(vec![Some(vec![harness.address.ip()])])).await.unwrap();
     let serving = serve(harness.session().await, Server::new(world()), Variant::Delta);

@@ -319,7 +319,7 @@ fn started(rig: &mut Rig) -> Vec<QueryId> {
 
 fn answer(id: QueryId, ips: Option<&[&str]>) -> Resolution {
     let ips = ips.map(|ips| ips.iter().map(|ip| ip.parse().unwrap()).collect());
-    Resolution { id, addresses: vec![ips], attempts: 1, failures: 0 }
+    Resolution { id, addresses: vec![ips], attempts: 1, failures: 0, problem: None }
 }
 
 #[test]
@@ -354,6 +354,27 @@ fn a_dns_cluster_that_does_not_resolve_serves_empty() {
         rig.run();
         assert_eq!(rig.engine.phase(), InitPhase::Done);
         assert_eq!(rig.word("cluster d").as_deref(), Some("1s "));
+    }
+}
+
+#[test]
+fn why_a_dns_cluster_did_not_resolve_is_kept_after_it_does() {
+    for mut rig in Rig::both() {
+        rig.server.world.set(CDS, "d", dns_cluster("d", "STRICT_DNS", "db.local", 1));
+        rig.connect();
+        let ids = started(&mut rig);
+        rig.engine.resolved(&answer(ids[0], Some(&["10.0.0.1"])));
+        assert!(rig.engine.store().unresolved().is_empty());
+        let problem = Some("\"db.local\": timed out".into());
+        rig.engine.resolved(&Resolution { problem, ..answer(ids[0], None) });
+        let told = |rig: &Rig| match &*rig.engine.store().unresolved() {
+            [(cluster, trouble)] => (cluster.to_string(), trouble.what.to_string(), trouble.over),
+            other => panic!("{other:?}"),
+        };
+        let what = "\"db.local\": timed out".to_owned();
+        assert_eq!(told(&rig), ("d".to_owned(), what.clone(), false));
+        rig.engine.resolved(&answer(ids[0], Some(&["10.0.0.1"])));
+        assert_eq!(told(&rig), ("d".to_owned(), what, true));
     }
 }
 

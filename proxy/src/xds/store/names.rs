@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::cluster::{DiscoveryHealth, DnsName, DnsSettings, HostAddress, Locality};
 use crate::config::outside::{QueryId, Resolution, ResolveCommand};
@@ -36,6 +37,18 @@ pub struct Names {
 struct Query {
     wanted: Wanted,
     hosts: Option<Arc<Assignment>>,
+    trouble: Option<Trouble>,
+}
+
+/// The last lookup that brought nothing.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// The name and the resolver's reason.
+    pub what: Arc<str>,
+    /// When it was answered.
+    pub at: Instant,
+    /// Every name has resolved since.
+    pub over: bool,
 }
 
 impl Names {
@@ -61,7 +74,7 @@ impl Names {
         let id = QueryId(self.last_id);
         let (cluster, settings) = (wanted.cluster.clone(), wanted.settings.clone());
         self.by_cluster.entry(cluster.clone()).or_default().push(id);
-        self.queries.insert(id, Query { wanted, hosts: None });
+        self.queries.insert(id, Query { wanted, hosts: None, trouble: None });
         commands.push(ResolveCommand::Start { id, cluster, settings });
         id
     }
@@ -87,9 +100,21 @@ impl Names {
         self.find(cluster, logical, settings)?.1.hosts.as_ref()
     }
 
+    /// What has gone wrong last, by cluster.
+    pub fn troubles(&self) -> impl Iterator<Item = (&Arc<str>, &Trouble)> {
+        self.queries.values().filter_map(|query| Some((&query.wanted.cluster, query.trouble.as_ref()?)))
+    }
+
     /// Takes an answer; the cluster and whether its hosts changed. `None` for a resolution that was stopped.
     pub fn resolved(&mut self, answer: &Resolution) -> Option<(Arc<str>, bool)> {
         let query = self.queries.get_mut(&answer.id)?;
+        match (&answer.problem, &mut query.trouble) {
+            (Some(what), trouble) => {
+                *trouble = Some(Trouble { what: what.clone(), at: Instant::now(), over: false });
+            }
+            (None, Some(trouble)) => trouble.over = true,
+            (None, None) => {}
+        }
         let hosts = assignment(&query.wanted, &answer.addresses);
         // The one host of a logical cluster stays until there is another: nothing resolved is no reason to drop it.
         let nothing_new = query.wanted.logical && hosts.hosts.is_empty() && query.hosts.is_some();

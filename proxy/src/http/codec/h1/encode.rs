@@ -7,12 +7,13 @@
 use super::super::StreamError;
 use super::parse::{is_token, text_end, visible};
 use super::sink::Sending;
+use crate::base::details::Detail;
 use crate::config::listener::HeaderCase;
 use crate::http::head::{BodyLength, Form, HeaderBlock, Method, RequestHead, ResponseHead, Span, Version};
 use crate::net::buffer::Buf;
 
 /// A head that must not be sent: it would read as something else.
-const UNSENDABLE: StreamError = StreamError::Protocol("http1.invalid_outgoing_head");
+const UNSENDABLE: StreamError = StreamError::Protocol(Detail::H1_UNSENDABLE);
 
 /// What the server half knows of the request that a response answers.
 #[derive(Clone, Copy, Debug)]

@@ -7,16 +7,16 @@
 use smallvec::SmallVec;
 
 use super::parse::{MALFORMED, bad, is_token};
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{Field, Span, Version};
 use crate::http::header_id::HeaderId;
 
-const LENGTH_REFUSED: DownstreamError = bad("http1.content_length_not_allowed");
-const CODING_REFUSED: DownstreamError = bad("http1.transfer_encoding_not_allowed");
-const LENGTH_AND_CODING: DownstreamError = bad("http1.content_length_and_chunked_not_allowed");
-const CONNECTION_REFUSED: DownstreamError = bad("http1.connection_header_rejected");
-const CODING_UNKNOWN: DownstreamError =
-    DownstreamError { status: 501, detail: "http1.invalid_transfer_encoding" };
+const LENGTH_REFUSED: DownstreamError = bad(Detail::H1_LENGTH_NOT_ALLOWED);
+const CODING_REFUSED: DownstreamError = bad(Detail::H1_CODING_NOT_ALLOWED);
+const LENGTH_AND_CODING: DownstreamError = bad(Detail::H1_LENGTH_AND_CODING);
+const CONNECTION_REFUSED: DownstreamError = bad(Detail::H1_CONNECTION_REJECTED);
+const CODING_UNKNOWN: DownstreamError = DownstreamError { status: 501, detail: Detail::H1_INVALID_CODING };
 
 /// Options that one message may list in `connection`.
 const MAX_OPTIONS: usize = 32;

@@ -5,21 +5,22 @@
 //! stand. Every line ends with CR LF; folding, bare CR or LF, control bytes and space before the colon
 //! are errors. Bytes above 127 pass in values only (RFC 9110 obs-text: opaque).
 
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{Field, Form, Span, Version};
 use crate::http::header_id::HeaderId;
 
 /// A malformed message, in Envoy's words.
-pub(super) const MALFORMED: DownstreamError = bad("http1.codec_error");
+pub(super) const MALFORMED: DownstreamError = bad(Detail::H1_CODEC);
 /// More head than allowed.
 pub(super) const TOO_LARGE: DownstreamError =
-    DownstreamError { status: 431, detail: "http1.headers_too_large" };
+    DownstreamError { status: 431, detail: Detail::H1_HEADERS_TOO_LARGE };
 /// More fields than allowed.
 pub(super) const TOO_MANY: DownstreamError =
-    DownstreamError { status: 431, detail: "http1.too_many_headers" };
+    DownstreamError { status: 431, detail: Detail::H1_TOO_MANY_HEADERS };
 
 /// A 400 with `detail`.
-pub(super) const fn bad(detail: &'static str) -> DownstreamError {
+pub(super) const fn bad(detail: Detail) -> DownstreamError {
     DownstreamError { status: 400, detail }
 }
 
@@ -111,7 +112,7 @@ pub(super) fn request_line(text: &[u8], progress: &mut Progress, limits: Limits)
         Some(b"HTTP/1.1\r\n") => Version::Http11,
         Some(b"HTTP/1.0\r\n") => Version::Http10,
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n']) => {
-            let unsupported = DownstreamError { status: 505, detail: "http1.codec_error" };
+            let unsupported = DownstreamError { status: 505, detail: Detail::H1_CODEC };
             return progress.reject(text, limits, unsupported);
         }
         _ => return progress.reject(text, limits, MALFORMED),

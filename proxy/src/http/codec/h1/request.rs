@@ -7,16 +7,17 @@ use super::parse::{MALFORMED, RequestLine, bad};
 use super::source::Receiving;
 use super::target::{self, Path, Port, check_authority, has_fragment};
 use super::wire::Wire;
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{BodyLength, Field, Method, RequestHead, Span, Version};
 
-const HOST_MISSING: DownstreamError = bad("missing_host_header");
+const HOST_MISSING: DownstreamError = bad(Detail::MISSING_HOST);
 /// A path with a fragment, which belongs to the client alone.
-const FRAGMENT: DownstreamError = bad("path_normalization_failed");
-const LOW_VERSION: DownstreamError = DownstreamError { status: 426, detail: "low_version" };
+const FRAGMENT: DownstreamError = bad(Detail::PATH_NORMALIZATION_FAILED);
+const LOW_VERSION: DownstreamError = DownstreamError { status: 426, detail: Detail::LOW_VERSION };
 const EXPECTATION_FAILED: DownstreamError =
-    DownstreamError { status: 417, detail: "http1.expectation_failed" };
-const INVALID_SCHEME: DownstreamError = bad("http1.invalid_scheme");
+    DownstreamError { status: 417, detail: Detail::H1_EXPECTATION_FAILED };
+const INVALID_SCHEME: DownstreamError = bad(Detail::H1_INVALID_SCHEME);
 
 /// A request with what the connection needs to know of it.
 #[derive(Debug)]

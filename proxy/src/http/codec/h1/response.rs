@@ -5,12 +5,13 @@ use super::incoming::Parsed;
 use super::parse::{StatusLine, bad};
 use super::source::Receiving;
 use super::wire::Wire;
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{BodyLength, Method, ResponseHead, Span, Version};
 
 /// A server that never comes to the point.
-pub(super) const TOO_MANY_INFORMATIONAL: DownstreamError = bad("http1.too_many_informational_responses");
-const UNASKED_UPGRADE: DownstreamError = bad("http1.unexpected_upgrade");
+pub(super) const TOO_MANY_INFORMATIONAL: DownstreamError = bad(Detail::H1_INFORMATIONAL);
+const UNASKED_UPGRADE: DownstreamError = bad(Detail::H1_UNASKED_UPGRADE);
 
 /// What the request asked for.
 #[derive(Clone, Copy, Debug)]

@@ -13,6 +13,7 @@ use super::request;
 use super::sink::{Sending, Sink};
 use super::source::{Receiving, Source};
 use super::wire::{Wire, stream_error};
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{HeadPool, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 use crate::net::buffer::{BUF_SIZE, Buf};
@@ -21,7 +22,7 @@ use crate::net::stream::Stream;
 /// Empty lines tolerated in front of a request (RFC 9112 section 2.2).
 const MAX_EMPTY_LINES: u8 = 4;
 /// A target that alone is more than the whole head may be.
-const TARGET_TOO_LONG: DownstreamError = DownstreamError { status: 414, detail: "http1.uri_too_long" };
+const TARGET_TOO_LONG: DownstreamError = DownstreamError { status: 414, detail: Detail::H1_URI_TOO_LONG };
 
 /// Server half of an HTTP/1 connection; one exchange at a time.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use super::super::StreamError;
 use super::encode;
 use super::trailers;
 use super::wire::{Wire, stream_error};
+use crate::base::details::Detail;
 use crate::config::listener::HeaderCase;
 use crate::http::head::HeaderBlock;
 
@@ -78,7 +79,7 @@ impl Sink {
             Sending::Nothing => Poll::Ready(Ok(chunk.len())),
             Sending::Idle | Sending::Failed => Poll::Ready(Err(StreamError::Closed)),
             Sending::Length(left) if left < chunk.len() as u64 => {
-                Poll::Ready(Err(StreamError::Protocol("http1.body_longer_than_content_length")))
+                Poll::Ready(Err(StreamError::Protocol(Detail::H1_BODY_TOO_LONG)))
             }
             _ if self.may_gather(wire, chunk.len()) => {
                 self.gather(wire, chunk);
@@ -150,7 +151,7 @@ impl Sink {
             Sending::Failed => return Poll::Ready(Err(StreamError::Closed)),
             Sending::Length(1..) | Sending::Chunked(1..) => {
                 self.fail();
-                return Poll::Ready(Err(StreamError::Protocol("http1.body_shorter_than_content_length")));
+                return Poll::Ready(Err(StreamError::Protocol(Detail::H1_BODY_TOO_SHORT)));
             }
             Sending::Chunked(0) => {
                 let trailers = trailers.filter(|_| self.trailers);

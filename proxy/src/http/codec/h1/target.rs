@@ -6,15 +6,17 @@
 use std::net::Ipv6Addr;
 
 use super::parse::bad;
+use crate::base::details::Detail;
 use crate::base::error::DownstreamError;
 use crate::http::head::{Method, Span};
 
 /// Longest host, bytes: the longest DNS name.
 const MAX_HOST: usize = 253;
 
-const INVALID_URL: DownstreamError = bad("http1.invalid_url");
-const INVALID_SCHEME: DownstreamError = bad("http1.invalid_scheme");
-const ABSOLUTE_REFUSED: DownstreamError = DownstreamError { status: 404, detail: "absolute_path_rejected" };
+const INVALID_URL: DownstreamError = bad(Detail::H1_INVALID_URL);
+const INVALID_SCHEME: DownstreamError = bad(Detail::H1_INVALID_SCHEME);
+const ABSOLUTE_REFUSED: DownstreamError =
+    DownstreamError { status: 404, detail: Detail::ABSOLUTE_PATH_REJECTED };
 
 /// What a target says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

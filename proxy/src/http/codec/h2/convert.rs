@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::super::StreamError;
 use super::{BAD_FIELD, MALFORMED, TOO_MANY_HEADERS};
+use crate::base::details::Detail;
 use crate::http::head::{BodyLength, HeaderBlock, Method, RequestHead, ResponseHead, Version};
 use crate::http::header_id::HeaderId;
 
@@ -140,7 +141,7 @@ pub fn response_head(
     let declared = response.headers.get(http::header::CONTENT_LENGTH).map(content_length).transpose()?;
     let body = match declared {
         Some(length) if bodiless || !ended => BodyLength::Fixed(length),
-        Some(length) if length > 0 => return Err(StreamError::Protocol("http2.content_length_mismatch")),
+        Some(length) if length > 0 => return Err(StreamError::Protocol(Detail::H2_LENGTH_MISMATCH)),
         _ if ended => BodyLength::None,
         _ => BodyLength::Streamed,
     };
@@ -177,10 +178,10 @@ fn trailer_is_allowed(id: HeaderId) -> bool {
 pub fn header_map(block: &HeaderBlock) -> Result<HeaderMap, StreamError> {
     let mut map = HeaderMap::with_capacity(block.len() + 2);
     for (name, value) in block.iter() {
-        let name = HeaderName::from_lowercase(name)
-            .map_err(|_| StreamError::Protocol("http2.invalid_header_name"))?;
-        let value = HeaderValue::from_bytes(value)
-            .map_err(|_| StreamError::Protocol("http2.invalid_header_value"))?;
+        let name =
+            HeaderName::from_lowercase(name).map_err(|_| StreamError::Protocol(Detail::H2_INVALID_NAME))?;
+        let value =
+            HeaderValue::from_bytes(value).map_err(|_| StreamError::Protocol(Detail::H2_INVALID_VALUE))?;
         map.append(name, value);
     }
     Ok(map)
@@ -188,7 +189,7 @@ pub fn header_map(block: &HeaderBlock) -> Result<HeaderMap, StreamError> {
 
 /// Our request head for the client half.
 pub fn request(head: &RequestHead, body: BodyLength) -> Result<http::Request<()>, StreamError> {
-    let malformed = |_| StreamError::Protocol("http2.invalid_request");
+    let malformed = |_| StreamError::Protocol(Detail::H2_INVALID_REQUEST);
     let scheme = if head.https { Scheme::HTTPS } else { Scheme::HTTP };
     let tunnel = head.upgrade.is_some() || head.method == Method::Connect;
     let method = if tunnel { http::Method::CONNECT } else { method_of(head)? };
@@ -198,7 +199,7 @@ pub fn request(head: &RequestHead, body: BodyLength) -> Result<http::Request<()>
         uri.scheme = Some(scheme);
         uri.path_and_query = Some(PathAndQuery::try_from(head.path_and_query()).map_err(malformed)?);
     }
-    let uri = http::Uri::from_parts(uri).map_err(|_| StreamError::Protocol("http2.invalid_request"))?;
+    let uri = http::Uri::from_parts(uri).map_err(|_| StreamError::Protocol(Detail::H2_INVALID_REQUEST))?;
     let mut request = http::Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -218,7 +219,7 @@ pub fn request(head: &RequestHead, body: BodyLength) -> Result<http::Request<()>
 }
 
 fn method_of(head: &RequestHead) -> Result<http::Method, StreamError> {
-    http::Method::from_bytes(head.method_text()).map_err(|_| StreamError::Protocol("http2.invalid_method"))
+    http::Method::from_bytes(head.method_text()).map_err(|_| StreamError::Protocol(Detail::H2_INVALID_METHOD))
 }
 
 /// Our response head for the server half. A tunnel is a 200 here, whatever HTTP/1 called it.
@@ -226,7 +227,7 @@ pub fn response(head: &ResponseHead) -> Result<http::Response<()>, StreamError> 
     let status = if head.upgrade.is_some() { 200 } else { head.status };
     let mut response = http::Response::new(());
     *response.status_mut() =
-        http::StatusCode::from_u16(status).map_err(|_| StreamError::Protocol("http2.invalid_status"))?;
+        http::StatusCode::from_u16(status).map_err(|_| StreamError::Protocol(Detail::H2_INVALID_STATUS))?;
     *response.headers_mut() = header_map(&head.block)?;
     if let (BodyLength::Fixed(length), None) = (head.body, head.upgrade) {
         response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));

@@ -18,6 +18,7 @@ pub use refused::Refused;
 pub use server::{NoRequest, ServerConn, ServerStream};
 
 use super::StreamError;
+use crate::base::details::Detail;
 use crate::config::listener::Http2Settings;
 
 /// Limits and habits of either half.
@@ -38,9 +39,9 @@ pub struct Options {
 }
 
 /// Details of requests that are refused, as Envoy has them.
-const MALFORMED: &str = "http2.violation.of.messaging.rule";
-const BAD_FIELD: &str = "http2.invalid.header.field";
-const TOO_MANY_HEADERS: &str = "http2.too_many_headers";
+const MALFORMED: Detail = Detail::H2_MESSAGING;
+const BAD_FIELD: Detail = Detail::H2_INVALID_FIELD;
+const TOO_MANY_HEADERS: Detail = Detail::H2_TOO_MANY_HEADERS;
 /// Streams the peer may reset before we accept them (CVE-2023-44487).
 const MAX_PENDING_ACCEPT_RESETS: usize = 20;
 /// Resets the peer may make us send (CVE-2025-8671).
@@ -84,9 +85,7 @@ fn stream_error(error: &h2::Error) -> StreamError {
         Some(h2::Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => {
             StreamError::Reset { refused: true }
         }
-        Some(h2::Reason::PROTOCOL_ERROR) if error.is_library() => {
-            StreamError::Protocol("http2.protocol_error")
-        }
+        Some(h2::Reason::PROTOCOL_ERROR) if error.is_library() => StreamError::Protocol(Detail::H2_PROTOCOL),
         Some(_) => StreamError::Reset { refused: false },
         None => StreamError::Closed,
     }
@@ -95,7 +94,7 @@ fn stream_error(error: &h2::Error) -> StreamError {
 /// The same of an error that ends a connection: what the codec did not put up with is the peer's fault.
 fn connection_error(error: &h2::Error) -> StreamError {
     match stream_error(error) {
-        StreamError::Reset { .. } if error.is_library() => StreamError::Protocol("http2.protocol_error"),
+        StreamError::Reset { .. } if error.is_library() => StreamError::Protocol(Detail::H2_PROTOCOL),
         error => error,
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::frames::{Frame, HEADERS, PREFACE, RST_STREAM, Reader};
+use crate::base::details::Detail;
 
 /// Streams that are watched at once; the codec refuses or hands over what came with one read.
 const MAX_WAITING: usize = 4096;
@@ -14,7 +15,7 @@ const PROTOCOL_ERROR: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// What was wrong.
-    pub details: &'static str,
+    pub details: Detail,
     /// It was well-formed and too large.
     pub too_large: bool,
     /// The status it was answered with; 0: the stream was reset.
@@ -23,7 +24,7 @@ pub struct Refused {
 
 impl Refused {
     /// A malformed request, by the details of its conversion.
-    pub fn of(details: &'static str) -> Self {
+    pub fn of(details: Detail) -> Self {
         Self { details, too_large: details == super::TOO_MANY_HEADERS, status: 0 }
     }
 }
@@ -113,9 +114,7 @@ fn take(waiting: &mut VecDeque<u32>, stream: u32) -> bool {
 /// What the codec's own answer means. A stream too many is refused as well, and was never begun.
 fn refusal(frame: &Frame) -> Option<Refused> {
     match (frame.kind, frame.code) {
-        (HEADERS, _) => {
-            Some(Refused { details: "http2.header_list_size_too_large", too_large: true, status: 431 })
-        }
+        (HEADERS, _) => Some(Refused { details: Detail::H2_HEADERS_TOO_LARGE, too_large: true, status: 431 }),
         (RST_STREAM, PROTOCOL_ERROR) => Some(Refused::of(super::MALFORMED)),
         _ => None,
     }
@@ -154,7 +153,7 @@ mod tests {
         ];
         // However they are cut.
         answers.concat().chunks(3).for_each(|piece| openings.sent(piece));
-        assert_eq!(openings.take_refused(), Some(Refused::of("http2.violation.of.messaging.rule")));
+        assert_eq!(openings.take_refused(), Some(Refused::of(Detail::H2_MESSAGING)));
         assert_eq!(openings.take_refused().map(|refused| refused.status), Some(431));
         assert_eq!(openings.take_refused(), None);
     }
@@ -164,7 +163,7 @@ mod tests {
         let openings = opened(&[1, 3]);
         openings.accepted(1);
         openings.broken();
-        assert_eq!(openings.take_refused(), Some(Refused::of("http2.violation.of.messaging.rule")));
+        assert_eq!(openings.take_refused(), Some(Refused::of(Detail::H2_MESSAGING)));
         openings.broken();
         assert_eq!(openings.take_refused(), None);
     }

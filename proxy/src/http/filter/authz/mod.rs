@@ -12,6 +12,7 @@ mod over_http;
 use std::time::{Duration, Instant};
 
 use super::{Call, Collected, Running, State, Verdict, Waited, Waiting};
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::filter::authz::{Authz, AuthzRoute, Body, CheckSettings, Service};
 use crate::config::filter::{HttpFilter, RouteFilter};
@@ -28,9 +29,6 @@ const NAMESPACE: &str = "envoy.filters.http.ext_authz";
 /// Longest body of an answer that is read.
 pub(crate) const MOST_ANSWER: usize = 1 << 20;
 /// Details for the log.
-pub(crate) const DENIED: &str = "ext_authz_denied";
-pub(crate) const ERROR: &str = "ext_authz_error";
-const INVALID: &str = "ext_authz_invalid";
 
 pub(super) fn request<'r>(
     running: &mut Running<'r>,
@@ -50,7 +48,7 @@ pub(super) fn request<'r>(
     if !running.waited && !call.draw(authz.enabled_ppm) {
         call.ctx.local.stats.inc(authz.stats.disabled);
         return match authz.deny_disabled {
-            true => Verdict::Answer(Box::new(reply(authz.status_on_error, ERROR))),
+            true => Verdict::Answer(Box::new(reply(authz.status_on_error, Detail::EXT_AUTHZ_ERROR))),
             false => Verdict::Pass,
         };
     }
@@ -173,7 +171,7 @@ fn told<'r>(running: &mut Running<'r>, authz: &'r Authz, told: Told, call: &mut 
         Told::Granted(grant) => granted(running, authz, grant, call),
         Told::Denied(denial) => {
             count(authz, call, authz.stats.denied, |of| of.denied);
-            let reply = denied(authz, denial, 403, DENIED);
+            let reply = denied(authz, denial, 403, Detail::EXT_AUTHZ_DENIED);
             charge(authz, reply.status, call);
             Verdict::Answer(Box::new(reply))
         }
@@ -187,7 +185,7 @@ fn told<'r>(running: &mut Running<'r>, authz: &'r Authz, told: Told, call: &mut 
                 return Verdict::Pass;
             }
             let denial = said.unwrap_or_default();
-            Verdict::Answer(Box::new(denied(authz, denial, authz.status_on_error, ERROR)))
+            Verdict::Answer(Box::new(denied(authz, denial, authz.status_on_error, Detail::EXT_AUTHZ_ERROR)))
         }
     }
 }
@@ -200,7 +198,7 @@ fn granted<'r>(
 ) -> Verdict {
     let Ok(changed) = apply::grant(&grant, authz.rules.as_ref(), call.head) else {
         count(authz, call, authz.stats.invalid, |of| of.invalid);
-        return Verdict::Answer(Box::new(reply(500, INVALID)));
+        return Verdict::Answer(Box::new(reply(500, Detail::EXT_AUTHZ_INVALID)));
     };
     count(authz, call, authz.stats.ok, |of| of.ok);
     if !grant.response.is_empty() {
@@ -210,7 +208,7 @@ fn granted<'r>(
     Verdict::Pass
 }
 
-fn denied(authz: &Authz, denial: Denial, status: u16, details: &'static str) -> LocalReply {
+fn denied(authz: &Authz, denial: Denial, status: u16, details: Detail) -> LocalReply {
     let Denial { status: said, headers, mut body } = denial;
     if authz.most_denied_bytes > 0 {
         body.truncate(authz.most_denied_bytes);
@@ -222,7 +220,7 @@ fn denied(authz: &Authz, denial: Denial, status: u16, details: &'static str) -> 
     reply
 }
 
-fn reply(status: u16, details: &'static str) -> LocalReply {
+fn reply(status: u16, details: Detail) -> LocalReply {
     LocalReply::new(status, ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE, details, "")
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
 use crate::config::Snapshot;
 use crate::config::filter::FilterKind;
@@ -24,7 +25,7 @@ const MOST_BYTES: usize = 1 << 20;
 pub(super) fn wait(provider: usize, jwt: &Jwt, call: &Call<'_, '_>) -> Verdict {
     let Some(KeySource::Remote(remote)) = jwt.providers.get(provider).map(|provider| &provider.keys) else {
         // Keys that cannot be fetched let nobody pass.
-        let (details, body) = ("jwt_authn_access_denied", "Jwks doesn't have key");
+        let (details, body) = (Detail::JWT_ACCESS_DENIED, "Jwks doesn't have key");
         return Verdict::Answer(Box::new(LocalReply::new(401, ResponseFlags::NONE, details, body)));
     };
     let (remote, local) = (remote.clone(), call.ctx.local.clone());

@@ -223,5 +223,8 @@ async fn trailers_are_read_stripped_and_bounded() {
     )
     .await;
     response(&mut conn).await.unwrap();
-    assert_eq!(body(&mut conn).await, Err(StreamError::Protocol("http1.too_many_headers")));
+    assert_eq!(
+        body(&mut conn).await,
+        Err(StreamError::Protocol(crate::base::details::Detail::H1_TOO_MANY_HEADERS))
+    );
 }
