@@ -1,16 +1,16 @@
 //! Memory of many idle keepalive connections that each made one request.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde::Serialize;
-use socket2::{Domain, Socket, Type};
 
 use crate::backend::Backend;
+use crate::exchange::{self, BODY};
 use crate::measure::{self, Memory};
 use crate::report::{Spread, aligned};
-use crate::scenario::{HEADER, HOST, PREFIX, Protocol};
+use crate::scenario::Protocol;
 use crate::subject::{Name, Subject};
 use crate::{Result, cores};
 
@@ -18,11 +18,8 @@ use crate::{Result, cores};
 const STEPS: [usize; 2] = [1_000, 10_000];
 /// Connections with a request in flight at the same time.
 const WINDOW: usize = 64;
-/// Connections from one source address, so that ports do not run short.
-const PER_SOURCE: usize = 5_000;
 /// From the last response to the measurement.
 const SETTLE: Duration = Duration::from_secs(2);
-const BODY: usize = 100;
 
 /// One run of one subject.
 #[derive(Debug, Clone, Serialize)]
@@ -79,43 +76,16 @@ fn once(subject: &Subject, backend: &Backend) -> Result<Run> {
 
 /// Opens connections up to `count`, each with one request and its response.
 fn grow(connections: &mut Vec<TcpStream>, count: usize, address: SocketAddr) -> Result<()> {
-    let (name, value) = HEADER;
-    let request = format!("GET {PREFIX}x HTTP/1.1\r\nHost: {HOST}\r\n{name}: {value}\r\n\r\n");
     while connections.len() < count {
         let first = connections.len();
         for number in first..count.min(first + WINDOW) {
-            let mut connection = connect(address, number)?;
-            connection.write_all(request.as_bytes())?;
+            let mut connection = exchange::connect(address, number)?;
+            exchange::send(&mut connection)?;
             connections.push(connection);
         }
-        connections[first..].iter_mut().try_for_each(read_response)?;
+        connections[first..].iter_mut().try_for_each(exchange::receive)?;
     }
     Ok(())
-}
-
-fn connect(address: SocketAddr, number: usize) -> Result<TcpStream> {
-    let source = Ipv4Addr::new(127, 0, 1, (number / PER_SOURCE) as u8 + 1);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
-    socket.connect_timeout(&address.into(), Duration::from_secs(5))?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-    Ok(socket.into())
-}
-
-fn read_response(connection: &mut TcpStream) -> Result<()> {
-    let mut response = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let read = connection.read(&mut chunk)?;
-        response.extend_from_slice(&chunk[..read]);
-        let body = memchr::memmem::find(&response, b"\r\n\r\n").map(|end| response.len() - end - 4);
-        match body {
-            Some(BODY) if response.starts_with(b"HTTP/1.1 200") => return Ok(()),
-            Some(BODY..) => return Err("a wrong response".into()),
-            _ if read == 0 => return Err("closed before the end of a response".into()),
-            _ => {}
-        }
-    }
 }
 
 /// An idle connection has nothing to read, not even its end.

@@ -6,9 +6,11 @@
 
 pub mod backend;
 pub mod cores;
+pub mod exchange;
 pub mod frames;
 pub mod histogram;
 pub mod idle;
+pub mod instructions;
 pub mod load;
 pub mod measure;
 pub mod micro;

@@ -15,7 +15,7 @@ use outrigger_benches::micro::{self, Operation};
 use outrigger_benches::rounds::{Plan, Run};
 use outrigger_benches::scenario::Scenario;
 use outrigger_benches::subject::{self, Name, Subject};
-use outrigger_benches::{Result, cores, idle, push, report, rounds};
+use outrigger_benches::{Result, cores, idle, instructions, push, report, rounds};
 use outrigger_tests::netns::Namespace;
 use serde_json::{Value, json};
 
@@ -137,6 +137,11 @@ fn run_scenario(
         Scenario::Micro => {
             let costs = micro::run()?;
             println!("{}", micro::table(&costs));
+            Ok(json!({"costs": costs}))
+        }
+        Scenario::Instructions => {
+            let costs = instructions::run(subjects)?;
+            println!("{}", instructions::table(&costs));
             Ok(json!({"costs": costs}))
         }
         _ => run_load(scenario, arguments, subjects),

@@ -27,9 +27,15 @@ pub struct Cost {
 
 /// Counts every operation; fails by name where Valgrind is missing.
 pub fn run() -> Result<Vec<Cost>> {
+    valgrind()?;
+    Operation::value_variants().iter().map(|operation| count(*operation)).collect()
+}
+
+/// Fails by name where Valgrind is missing.
+pub fn valgrind() -> Result<(), Missing> {
     let version = Command::new("valgrind").arg("--version").output();
     version.map_err(|e| Missing::new("valgrind", e.to_string(), "install the package valgrind"))?;
-    Operation::value_variants().iter().map(|operation| count(*operation)).collect()
+    Ok(())
 }
 
 fn count(operation: Operation) -> Result<Cost> {
@@ -46,11 +52,15 @@ fn collected(operation: &str, times: u64) -> Result<u64> {
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe()?);
     let output = valgrind.args(["repeat", operation, &times.to_string()]).output()?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let total = text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    match total {
+    match collected_in(&text) {
         Some(total) if output.status.success() => Ok(total),
         _ => Err(format!("{operation} failed under valgrind:\n{text}").into()),
     }
+}
+
+/// The count in what Callgrind says at the end.
+pub fn collected_in(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
 }
 
 /// The table.

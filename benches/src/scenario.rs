@@ -43,6 +43,8 @@ pub enum Scenario {
     Push,
     /// Instructions per route match and balancer pick.
     Micro,
+    /// Instructions of the whole sidecar per request, for each sidecar of ours among the peers.
+    Instructions,
     /// Every one of them.
     All,
 }
@@ -105,7 +107,7 @@ impl Scenario {
             Self::Handshakes => Some(Load { connections: 32, mutual: true, fresh: true, ..h1 }),
             Self::Body64k => Some(Load { connections: 16, body: 64 << 10, ..h1 }),
             Self::Body1m => Some(Load { connections: 16, body: 1 << 20, ..h1 }),
-            Self::Idle | Self::Push | Self::Micro | Self::All => None,
+            Self::Idle | Self::Push | Self::Micro | Self::Instructions | Self::All => None,
         }
     }
 }

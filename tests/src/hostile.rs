@@ -8,6 +8,7 @@ pub const VALUES: &[&[u8]] = &[
     b"\x1b[2J\x1b[31mred",
     b"\xff\xfe\xc3\x28\x80",
     b"\xe2\x80\xa8\xe2\x80\xa9\xc2\x85",
+    b"\xe2\x80\xaedesrever\xe2\x81\xa6",
     b"\",\"response_code\":1,\"x\":\"",
     b"%START_TIME% %REQ(:PATH)%",
     b"tab\there",
@@ -34,3 +35,9 @@ pub const NAMES: &[&str] = &[
     "n%0aforged: 1",
     "n}}\n{\"_aws\":{}}",
 ];
+
+/// Whether somebody who shows text may end a line at this character, obey it, or turn around what follows.
+pub fn is_command(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

@@ -16,7 +16,12 @@ use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 use serde_json::{Value, json};
 
-on_both_data_planes!(what_tls_tells, what_was_forced_to_be_traced, names_are_printed_as_rfc_2253_says);
+on_both_data_planes!(
+    what_tls_tells,
+    what_was_forced_to_be_traced,
+    names_are_printed_as_rfc_2253_says,
+    a_share_is_chosen_by_the_requests_identifier,
+);
 
 const OF_TLS: &[&str] = &[
     "DOWNSTREAM_TLS_VERSION",
@@ -35,6 +40,31 @@ const OF_TLS: &[&str] = &[
 fn listener(at: std::net::SocketAddr) -> Value {
     let hosts = [virtual_host("v", &["*"], &[prefix_route("/", "a")])];
     http_listener("in", at, inline(route_config("r", &hosts)))
+}
+
+/// Two hops that log a tenth each log the same tenth.
+async fn a_share_is_chosen_by_the_requests_identifier(plane: DataPlane) -> Result<()> {
+    let (port, upstream, log) =
+        (Port::lease()?, Upstream::start(Echo::new("a"))?, AccessLog::of(&["REQ(X-REQUEST-ID)"])?);
+    let mut listener = listener(port.address());
+    let manager = manager_of(&mut listener);
+    manager["access_log"] = log.config();
+    let share = json!({"numerator": 10, "denominator": "HUNDRED"});
+    manager["access_log"][0]["filter"] =
+        json!({"runtime_filter": {"runtime_key": "share", "percent_sampled": share}});
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = plane.launch()?.start(&bootstrap).await?;
+    let id = |number: u32| format!("{number:08x}-0000-4000-8000-000000000000");
+    for number in (0..=150).rev() {
+        request(port.address(), "svc", "/", &[&format!("x-request-id: {}", id(number))]).await?;
+    }
+    let logged: Vec<_> = (100..110).chain(0..10).map(id).collect();
+    let mut lines = log.lines(logged.len()).await?;
+    lines.sort();
+    let mut expected = logged;
+    expected.sort();
+    assert_eq!(lines, expected);
+    Ok(())
 }
 
 async fn what_tls_tells(plane: DataPlane) -> Result<()> {

@@ -12,7 +12,7 @@ use sidecar::Features;
 use telling::{Telling, Told};
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -139,6 +139,15 @@ impl Subject {
             Program::Sidecar(plane, path, _) => Some((*plane, path)),
             _ => None,
         }
+    }
+
+    /// The same with its program run by another one, which `wrap` makes.
+    pub fn through(&self, wrap: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Self> {
+        let program = match &self.program {
+            Program::Sidecar(plane, path, features) => Program::Sidecar(*plane, wrap(path)?, *features),
+            other => other.clone(),
+        };
+        Ok(Self { name: self.name, program })
     }
 
     /// Starts it on its core in front of `backend`, and checks that it routes as it must.

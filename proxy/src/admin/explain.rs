@@ -9,6 +9,7 @@ mod rejected;
 mod routes;
 mod state;
 
+use crate::base::text::is_command;
 use std::fmt::Write;
 
 use hyper::StatusCode;
@@ -130,7 +131,7 @@ fn flag_names() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// What came from outside is shown without what a terminal would obey.
 fn printable(text: &str) -> String {
-    text.chars().take(200).filter(|char| !char.is_control()).collect()
+    text.chars().take(200).filter(|char| !is_command(*char)).collect()
 }
 
 fn known() -> String {

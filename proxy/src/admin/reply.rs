@@ -1,5 +1,6 @@
 //! What an endpoint answers, before it becomes HTTP.
 
+use crate::base::text::is_command;
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ pub(super) struct Reply {
 /// What is configured, or came from a client, as part of a line of text: it can neither end the line nor command a
 /// terminal.
 pub(super) fn legible(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) { text.replace(char::is_control, "_").into() } else { text.into() }
+    if text.contains(is_command) { text.replace(is_command, "_").into() } else { text.into() }
 }
 
 /// Text, whole or made piece by piece while it is sent.

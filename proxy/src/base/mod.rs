@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod matcher;
 pub mod metadata;
+pub mod text;
 pub mod turn;
 
 /// Size of the largest buffer, which a connection holds for a long body, bytes. Reads near the segment size of

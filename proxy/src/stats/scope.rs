@@ -11,6 +11,7 @@ mod process;
 mod tracing;
 mod tracked;
 
+use crate::base::text::is_command;
 use std::net::SocketAddr;
 
 use super::registry::{Counter, Gauge, Registry};
@@ -93,7 +94,7 @@ pub fn listener_prefix(address: SocketAddr) -> String {
 /// A name as part of a statistic's name: `:` becomes `_` as in Envoy, and so does what would break a
 /// line of the text output.
 pub fn sanitize(name: &str) -> String {
-    name.replace(|c: char| c == ':' || c.is_control(), "_")
+    name.replace(|c: char| c == ':' || is_command(c), "_")
 }
 
 #[cfg(test)]

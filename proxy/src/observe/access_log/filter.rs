@@ -6,6 +6,7 @@ use super::sink::WorkerLogs;
 use crate::base::error::ResponseFlags;
 use crate::base::matcher::HeaderMatch;
 use crate::config::value_match::MetadataMatch;
+use crate::http::header_id::HeaderId;
 use crate::observe::cel::Program;
 use crate::observe::format::grpc_code_of_any;
 use crate::observe::record::{LogType, Record};
@@ -26,10 +27,15 @@ pub enum LogFilter {
     Flags(ResponseFlags),
     /// `header_filter`: a request header.
     Header(HeaderMatch),
-    /// `runtime_filter`: this share per million.
+    /// `runtime_filter`: `numerator` in `denominator`, by the request's identifier, so that every hop that asks for the
+    /// same share logs the same requests; by chance where there is none, or with `use_independent_randomness`.
     Sampled {
-        /// Per million.
-        ppm: u32,
+        /// How many.
+        numerator: u32,
+        /// Of how many; never 0.
+        denominator: u32,
+        /// By chance in any case.
+        independent: bool,
     },
     /// `and_filter`.
     And(Vec<LogFilter>),
@@ -125,13 +131,25 @@ impl LogFilter {
                 None => *unnamed,
             },
             LogFilter::Header(matcher) => header(record, matcher),
-            LogFilter::Sampled { ppm } => logs.sample(*ppm),
+            LogFilter::Sampled { numerator, denominator, independent } => {
+                let draw = identifier(record).filter(|_| !independent).unwrap_or_else(|| logs.random());
+                draw % denominator < *numerator
+            }
             LogFilter::And(all) => all.iter().all(|filter| filter.passes(record, logs)),
             LogFilter::Or(any) => any.iter().any(|filter| filter.passes(record, logs)),
         }
     }
 }
 
+/// The request's identifier as Envoy's extension for UUIDs reads it: the number in its first eight digits.
+fn identifier(record: &Record<'_>) -> Option<u32> {
+    let id = record.request?.block.get(HeaderId::RequestId)?;
+    let digits = std::str::from_utf8(id.get(..8)?).ok().filter(|_| id.len() >= UUID_LENGTH)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+/// Length of a UUID as text.
+const UUID_LENGTH: usize = 36;
 /// gRPC's UNKNOWN.
 const UNKNOWN: u64 = 2;
 

@@ -235,9 +235,9 @@ impl WorkerLogs {
         Self { lanes: Vec::new(), grpc: Vec::new(), random: fastrand::Rng::with_seed(seed) }
     }
 
-    /// True for `ppm` calls in a million.
-    pub(super) fn sample(&mut self, ppm: u32) -> bool {
-        self.random.u32(..1_000_000) < ppm
+    /// A random number.
+    pub(super) fn random(&mut self) -> u32 {
+        self.random.u32(..)
     }
 
     #[inline]

@@ -203,14 +203,21 @@ fn filters_decide_by_status_duration_flags_and_headers() {
 }
 
 #[test]
-fn sampling_takes_its_share() {
-    let exchange = Exchange::example();
+fn sampling_takes_its_share_of_requests_by_their_identifier() {
+    let mut exchange = Exchange::example();
     let mut worker = WorkerLogs::new(7);
-    let filter = LogFilter::Sampled { ppm: 250_000 };
-    let hits = (0..10_000).filter(|_| filter.passes(&exchange.record(), &mut worker)).count();
+    let sampled = |numerator, independent| LogFilter::Sampled { numerator, denominator: 10_000, independent };
+    let share = sampled(2500, true);
+    let hits = (0..10_000).filter(|_| share.passes(&exchange.record(), &mut worker)).count();
     assert!((2300..2700).contains(&hits), "{hits}");
-    assert!(!LogFilter::Sampled { ppm: 0 }.passes(&exchange.record(), &mut worker));
-    assert!(LogFilter::Sampled { ppm: 1_000_000 }.passes(&exchange.record(), &mut worker));
+    assert!(!sampled(0, true).passes(&exchange.record(), &mut worker));
+    assert!(sampled(10_000, true).passes(&exchange.record(), &mut worker));
+    // 0x87612c0c % 10000 = 2428.
+    assert!(!sampled(2428, false).passes(&exchange.record(), &mut worker));
+    assert!(sampled(2429, false).passes(&exchange.record(), &mut worker));
+    exchange.request.block.set(b"x-request-id", b"no uuid");
+    let hits = (0..10_000).filter(|_| sampled(2500, false).passes(&exchange.record(), &mut worker)).count();
+    assert!((2300..2700).contains(&hits), "{hits}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Output of one value: length limit and escaping for the place it goes to.
 
+use crate::base::text::is_command;
+
 /// Where a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escape {
-    /// A log line: quotes, backslashes, control characters and invalid UTF-8 become `\xHH`.
+    /// A log line: quotes, backslashes, control characters (and their like: `base::text`) and invalid UTF-8 become `\xHH`.
     Text,
     /// Inside a JSON string.
     Json,
@@ -75,7 +77,7 @@ impl<'a> Out<'a> {
     }
 
     fn char(&mut self, char: char) {
-        let special = char.is_control() || char == '"' || char == '\\';
+        let special = is_command(char) || char == '"' || char == '\\';
         match self.escape {
             _ if !special => self.keep(char),
             Escape::Body => self.keep(char),
@@ -96,8 +98,12 @@ impl<'a> Out<'a> {
             '\n' => self.buffer.extend_from_slice(b"\\n"),
             '\r' => self.buffer.extend_from_slice(b"\\r"),
             '\t' => self.buffer.extend_from_slice(b"\\t"),
-            // Control characters end at U+009F.
-            other => self.hex(b"\\u00", other as u32 as u8),
+            // All of them are in the basic plane.
+            other => {
+                let [high, low] = (other as u32 as u16).to_be_bytes();
+                self.hex(b"\\u", high);
+                self.hex(b"", low);
+            }
         }
     }
 

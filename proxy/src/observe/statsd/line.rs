@@ -1,5 +1,6 @@
 //! One line: `name:value|type|@rate|#tag:value,...`.
 
+use crate::base::text::is_command;
 use std::fmt::{Display, Write};
 
 /// What lines of one statistic have in common.
@@ -38,9 +39,9 @@ fn push(line: &mut String, text: &str, is_free: fn(char) -> bool) {
 }
 
 fn is_free_in_name(char: char) -> bool {
-    !char.is_control() && !":|@#,".contains(char)
+    !is_command(char) && !":|@#,".contains(char)
 }
 
 fn is_free_in_tag(char: char) -> bool {
-    !char.is_control() && !"|,".contains(char)
+    !is_command(char) && !"|,".contains(char)
 }

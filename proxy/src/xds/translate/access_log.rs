@@ -295,12 +295,13 @@ fn sampled(message: &RuntimeFilter, path: &Path<'_>) -> Result<LogFilter, Reject
     let RuntimeFilter {
         runtime_key: _, // There is no runtime, so the default holds.
         percent_sampled,
-        use_independent_randomness: _, // Ours always is: no request identifier takes part.
+        use_independent_randomness,
     } = message;
     let path = path.field("percent_sampled");
     // Absent means 0 %, as in Envoy.
-    let ppm = percent_sampled.as_ref().map(|fraction| fields::parts_per_million(fraction, &path));
-    Ok(LogFilter::Sampled { ppm: ppm.transpose()?.unwrap_or(0) })
+    let share = percent_sampled.as_ref().map(|fraction| fields::fraction(fraction, &path));
+    let (numerator, denominator) = share.transpose()?.unwrap_or((0, 100));
+    Ok(LogFilter::Sampled { numerator, denominator, independent: *use_independent_randomness })
 }
 
 fn flags(message: &ResponseFlagFilter, path: &Path<'_>) -> Result<LogFilter, Rejection> {

@@ -213,14 +213,20 @@ pub(crate) fn whole_percent(value: &Percent, path: &Path<'_>) -> Result<u32, Rej
 
 /// A fraction in parts per million; at most one million.
 pub(crate) fn parts_per_million(value: &FractionalPercent, path: &Path<'_>) -> Result<u32, Rejection> {
+    let (numerator, denominator) = fraction(value, path)?;
+    Ok(numerator.saturating_mul(1_000_000 / denominator).min(1_000_000))
+}
+
+/// A fraction as numerator and denominator.
+pub(crate) fn fraction(value: &FractionalPercent, path: &Path<'_>) -> Result<(u32, u32), Rejection> {
     let FractionalPercent { numerator, denominator } = value;
-    let scale = match DenominatorType::try_from(*denominator) {
-        Ok(DenominatorType::Hundred) => 10_000,
-        Ok(DenominatorType::TenThousand) => 100,
-        Ok(DenominatorType::Million) => 1,
+    let denominator = match DenominatorType::try_from(*denominator) {
+        Ok(DenominatorType::Hundred) => 100,
+        Ok(DenominatorType::TenThousand) => 10_000,
+        Ok(DenominatorType::Million) => 1_000_000,
         Err(_) => return Err(path.field("denominator").reject(unknown_enum(*denominator))),
     };
-    Ok(numerator.saturating_mul(scale).min(1_000_000))
+    Ok((*numerator, denominator))
 }
 
 /// The text for an enum number that this version of the API does not define.
