@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, manager_of, prefix_route, route_config, tcp_listener, terminate_tls,
-    virtual_host, with_static,
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, tcp_listener,
+    terminate_tls, virtual_host, with_static,
 };
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
@@ -37,15 +37,22 @@ impl Scene {
         let (plain, secure, raw) = (Port::lease()?, Port::lease()?, Port::lease()?);
         let authority = Authority::new()?;
         let upstreams = [Upstream::start(Echo::new("a"))?, Upstream::start(Echo::new("b"))?];
-        let routes = || inline(route_config("r", &[virtual_host("v", &["*"], &[prefix_route("/", "a")])]));
+        let routes = |table: &[Value]| inline(route_config("r", &[virtual_host("v", &["*"], table)]));
+        let to_a = prefix_route("/", "a");
         let policy = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-        let mut first = http_listener("plain", plain.address(), routes());
+        let mut first =
+            http_listener("plain", plain.address(), routes(&[prefix_route("/tls", "t"), to_a.clone()]));
         first["stat_prefix"] = json!("edge");
         let mut filters = vec![
             extension(
                 "http.fault.v3.HTTPFault",
-                json!({"headers": [], "downstream_nodes": [],
-                "abort": {"http_status": 418, "percentage": {"numerator": 0}}}),
+                json!({"headers": [{"name": "x-fault", "present_match": true}],
+                "abort": {"http_status": 418, "percentage": {"numerator": 100}}}),
+            ),
+            extension(
+                "http.ext_authz.v3.ExtAuthz",
+                json!({"stat_prefix": "judge", "http_service": {"server_uri":
+                {"uri": "http://b", "cluster": "b", "timeout": "5s"}}}),
             ),
             extension(
                 "http.local_ratelimit.v3.LocalRateLimit",
@@ -62,7 +69,7 @@ impl Scene {
         let manager = manager_of(&mut first);
         filters.extend(manager["http_filters"].as_array().cloned().unwrap_or_default());
         manager["http_filters"] = Value::Array(filters);
-        let mut second = http_listener("secure", secure.address(), routes());
+        let mut second = http_listener("secure", secure.address(), routes(&[to_a]));
         second["filter_chains"][0]["transport_socket"] =
             terminate_tls(&authority.issue(&["svc"])?, &["http/1.1"]);
         let mut third = tcp_listener("raw", raw.address(), "b");
@@ -71,6 +78,11 @@ impl Scene {
                 "network.local_ratelimit.v3.LocalRateLimit",
                 json!({"stat_prefix": "cxs",
                 "token_bucket": {"max_tokens": 100, "tokens_per_fill": 100, "fill_interval": "1s"}}),
+            ),
+            extension(
+                "network.ext_authz.v3.ExtAuthz",
+                json!({"stat_prefix": "court", "failure_mode_allow": true, "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": "g"}, "timeout": "5s"}}),
             ),
             extension(
                 "network.connection_limit.v3.ConnectionLimit",
@@ -84,13 +96,26 @@ impl Scene {
         ];
         let chain = third["filter_chains"][0]["filters"].as_array().cloned().unwrap_or_default();
         third["filter_chains"][0]["filters"] = Value::Array([guards.to_vec(), chain].concat());
-        let clusters = [cluster("a", &[upstreams[0].address()]), cluster("b", &[upstreams[1].address()])];
-        let sidecar = launch.start(&with_static(&[first, second, third], &clusters)).await?;
+        let (mut tracked, mut over_tls) =
+            (cluster("a", &[upstreams[0].address()]), cluster("t", &[secure.address()]));
+        tracked["track_cluster_stats"] = json!({"timeout_budgets": true, "request_response_sizes": true});
+        over_tls["transport_socket"] = json!({"name": "tls", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}, "validation_context":
+                {"trusted_ca": {"inline_string": authority.certificate()}}}}});
+        let host = upstreams[1].address();
+        let clusters = [tracked, cluster("b", &[host]), over_http2(cluster("g", &[host])), over_tls];
+        let mut bootstrap = with_static(&[first, second, third], &clusters);
+        bootstrap["stats_flush_interval"] = json!("0.05s");
+        let sidecar = launch.start(&bootstrap).await?;
         Ok(Some(Self { plain, secure, raw, sidecar, authority, _upstreams: upstreams }))
     }
 
     async fn drive(&self) -> Result<()> {
         assert_eq!(request(self.plain.address(), "svc", "/", &[]).await?.status, 200);
+        assert_eq!(request(self.plain.address(), "svc", "/tls", &[]).await?.status, 200);
+        let faulty = ["x-fault: 1", "x-envoy-downstream-service-cluster: caller"];
+        assert_eq!(request(self.plain.address(), "svc", "/", &faulty).await?.status, 418);
         assert_eq!(request(self.raw.address(), "svc", "/", &[]).await?.status, 200);
         let config = self.authority.client(&["http/1.1"], None)?;
         let mut secure = Connection::over(connect(&Place::Host, self.secure.address(), "svc", config).await?);
@@ -161,6 +186,16 @@ async fn every_family_has_envoys_name_and_labels() -> Result<()> {
         "edge.downstream_cx_total",
         ".ssl.versions.",
         ".ssl.ciphers.",
+        ".ssl.curves.",
+        "cluster.t.ssl.versions.",
+        "fault.caller.",
+        "ext_authz.judge.",
+        "ext_authz.court.",
+        "cluster.a.ext_authz.",
+        "_headers_size",
+        "_budget_percent_used",
+        "upstream_flow_control_",
+        ".downstream_flow_control_",
         "limit.http_local_rate_limit.",
         "local_rate_limit.cxs.",
         "connection_limit.cap.",

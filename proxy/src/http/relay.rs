@@ -1,6 +1,8 @@
 //! The way back: a response head and its body to the client, while the rest of the request may still be
 //! going up; tunnels after an upgrade; and local replies.
 
+mod cut;
+
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -15,16 +17,8 @@ use super::head::ResponseHead;
 use super::pump::{Fixed, Pump, PumpError};
 use super::replay::ReplayBuffer;
 use super::timers::Timers;
-use crate::base::details::{Detail, Details};
-use crate::base::error::{ProxyError, ResponseFlags};
 use crate::net::deadline::Deadline;
-
-/// Why a relay stopped before both bodies were through.
-enum Cut {
-    Upstream(StreamError),
-    Client,
-    Timer(ProxyError),
-}
+use cut::Cut;
 
 /// Sends `response` down with its body: the number of bytes that went up through a tunnel.
 /// Failures after the head reset the stream; they are recorded, not returned.
@@ -73,10 +67,8 @@ pub async fn run(
         }
         Err(cut) => {
             attempt.lease.cut(matches!(cut, Cut::Upstream(StreamError::Closed | StreamError::Io(_))));
-            if let Cut::Timer(ProxyError::RequestTimeout | ProxyError::PerTryIdleTimeout) = cut {
-                exchange.summary.count_budget(timers);
-            }
-            record_cut(exchange, cut, attempt.lease.is_multiplexed(), down);
+            cut.count(exchange, attempt.lease.is_multiplexed(), timers);
+            cut.record(exchange, attempt.lease.is_multiplexed(), down);
         }
     }
     if !complete || !body.is_done() {
@@ -162,56 +154,6 @@ async fn tunnel_both(
         }
     })
     .await
-}
-
-/// The response had begun: the stream is reset, flags and details say why. On a connection of its own
-/// (not `multiplexed`) a FIN within a body breaks the message's framing, and a reset is the connection's.
-fn record_cut(exchange: &mut Exchange<'_>, cut: Cut, multiplexed: bool, down: &mut Downstream<'_>) {
-    let reset = |reason| Detail::RESET_AFTER_RESPONSE.with(format_args!("{{{reason}}}"));
-    let (flags, details): (_, Details) = match cut {
-        Cut::Client => {
-            (ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, Detail::DOWNSTREAM_REMOTE_DISCONNECT.into())
-        }
-        Cut::Upstream(error)
-            if matches!(error, StreamError::Protocol(_))
-                || (error == StreamError::Closed && !multiplexed) =>
-        {
-            (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, reset("protocol_error"))
-        }
-        Cut::Upstream(StreamError::Reset { .. }) if multiplexed => {
-            (ResponseFlags::UPSTREAM_REMOTE_RESET, reset("remote_reset"))
-        }
-        Cut::Upstream(_) => (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, reset("connection_termination")),
-        Cut::Timer(ProxyError::StreamIdle { .. }) => {
-            (ResponseFlags::STREAM_IDLE_TIMEOUT, Detail::STREAM_IDLE_TIMEOUT.into())
-        }
-        Cut::Timer(ProxyError::PerTryIdleTimeout) => {
-            (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, Detail::PER_TRY_IDLE_TIMEOUT.into())
-        }
-        Cut::Timer(ProxyError::MaxStreamDuration { .. }) => {
-            (ResponseFlags::NONE, Detail::MAX_DURATION_TIMEOUT.into())
-        }
-        Cut::Timer(ProxyError::UpstreamMaxDuration { .. }) => {
-            (ResponseFlags::UPSTREAM_MAX_STREAM_DURATION, Detail::UPSTREAM_MAX_DURATION.into())
-        }
-        Cut::Timer(ProxyError::Cut) => (
-            ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
-            Detail::DOWNSTREAM_LOCAL_DISCONNECT.with("(drain_time_over)"),
-        ),
-        Cut::Timer(_) => (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, Detail::RESPONSE_TIMEOUT.into()),
-    };
-    let stats = &exchange.ctx.settings.stats;
-    let shard = &exchange.ctx.local.stats;
-    if flags == ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION {
-        shard.inc(stats.downstream_rq_rx_reset);
-    } else {
-        shard.inc(stats.rq_reset_after_downstream_response_started);
-        shard.inc(stats.downstream_rq_tx_reset);
-    }
-    exchange.summary.flags.insert(flags);
-    exchange.summary.details = details;
-    exchange.broken = true;
-    down.reset();
 }
 
 /// Sends an answer of our own. A client that does not take it within the stream idle timeout is cut.

@@ -46,7 +46,8 @@ impl Exchange<'_> {
         reply
     }
 
-    fn count_failure(&self, error: &ProxyError) {
+    /// Counts a failure that ends the exchange.
+    pub(in crate::http) fn count_failure(&self, error: &ProxyError) {
         let http = &self.ctx.settings.stats;
         let Some(cluster) = &self.summary.cluster else { return };
         let stats = &cluster.config().stats;

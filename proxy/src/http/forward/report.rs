@@ -3,6 +3,7 @@
 use super::Tries;
 use crate::base::error::ProxyError;
 use crate::base::grpc::status_to_http;
+use crate::config::Cluster;
 use crate::http::attempt::Attempt;
 use crate::http::exchange::Exchange;
 use crate::http::head::ResponseHead;
@@ -92,7 +93,12 @@ impl Exchange<'_> {
         if let Some(failure) = LocalFailure::of(error) {
             outlier::failed(local, cluster, &pool.host, failure);
         }
-        let stats = &cluster.stats;
+        self.count_try_failure(cluster, error);
+    }
+
+    /// Counts why a try failed.
+    pub(in crate::http) fn count_try_failure(&self, cluster: &Cluster, error: &ProxyError) {
+        let (local, stats) = (&self.ctx.local, &cluster.stats);
         match error {
             ProxyError::PerTryTimeout => local.stats.inc(stats.upstream_rq_per_try_timeout),
             ProxyError::PerTryIdleTimeout => local.stats.inc(stats.upstream_rq_per_try_idle_timeout),
