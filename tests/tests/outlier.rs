@@ -8,7 +8,7 @@ use outrigger_tests::bootstrap::{
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::ports::Port;
-use outrigger_tests::upstream::{Echo, Scripted, Upstream};
+use outrigger_tests::upstream::{Closing, Echo, Scripted, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ on_both_data_planes!(
     gateway_failures_eject_when_enforced,
     the_share_of_ejected_hosts_is_bounded,
     one_host_of_three_is_more_than_ten_percent,
+    responses_that_are_broken_off_count,
     failed_connections_count_apart_when_split,
     failed_connections_of_a_tcp_proxy_eject,
     a_passed_check_takes_a_host_back,
@@ -130,6 +131,21 @@ async fn five_server_errors_eject_a_host(plane: DataPlane) -> Result<()> {
     let hosts = &status["cluster_statuses"][0]["host_statuses"];
     let flags: Vec<_> = (0..3).map(|n| hosts[n]["health_status"]["failed_outlier_check"].clone()).collect();
     assert_eq!(flags, [Value::Null, json!(true), Value::Null]);
+    Ok(())
+}
+
+/// The status came first and was a good one.
+async fn responses_that_are_broken_off_count(plane: DataPlane) -> Result<()> {
+    let hosts = [Upstream::start(Closing::WithinBody)?, Upstream::start(Closing::WithinBody)?];
+    let detection = json!({"consecutive_5xx": 1, "base_ejection_time": LONG, "max_ejection_time": LONG,
+        "max_ejection_percent": 100});
+    let scene = Scene::start(plane, &hosts.each_ref().map(Upstream::address), detection).await?;
+    for ejected in 1..=2 {
+        let mut client = Connection::open(scene.port.address()).await?;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+        assert!(client.rest().await?.starts_with(b"HTTP/1.1 200"));
+        scene.until_stat("ejections_enforced_consecutive_5xx", ejected).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Requests of our own to a cluster: through this worker's pools, under the cluster's breakers, TLS and statistics.
 //! Copies for mirrors and the questions of filters are such requests. One that is dropped is cancelled.
 
+mod tracking;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,7 +14,6 @@ use super::codec::{BodySource, Fill};
 use super::head::{HeaderBlock, RequestHead, ResponseHead};
 use super::pump::{Fixed, Pump, PumpError};
 use super::retry::{Cause, Decision, Retries, Retry};
-use super::tracked::{self, Try};
 use crate::base::details::Detail;
 use crate::base::error::ProxyError;
 use crate::config::live::Priority;
@@ -24,6 +25,7 @@ use crate::upstream::local::Local;
 use crate::upstream::outlier::{self, LocalFailure};
 use crate::upstream::pool::{HostPool, Lease, connect};
 use crate::upstream::view::ClusterState;
+use tracking::Tracking;
 
 /// Longest life of a request that has no timeout of its own.
 pub const LONGEST: Duration = Duration::from_secs(300);
@@ -231,41 +233,6 @@ impl Subrequest {
         let request_is_done = passage.request.is_done();
         held.complete = answer.is_ok() && request_is_done;
         answer
-    }
-}
-
-/// The statistics of one try that its cluster asks for, told on every way out.
-struct Tracking<'a> {
-    of: &'a Subrequest,
-    begun: Instant,
-    attempt: Try,
-    sent: u64,
-    received: u64,
-}
-
-impl<'a> Tracking<'a> {
-    fn begin(of: &'a Subrequest) -> Option<Self> {
-        of.cluster.config().tracked.as_ref()?;
-        let begun = Instant::now();
-        Some(Self { of, begun, attempt: Try::begin(begun.into(), &of.head), sent: 0, received: 0 })
-    }
-
-    /// The answer is complete, or time is up.
-    fn count_budget(&self) {
-        if let Some(tracked) = &self.of.cluster.config().tracked {
-            let took = self.begun.elapsed();
-            tracked::request_ended(tracked, &self.of.local.stats, took, self.of.limit);
-        }
-    }
-}
-
-impl Drop for Tracking<'_> {
-    fn drop(&mut self) {
-        if let Some(tracked) = &self.of.cluster.config().tracked {
-            let (shard, moved) = (&self.of.local.stats, (self.sent, self.received));
-            // It has the time of the whole request, none of its own.
-            self.attempt.end(tracked, shard, moved, Instant::now().into(), Duration::ZERO);
-        }
     }
 }
 

@@ -15,26 +15,15 @@ use serde_json::{Value, json};
 pub const LIMIT: Duration = Duration::from_secs(20);
 pub const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
-/// Gauges that tell how things are rather than what is under way; names begin or end with these.
-const OF_STATE: [&str; 8] = [
-    "cluster_manager.",
-    "listener_manager.",
-    "server.",
-    "runtime.",
-    "http.admin.",
-    "listener.admin.",
-    "thread_local_cluster_manager.",
-    "access_logs.",
-];
-const STATE: [&str; 8] = [
+/// Gauges that tell how things are rather than what is under way; names begin or end with these. The admin endpoint
+/// serves who asks.
+const OF_STATE: [&str; 4] = ["server.", "http.admin.", "listener.admin.", "thread_local_cluster_manager."];
+const STATE: [&str; 5] = [
     ".membership_total",
     ".membership_healthy",
-    ".max_host_weight",
-    ".version",
-    ".warming_state",
-    ".concurrency",
-    ".lb_subsets_active",
-    ".total_match_count",
+    "cluster_manager.active_clusters",
+    "listener_manager.total_listeners_active",
+    "listener_manager.workers_started",
 ];
 
 /// A sidecar with one connection manager, `ingress`, and the clusters that its routes name.

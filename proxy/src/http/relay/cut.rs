@@ -7,6 +7,7 @@ use crate::base::error::{ProxyError, ResponseFlags};
 use crate::http::codec::{Downstream, StreamError};
 use crate::http::exchange::Exchange;
 use crate::http::timers::Timers;
+use crate::upstream::outlier::{self, LocalFailure};
 
 /// Why a relay stopped before both bodies were through.
 pub(super) enum Cut {
@@ -77,15 +78,16 @@ impl Cut {
         }
     }
 
-    /// Counts what cut it: clocks as they count before a response, and of gRPC calls that their status is missing.
+    /// Counts what cut it, as before a response, against the host, too; and of gRPC calls that their status is missing.
     pub(super) fn count(&self, exchange: &Exchange<'_>, multiplexed: bool, timers: &Timers<'_>) {
         let Some(cluster) = &exchange.summary.cluster else { return };
         let (stats, shard) = (&cluster.config().stats, &exchange.ctx.local.stats);
+        let host = exchange.summary.host.as_ref();
         match self {
             Cut::Timer(error @ (ProxyError::RequestTimeout | ProxyError::PerTryIdleTimeout)) => {
                 exchange.summary.count_budget(timers);
                 exchange.count_failure(error);
-                if let Some(pool) = &exchange.summary.host {
+                if let Some(pool) = host {
                     pool.host.live.rq_timeout.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -94,11 +96,18 @@ impl Cut {
             cut if cut.is_protocol_error(multiplexed) => shard.inc(stats.upstream_cx_protocol_error),
             Cut::Upstream(_) | Cut::Client => {}
         }
+        let failure = match self {
+            Cut::Upstream(_) => Some(LocalFailure::Connect),
+            Cut::Timer(ProxyError::PerTryIdleTimeout) => Some(LocalFailure::Timeout),
+            _ => None,
+        };
+        if let (Some(pool), Some(failure)) = (host, failure) {
+            outlier::connection_failed(&exchange.ctx.local, cluster.config(), &pool.host, failure);
+        }
         if let Cut::Timer(error) = self {
             exchange.count_try_failure(cluster.config(), error);
         }
-        let by_upstream = matches!(self, Cut::Upstream(_) | Cut::Timer(ProxyError::PerTryIdleTimeout));
-        if by_upstream && exchange.grpc && exchange.summary.status < 500 {
+        if failure.is_some() && exchange.grpc && exchange.summary.status < 500 {
             shard.inc(exchange.ctx.settings.stats.rq_reset_after_downstream_response_started);
         }
     }
