@@ -38,22 +38,22 @@ pub async fn run(
     let sent = down.send_head(&response, exchange.last);
     exchange.summary.response = Some(response);
     exchange.summary.timing.response_begun = Some(timers.now());
-    let (mut ahead, mut body) = (Pump::new(), Pump::new());
+    let (mut ahead, mut back) = (Pump::new(), Response { body: Pump::new(), throttle: None });
     let cut = match sent {
         Err(_) => Err(Cut::Client),
         Ok(()) if tunnel => {
             timers.enter_tunnel();
-            let ended = tunnel_both(exchange.ctx, attempt, down, &mut ahead, &mut body, timers).await;
+            let ended = tunnel_both(exchange.ctx, attempt, down, &mut ahead, &mut back.body, timers).await;
             flow::end_request(exchange.ctx, attempt.cluster(), &mut ahead);
             ended
         }
         Ok(()) => {
-            let mut throttle = exchange.filters.as_mut().and_then(|filters| filters.throttle.take());
+            back.throttle = exchange.filters.as_mut().and_then(|filters| filters.throttle.take());
             let ctx = exchange.ctx;
-            poll_fn(|cx| poll_bodies(cx, ctx, attempt, down, replay, &mut body, timers, throttle.as_mut()))
-                .await
+            poll_fn(|cx| poll_bodies(cx, ctx, attempt, down, replay, &mut back, timers)).await
         }
     };
+    let mut body = back.body;
     exchange.summary.timing.upstream_body = body.begun;
     exchange.summary.timing.upstream_complete = body.is_done().then(|| timers.now());
     exchange.summary.bytes_sent = body.bytes;
@@ -77,6 +77,13 @@ pub async fn run(
     ahead.bytes
 }
 
+/// The response on its way down.
+struct Response {
+    body: Pump,
+    /// What slows it, where a filter asks for that.
+    throttle: Option<Throttle>,
+}
+
 /// Both bodies until the response is complete.
 fn poll_bodies(
     cx: &mut Context<'_>,
@@ -84,9 +91,8 @@ fn poll_bodies(
     attempt: &mut Attempt,
     down: &mut Downstream<'_>,
     replay: &mut ReplayBuffer,
-    body: &mut Pump,
+    Response { body, throttle }: &mut Response,
     timers: &mut Timers<'_>,
-    throttle: Option<&mut Throttle>,
 ) -> Poll<Result<(), Cut>> {
     let before = (attempt.request.bytes, body.bytes);
     if !attempt.request.is_done() && !attempt.upstream_closed_body {

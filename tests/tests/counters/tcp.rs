@@ -111,9 +111,10 @@ async fn tcp_endings(plane: DataPlane) -> Result<()> {
         ("closing", closing.address()),
         ("resetting", resetting.address()),
     ];
-    let (ports, sidecar) = proxies(plane, &stories, |name, proxy, _| match name {
-        "idle" => proxy["idle_timeout"] = json!("0.3s"),
-        _ => {}
+    let (ports, sidecar) = proxies(plane, &stories, |name, proxy, _| {
+        if name == "idle" {
+            proxy["idle_timeout"] = json!("0.3s");
+        }
     })
     .await?;
     for ((name, _), port) in stories.iter().zip(&ports) {
