@@ -22,7 +22,8 @@ use crate::ads::registry::{Answer, HeldBack, Registry, StreamRecord, TypeStatus}
 use crate::listen::{Listener, Socket};
 use crate::load::Loads;
 use crate::metrics::Metrics;
-use crate::picture::{self, Picture};
+use crate::picture::Picture;
+use crate::picture::page::PAGE;
 use crate::snapshot::ResourceSource;
 
 const MAX_CONNECTIONS: usize = 64;
@@ -73,7 +74,7 @@ async fn start_page(headers: HeaderMap) -> Response {
     // Everything is in the page itself; nothing from elsewhere may run in it.
     let policy =
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(picture::PAGE)).into_response()
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE)).into_response()
 }
 
 async fn mesh_page(State(view): State<View>) -> impl IntoResponse {

@@ -1,10 +1,12 @@
-//! A headless Chromium that loads a page, runs its script and prints what came of it.
+//! A headless Chromium: it shows a page to an eye of any width and taste, which the test looks through.
+
+mod devtools;
+mod page;
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
-use tokio::process::Command;
+pub use page::{Page, Scheme};
 
 use crate::requirement::Missing;
 use crate::{Result, workspace};
@@ -13,7 +15,6 @@ use crate::{Result, workspace};
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Debian's package, without what only a desktop needs.
 const INSTALL: [&str; 4] = ["install", "-y", "--no-install-recommends", "chromium"];
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A browser.
 #[derive(Debug)]
@@ -57,22 +58,11 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 impl Browser {
-    /// The document at `url` in a window this wide, after its script has run.
-    pub async fn page(&self, url: &str, width: u32) -> Result<String> {
-        let profile = tempfile::tempdir()?;
-        let mut command = Command::new(&self.0);
-        command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--virtual-time-budget=2000", "--dump-dom"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(format!("--window-size={width},800"))
-            .arg(url)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(LIMIT, command.output()).await??;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(format!("the browser failed: {}", String::from_utf8_lossy(&output.stderr)).into()),
-        }
+    /// An empty page of a browser that has no memory of others.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not speak its protocol.
+    pub async fn open(&self) -> Result<Page> {
+        Page::start(&self.0).await
     }
 }

@@ -28,7 +28,7 @@ use super::server::MAX_REQUEST_BYTES;
 use super::session::{self, Context};
 use super::wire::XdsCodec;
 use crate::access::Denied;
-use crate::load::LoadReports;
+use crate::load::{LoadReports, MAX_REPORT_BYTES};
 use crate::metrics::Refusal;
 use crate::snapshot::TypeUrl;
 
@@ -140,7 +140,7 @@ impl Service {
 
     async fn load_reports(self, request: Request<Incoming>) -> Response<Body> {
         let reports = LoadReports::new(self.context, self.peer);
-        let mut server = LoadReportingServer::new(reports).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let mut server = LoadReportingServer::new(reports).max_decoding_message_size(MAX_REPORT_BYTES);
         let Ok(response) = tower::Service::call(&mut server, request).await;
         response
     }

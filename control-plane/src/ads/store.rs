@@ -5,7 +5,7 @@
 //! one another and not for a stampede. Who needs an authority elsewhere waits for it before, among those who do. Holds
 //! nothing about streams.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,12 @@ impl Generation {
     /// The canonical form of a node id, when this state has the node.
     pub fn canonical_id(&self, node_id: &str) -> Option<String> {
         self.source.canonical_id(node_id)
+    }
+
+    /// The clusters through which a node may call others, as far as this state knows them.
+    pub fn clusters_of(&self, node_id: &str) -> BTreeSet<&str> {
+        let topology = self.canonical_id(node_id).zip(self.source.topology());
+        topology.map(|(node, topology)| topology.clusters_of(&node)).unwrap_or_default()
     }
 
     fn cell(&self, key: Key) -> Cell {

@@ -1,13 +1,14 @@
 //! What sidecars report about their traffic, and the times it took. The newest report of each stream is kept, no more.
 //!
-//! Bounded: one report per open stream, at most [`MAX_CLUSTERS`] clusters of it; both go with the stream.
+//! Bounded: one report per open stream, of it the clusters through which the definitions let its node call, of each the
+//! first [`MAX_BUCKETS`] response times; all go with the stream.
 
 mod service;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +18,8 @@ use outrigger_xds_protos::load::TIME_METRIC;
 use outrigger_xds_protos::v3::endpoint::ClusterStats;
 use outrigger_xds_protos::v3::wkt;
 
-pub use service::LoadReports;
+pub use service::{LoadReports, MAX_REPORT_BYTES};
 
-/// Clusters kept of one report; more than a sidecar has any use for.
-const MAX_CLUSTERS: usize = 20_000;
 /// Buckets of response times kept of one cluster.
 const MAX_BUCKETS: usize = 512;
 /// Reports older than this tell nothing about now.
@@ -64,11 +63,10 @@ impl Traffic {
             traffic.requests += rate(locality.total_issued_requests);
             traffic.errors += rate(locality.total_error_requests);
             traffic.active = traffic.active.saturating_add(locality.total_requests_in_progress);
-            for metric in locality.load_metric_stats.iter().take(MAX_BUCKETS) {
+            for metric in &locality.load_metric_stats {
                 let bound = metric.metric_name.strip_prefix(TIME_METRIC).and_then(Millis::parse);
                 if let Some(bound) = bound {
-                    let sum = traffic.times.entry(bound).or_default();
-                    *sum = sum.saturating_add(metric.num_requests_finished_with_metric);
+                    traffic.took(bound, metric.num_requests_finished_with_metric);
                 }
             }
         }
@@ -81,8 +79,14 @@ impl Traffic {
         self.errors += other.errors;
         self.active = self.active.saturating_add(other.active);
         for (bound, count) in &other.times {
-            let sum = self.times.entry(*bound).or_default();
-            *sum = sum.saturating_add(*count);
+            self.took(*bound, *count);
+        }
+    }
+
+    fn took(&mut self, bound: Millis, responses: u64) {
+        if self.times.len() < MAX_BUCKETS || self.times.contains_key(&bound) {
+            let sum = self.times.entry(bound).or_default();
+            *sum = sum.saturating_add(responses);
         }
     }
 
@@ -153,8 +157,11 @@ struct OpenReport {
 }
 
 impl OpenReport {
-    fn put(&self, stats: &[ClusterStats]) {
-        let told = stats.iter().take(MAX_CLUSTERS).filter(|stats| !stats.upstream_locality_stats.is_empty());
+    /// Replaces the report; `known` are the clusters through which the node may call. What it says of others is nobody's
+    /// business, and could be anything.
+    fn put(&self, stats: &[ClusterStats], known: &BTreeSet<&str>) {
+        let told = stats.iter().filter(|stats| known.contains(stats.cluster_name.as_str()));
+        let told = told.filter(|stats| !stats.upstream_locality_stats.is_empty());
         let clusters = told.map(|stats| (stats.cluster_name.clone(), Traffic::of(stats))).collect();
         if let Some(mut report) = self.loads.streams.get_mut(&self.id) {
             report.clusters = clusters;

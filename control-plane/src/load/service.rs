@@ -15,6 +15,8 @@ use crate::ads::session::Context;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Longest node id kept.
 const MAX_ID: usize = 2048;
+/// Longest report: thousands of clusters. Small messages inside a long one take many times its length in memory.
+pub const MAX_REPORT_BYTES: usize = 2 << 20;
 
 /// The service.
 #[derive(Clone)]
@@ -48,22 +50,25 @@ impl LoadReportingService for LoadReports {
             return Err(Status::invalid_argument("the first report needs node.id, of at most 2048 bytes"));
         };
         let Context { store, loads, .. } = &*self.context;
-        self.context.permit(&self.peer, id, &store.current(), "reports")?;
+        let generation = store.current();
+        self.context.permit(&self.peer, id, &generation, "reports")?;
         let end = Box::pin(self.context.ended(&self.peer, id.to_owned()));
         let place = loads.open(id.to_owned());
-        place.put(&first.cluster_stats);
+        place.put(&first.cluster_stats, &generation.clusters_of(id));
         let hello = stream::once(std::future::ready(Ok(answer(INTERVAL))));
         // Nothing more is answered: the other half lives as long as reports come.
-        let state = Some((reports, place, end, self.peer.stream_opened()));
-        let rest = stream::unfold(state, |state| async move {
-            let (mut reports, place, mut end, open) = state?;
+        let (whose, open) = ((Arc::clone(&self.context), id.to_owned()), self.peer.stream_opened());
+        let rest = stream::unfold(Some((reports, place, end, open, whose)), |state| async move {
+            let (mut reports, place, mut end, open, (context, id)) = state?;
             loop {
                 let report = tokio::select! {
                     report = reports.message() => report,
                     ended = &mut end => ended.map(|()| None),
                 };
                 match report {
-                    Ok(Some(report)) => place.put(&report.cluster_stats),
+                    Ok(Some(report)) => {
+                        place.put(&report.cluster_stats, &context.store.current().clusters_of(&id));
+                    }
                     Ok(None) => return None,
                     Err(status) => {
                         drop((place, open));

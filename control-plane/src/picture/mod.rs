@@ -1,6 +1,7 @@
 //! The mesh as it runs: what the definitions draw, joined with who is connected and what sidecars report.
 //! `/mesh` as JSON, and as a page.
 
+pub mod page;
 pub mod topology;
 
 #[cfg(test)]
@@ -17,8 +18,8 @@ use crate::load::{Loads, Traffic};
 use crate::snapshot::ResourceSource;
 use topology::{Encryption, Topology};
 
-/// The page: HTML, SVG and script without a build step. It reads `/mesh` every few seconds.
-pub const PAGE: &str = include_str!("page.html");
+/// Sidecars of one node that are listed one by one; the others are counted.
+const LISTED: usize = 20;
 
 /// Everything the page shows.
 #[derive(Debug, Serialize)]
@@ -42,6 +43,21 @@ struct Node {
     sidecars: usize,
     state: State,
     /// Why, when the state is `refused` or `held-back`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The first of them, at most [`LISTED`].
+    streams: Vec<Sidecar>,
+}
+
+/// One discovery stream.
+#[derive(Debug, Serialize)]
+struct Sidecar {
+    /// Where it connects from: an address and port, or `unix`.
+    peer: String,
+    software: String,
+    since: String,
+    state: State,
+    /// Why it refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -147,9 +163,22 @@ fn nodes(topology: &Topology, registry: &Registry, canonical: &dyn Fn(&str) -> S
             sidecars: records.len(),
             state,
             reason: held.map(|held| held.reason.clone()).or_else(refusal),
+            streams: records.iter().take(LISTED).map(|record| Sidecar::of(record)).collect(),
         }
     });
     drawn.collect()
+}
+
+impl Sidecar {
+    fn of(record: &StreamRecord) -> Self {
+        Self {
+            peer: record.peer.clone(),
+            software: record.user_agent.clone(),
+            since: rfc3339(record.since),
+            state: state(record),
+            reason: refusal(record),
+        }
+    }
 }
 
 /// The worst of several sidecars is what a reader must see.

@@ -73,6 +73,13 @@ impl Topology {
         topology
     }
 
+    /// The clusters through which a proxy, by its canonical id, calls others.
+    pub fn clusters_of(&self, caller: &str) -> BTreeSet<&str> {
+        let first = (caller.to_owned(), String::new());
+        let own = self.edges.range(first..).take_while(|((from, _), _)| from == caller);
+        own.map(|((_, cluster), _)| cluster.as_str()).collect()
+    }
+
     fn add_services(&mut self, mesh: &MeshGraph) {
         for name in mesh.services.keys() {
             for port in service::ports(mesh, name) {
