@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
+    cluster, http_listener, inline, manager_of, over_http2, prefix_route, route_config, virtual_host,
+    with_static,
 };
 use outrigger_tests::client::h1::Connection;
 use outrigger_tests::collector::Collector;
@@ -23,6 +24,10 @@ on_data_plane!(
     a_stalled_stdout,
     a_stalled_stderr,
     a_slow_collector,
+    an_opentelemetry_collector_that_answers_no_call,
+    an_opentelemetry_collector_that_answers_no_request,
+    an_opentelemetry_collector_that_takes_its_time,
+    an_opentelemetry_collector_that_reads_nothing,
     a_metrics_agent_that_reads_nothing,
 );
 
@@ -161,6 +166,51 @@ async fn a_slow_collector(plane: DataPlane) -> Result<()> {
     let spans = cluster("spans", &[collector.address()]);
     let mut scene = Scene::start(plane.launch()?, tracing, &[spans]).await?;
     scene.bears("tracing.zipkin.spans_dropped", SPANS).await
+}
+
+const OTLP_DROPPED: &str = "tracing.opentelemetry.spans_dropped";
+
+fn over_grpc() -> Value {
+    traced_by(
+        "OpenTelemetryConfig",
+        json!({"grpc_service": {"envoy_grpc": {"cluster_name": "spans"}}, "service_name": "a"}),
+    )
+}
+
+/// Calls of gRPC that are never answered: each ends after its time, with its spans.
+async fn an_opentelemetry_collector_that_answers_no_call(plane: DataPlane) -> Result<()> {
+    let collector = Collector::with_delay(Duration::from_secs(3600)).await?;
+    let spans = over_http2(cluster("spans", &[collector.address()]));
+    let mut scene = Scene::start(plane.launch()?, over_grpc(), &[spans]).await?;
+    scene.bears(OTLP_DROPPED, SPANS).await
+}
+
+/// The same over HTTP.
+async fn an_opentelemetry_collector_that_answers_no_request(plane: DataPlane) -> Result<()> {
+    let collector = Collector::with_delay(Duration::from_secs(3600)).await?;
+    let service = json!({"http_uri": {"uri": "http://spans/v1/traces", "cluster": "spans", "timeout": "1s"}});
+    let tracing = traced_by("OpenTelemetryConfig", json!({"http_service": service, "service_name": "a"}));
+    let spans = cluster("spans", &[collector.address()]);
+    let mut scene = Scene::start(plane.launch()?, tracing, &[spans]).await?;
+    scene.bears(OTLP_DROPPED, SPANS).await
+}
+
+/// It takes what it is sent, but slower than it comes.
+async fn an_opentelemetry_collector_that_takes_its_time(plane: DataPlane) -> Result<()> {
+    let collector = Collector::with_delay(Duration::from_secs(3)).await?;
+    let spans = over_http2(cluster("spans", &[collector.address()]));
+    let mut scene = Scene::start(plane.launch()?, over_grpc(), &[spans]).await?;
+    scene.bears(OTLP_DROPPED, SPANS).await?;
+    assert!(!collector.received().is_empty(), "some of it arrives");
+    Ok(())
+}
+
+/// It accepts the connection, and not even HTTP/2 begins.
+async fn an_opentelemetry_collector_that_reads_nothing(plane: DataPlane) -> Result<()> {
+    let collector = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let spans = over_http2(cluster("spans", &[collector.local_addr()?]));
+    let mut scene = Scene::start(plane.launch()?, over_grpc(), &[spans]).await?;
+    scene.bears(OTLP_DROPPED, SPANS).await
 }
 
 /// It accepts the connection, and that is all; how much waits for it is held by the queue's own tests.
