@@ -65,6 +65,9 @@ async fn the_measure_sees_what_is_wrong() -> Result<()> {
     let mut picture = served().await?;
     enrich(&mut picture);
     let (stub, mut page) = (Stub::start(&picture).await?, browser.open().await?);
+    page.appear(420, 800, Scheme::Light).await?;
+    page.load(&stub.url, DRAWN).await?;
+    look(&mut page, MANY, picture["edges"].as_array().map_or(0, Vec::len)).await?;
     for (wrong, seen) in [
         ("document.documentElement.style.setProperty('--faint', '#9aa3ab')", "contrast"),
         ("document.documentElement.style.setProperty('--idle', '#c0c6cc')", "of a line"),
@@ -84,9 +87,7 @@ async fn the_measure_sees_what_is_wrong() -> Result<()> {
         ("document.querySelectorAll('path.edge')[0].setAttribute('d', 'M0,0 L2000,3000')", "runs through"),
         ("document.querySelector('text.small').style.fontSize = '9px'", "9px high"),
     ] {
-        page.appear(420, 800, Scheme::Light).await?;
         page.load(&stub.url, DRAWN).await?;
-        look(&mut page, MANY, picture["edges"].as_array().map_or(0, Vec::len)).await?;
         page.evaluate(wrong).await?;
         let measured = measure(&mut page).await?;
         let problems = measured["problems"].as_array().ok_or("no problems")?;

@@ -5,6 +5,7 @@ mod live;
 mod looks;
 mod raw;
 mod scene;
+mod strangers;
 mod stub;
 
 use std::time::Duration;

@@ -67,7 +67,7 @@ impl Discovery {
 
 /// A stream of load reports.
 pub struct Reports {
-    _reports: mpsc::UnboundedSender<LoadStatsRequest>,
+    reports: mpsc::UnboundedSender<LoadStatsRequest>,
     _answers: Streaming<LoadStatsResponse>,
 }
 
@@ -80,7 +80,12 @@ impl Reports {
         let mut answers =
             client.stream_load_stats(UnboundedReceiverStream::new(reported)).await?.into_inner();
         wait::within("the pace of reports", LIMIT, answers.message()).await??;
-        Ok(Self { _reports: reports, _answers: answers })
+        Ok(Self { reports, _answers: answers })
+    }
+
+    /// One more report.
+    pub fn send(&self, report: LoadStatsRequest) -> Result<()> {
+        Ok(self.reports.send(report)?)
     }
 }
 
