@@ -68,7 +68,7 @@ function measure() {
     const length = line.getTotalLength(), matrix = line.getScreenCTM();
     const own = line.dataset.call;
     // Its ends touch the nodes that it joins.
-    for (let along = 4; along < length - 4; along += 5) {
+    for (let along = 4; along < length - 4; along += 10) {
       const { x, y } = line.getPointAtLength(along).matrixTransform(matrix);
       const hit = boxes.find(({ group, at }) => group.dataset.call !== own && x > at.left + 1 && x < at.right - 1 && y > at.top + 1 && y < at.bottom - 1);
       if (hit) {
