@@ -116,7 +116,7 @@ pub fn audience(node: &Node) -> Audience {
 }
 
 /// Cuts a text from outside to so many bytes, at a character.
-fn bounded(mut text: String, max: usize) -> String {
+pub(crate) fn bounded(mut text: String, max: usize) -> String {
     if text.len() > max {
         let end = (0..=max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);

@@ -13,6 +13,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::admin::rfc3339;
+use crate::ads::protocol::bounded;
 use crate::ads::registry::{Answer, Refused, Registry, StreamRecord, TypeStatus};
 use crate::load::{Loads, Traffic};
 use crate::snapshot::ResourceSource;
@@ -20,6 +21,8 @@ use topology::{Encryption, Topology};
 
 /// Sidecars of one node that are listed one by one; the others are counted.
 const LISTED: usize = 20;
+/// Bytes of each one's refusal that are told; the list of refusals has all.
+const MAX_REASON: usize = 512;
 
 /// Everything the page shows.
 #[derive(Debug, Serialize)]
@@ -57,7 +60,7 @@ struct Sidecar {
     software: String,
     since: String,
     state: State,
-    /// Why it refused.
+    /// Why it refused, at most [`MAX_REASON`] bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -176,7 +179,7 @@ impl Sidecar {
             software: record.user_agent.clone(),
             since: rfc3339(record.since),
             state: state(record),
-            reason: refusal(record),
+            reason: refusal(record).map(|text| bounded(text, MAX_REASON)),
         }
     }
 }

@@ -93,3 +93,27 @@ fn refusals_are_bounded() {
     let nacks = registry.nacks();
     assert_eq!((nacks.len(), nacks[0].text.as_str()), (50, "199"));
 }
+
+#[test]
+fn many_sidecars_with_long_refusals_are_a_short_list() {
+    let (source, registry) = (source(), registry());
+    let streams: Vec<_> = (0..100)
+        .map(|_| {
+            let stream = registry.register(Client {
+                node_id: A.into(),
+                user_agent: String::new(),
+                peer: "p".into(),
+                variant: Variant::Delta,
+                service: "ADS",
+            });
+            stream.sent(&TypeUrl::CLUSTER, Version::of(b"1"));
+            stream.nacked(&TypeUrl::CLUSTER, "\u{fc}".repeat(2000));
+            stream
+        })
+        .collect();
+    let picture = taken(&source, &registry, &Loads::default());
+    let a = node(&picture, A);
+    let listed = a["streams"].as_array().unwrap();
+    assert_eq!((&a["sidecars"], listed.len()), (&json!(streams.len()), LISTED));
+    assert_eq!(listed[0]["reason"].as_str().unwrap().len(), MAX_REASON);
+}
