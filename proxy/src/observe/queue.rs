@@ -155,6 +155,16 @@ impl<S: CountsDropped> Queue<S> {
         true
     }
 
+    /// Waits, though not when nothing more will come.
+    pub async fn pause(&self, length: Duration) {
+        let deadline = tokio::time::Instant::now() + length;
+        while !self.is_stopped() {
+            if tokio::time::timeout_at(deadline, self.shared.work.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Every lane, to be [taken](Lane::take) from.
     pub fn lanes(&self) -> Vec<Arc<Lane<S>>> {
         let mut lanes = lock(&self.lanes);

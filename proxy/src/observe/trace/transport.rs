@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
@@ -77,6 +79,27 @@ pub struct Answer {
     pub body: Bytes,
     /// `grpc-status`, in trailers or headers.
     pub grpc_status: Option<u32>,
+    /// `grpc-status-details-bin`, likewise: a `google.rpc.Status`.
+    pub grpc_details: Option<Vec<u8>>,
+    /// `retry-after`, where it is a number of seconds.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why there is no answer; for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// None came in time.
+    #[error("no answer within {} s", LIMIT.as_secs())]
+    Late,
+    /// There was no connection, or it broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<NoAnswer> for String {
+    fn from(why: NoAnswer) -> Self {
+        why.to_string()
+    }
 }
 
 enum Sender {
@@ -125,8 +148,8 @@ impl Client {
         self
     }
 
-    /// Posts, over the open connection or a new one. The error is for the log.
-    pub async fn post(&mut self, request: Request<'_>) -> Result<Answer, String> {
+    /// Posts, over the open connection or a new one.
+    pub async fn post(&mut self, request: Request<'_>) -> Result<Answer, NoAnswer> {
         // Taken out: a request that is given up leaves no half-used connection behind.
         let mut open = self.open.take();
         let work = async {
@@ -146,8 +169,8 @@ impl Client {
                 self.open = Some(connection);
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+            Ok(Err(error)) => Err(NoAnswer::Broken(error)),
+            Err(_) => Err(NoAnswer::Late),
         }
     }
 
@@ -199,9 +222,19 @@ async fn exchange(
     };
     let (head, body) = response.map_err(|error| error.to_string())?.into_parts();
     let (body, trailers) = read(body).await?;
-    let grpc = [&trailers, &head.headers].into_iter().find_map(|headers| headers.get("grpc-status"));
-    let grpc_status = grpc.and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Answer { status: head.status.as_u16(), body, grpc_status })
+    let told = |name: &str| {
+        let value = [&trailers, &head.headers].into_iter().find_map(|headers| headers.get(name));
+        value.and_then(|value| value.to_str().ok())
+    };
+    let details = told("grpc-status-details-bin").map(|text| text.trim_end_matches('='));
+    let seconds = told("retry-after").and_then(|text| text.trim().parse().ok());
+    Ok(Answer {
+        status: head.status.as_u16(),
+        grpc_status: told("grpc-status").and_then(|text| text.parse().ok()),
+        grpc_details: details.and_then(|text| STANDARD_NO_PAD.decode(text).ok()),
+        retry_after: seconds.map(Duration::from_secs),
+        body,
+    })
 }
 
 async fn read(mut body: Incoming) -> Result<(Bytes, HeaderMap), String> {

@@ -1,6 +1,7 @@
 //! Collectors that take spans over HTTP: OpenTelemetry, Zipkin, Datadog's agent. Each has an encoding for one
 //! exchange, which the worker writes, and a frame around many, which the exporter writes.
 
+mod answer;
 mod datadog;
 pub mod export;
 mod otlp;
