@@ -31,7 +31,7 @@ pub(crate) fn span() -> Span {
         parent: Some(SpanId(0x5399_5c3f_42cd_8ad8)),
         sampled: true,
         forced: false,
-        ours: true,
+        rule: None,
         asked: false,
         operation: None,
         attempts: Vec::new(),

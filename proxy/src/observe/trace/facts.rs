@@ -1,6 +1,8 @@
 //! What Envoy tells of an exchange, as names and values. X-Ray has words of its own for most of it.
 //! Source: Envoy "Tracing", `http_tracer_impl`.
 
+use std::ops::Range;
+
 use super::span::Finished;
 use crate::config::listener::Direction;
 use crate::http::header_id::HeaderId;
@@ -12,22 +14,58 @@ const MAX_VALUE: usize = 1000;
 /// A name and its value.
 pub type Fact<'a> = (&'a str, &'a str);
 
+/// What the tags of an exchange say: each name once, as the last of them with a value has it. What is told anyway under
+/// such a name gives way, too, as with Envoy's tracers, which keep the last value of a name.
+#[derive(Debug, Default)]
+pub struct Tagged<'a> {
+    text: Vec<u8>,
+    tags: Vec<(&'a str, Range<usize>)>,
+}
+
+impl<'a> Tagged<'a> {
+    /// Of an exchange.
+    pub fn of(finished: &Finished<'a>) -> Self {
+        let mut tagged = Self::default();
+        for tag in finished.all_tags() {
+            let start = tagged.text.len();
+            if tag.write(finished.record, &mut Out::new(&mut tagged.text, Escape::Header, MAX_VALUE)) {
+                tagged.tags.retain(|(name, _)| **name != *tag.name);
+                tagged.tags.push((&tag.name, start..tagged.text.len()));
+            } else {
+                tagged.text.truncate(start);
+            }
+        }
+        tagged
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tags.iter().any(|(known, _)| *known == name)
+    }
+
+    /// Names.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.tags.iter().map(|(name, _)| *name)
+    }
+}
+
 /// Collects facts and hands them on, one by one.
 struct Teller<'t> {
     text: Vec<u8>,
+    tagged: &'t Tagged<'t>,
     tell: &'t mut dyn FnMut(Fact<'_>),
 }
 
 impl Teller<'_> {
     fn bytes(&mut self, name: &str, value: &[u8]) {
         let value = &value[..value.len().min(MAX_VALUE)];
-        if !value.is_empty() {
+        if !value.is_empty() && !self.tagged.has(name) {
             (self.tell)((name, &String::from_utf8_lossy(value)));
         }
     }
 
     fn number(&mut self, name: &str, value: u64) {
-        (self.tell)((name, itoa::Buffer::new().format(value)));
+        self.bytes(name, itoa::Buffer::new().format(value).as_bytes());
     }
 
     fn written(&mut self, name: &str, write: impl FnOnce(&mut Out<'_>) -> bool) {
@@ -42,14 +80,15 @@ impl Teller<'_> {
 
 /// Tells every fact.
 pub fn tell(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_>)) {
-    http(finished, tell);
-    besides(finished, node_id, tell);
+    let tagged = Tagged::of(finished);
+    http(finished, &tagged, tell);
+    besides(finished, &tagged, node_id, tell);
 }
 
 /// What OpenTelemetry has names and types of its own for.
-fn http(finished: &Finished<'_>, tell: &mut dyn FnMut(Fact<'_>)) {
+fn http(finished: &Finished<'_>, tagged: &Tagged<'_>, tell: &mut dyn FnMut(Fact<'_>)) {
     let (head, record) = (finished.head, finished.record);
-    let mut teller = Teller { text: Vec::new(), tell };
+    let mut teller = Teller { text: Vec::new(), tagged, tell };
     teller.bytes("http.method", head.method_text());
     let mut url = Vec::new();
     for part in [head.scheme().as_bytes(), b"://", head.authority(), finished.path()] {
@@ -66,9 +105,9 @@ fn http(finished: &Finished<'_>, tell: &mut dyn FnMut(Fact<'_>)) {
 }
 
 /// Everything else.
-pub fn besides(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_>)) {
+pub fn besides(finished: &Finished<'_>, tagged: &Tagged<'_>, node_id: &str, tell: &mut dyn FnMut(Fact<'_>)) {
     let (head, record) = (finished.head, finished.record);
-    let mut teller = Teller { text: Vec::new(), tell };
+    let mut teller = Teller { text: Vec::new(), tagged, tell };
     teller.bytes("component", b"proxy");
     teller.bytes("node_id", node_id.as_bytes());
     teller.bytes("guid:x-request-id", head.block.get(HeaderId::RequestId).unwrap_or_default());
@@ -96,8 +135,8 @@ pub fn besides(finished: &Finished<'_>, node_id: &str, tell: &mut dyn FnMut(Fact
     if finished.outcome().fault {
         teller.bytes("error", b"true");
     }
-    for tag in finished.all_tags() {
-        teller.written(&tag.name, |out| tag.write(finished.record, out));
+    for (name, value) in &tagged.tags {
+        (teller.tell)((name, &String::from_utf8_lossy(&tagged.text[value.clone()])));
     }
 }
 

@@ -54,17 +54,19 @@ impl<'o> Object<'o> {
         self.out.push(b'"');
     }
 
-    /// Text that `write` appends, at most `max` bytes; left out when `write` says that there is none.
-    pub fn written(&mut self, key: &str, max: usize, write: impl FnOnce(&mut Out<'_>) -> bool) {
+    /// Text that `write` appends, at most `max` bytes; left out when `write` says that there is none. Whether it is there.
+    pub fn written(&mut self, key: &str, max: usize, write: impl FnOnce(&mut Out<'_>) -> bool) -> bool {
         let (before, empty) = (self.out.len(), self.empty);
         self.key(key);
         self.out.push(b'"');
-        if write(&mut Out::new(self.out, Escape::Json, max)) {
+        let there = write(&mut Out::new(self.out, Escape::Json, max));
+        if there {
             self.out.push(b'"');
         } else {
             self.out.truncate(before);
             self.empty = empty;
         }
+        there
     }
 
     /// A whole number.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::attempt::AttemptSpan;
 use super::header::{Incoming, Outgoing};
 use super::id::{SpanId, TraceId};
+use super::sampling::central::RuleSlot;
 use super::tag::CustomTag;
 use super::tracer::RouteTracing;
 use crate::config::listener::Direction;
@@ -25,8 +26,8 @@ pub struct Span {
     pub sampled: bool,
     /// A caller inside forced it (`x-envoy-force-trace`).
     pub forced: bool,
-    /// The caller has not decided that.
-    pub ours: bool,
+    /// The service's rule that has decided, where it wants to know the end.
+    pub rule: Option<RuleSlot>,
     /// The caller wants to know the decision.
     pub asked: bool,
     /// What the other side calls it, when it has said so.
@@ -57,7 +58,7 @@ impl Span {
             parent: incoming.and_then(|incoming| incoming.parent),
             sampled,
             forced: false,
-            ours: incoming.is_none_or(|incoming| incoming.sampled.is_none()),
+            rule: None,
             asked: incoming.is_some_and(|incoming| incoming.asks),
             operation: None,
             attempts: Vec::new(),

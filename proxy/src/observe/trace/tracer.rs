@@ -6,10 +6,10 @@ use std::time::{Instant, SystemTime};
 use fastrand::Rng;
 
 use super::attempt::{AttemptSpan, MAX_ATTEMPTS};
-use super::header::Propagation;
 use super::header::xray::answer;
+use super::header::{self, Propagation};
 use super::id::IdSource;
-use super::sampling::central::CentralRules;
+use super::sampling::central::{CentralRules, RuleSlot};
 use super::sampling::{LocalRules, Memory, Request};
 use super::span::{Finished, Outcome, Span, wall_times};
 use super::tag::CustomTag;
@@ -79,20 +79,20 @@ impl Tracer {
         now: Instant,
         memory: &mut Memory,
         random: &mut Rng,
-    ) -> bool {
+    ) -> (bool, Option<RuleSlot>) {
         let second = || now.saturating_duration_since(self.epoch).as_secs() as u32;
         match &self.rules {
-            Rules::Local(rules) => rules.decide(&request(head), second(), memory, random),
+            Rules::Local(rules) => (rules.decide(&request(head), second(), memory, random), None),
             Rules::Central(rules) => rules.decide(&request(head), second(), memory, random),
-            Rules::Manager => chosen,
+            Rules::Manager => (chosen, None),
         }
     }
 
     /// Rules that look at how requests end are told.
-    fn ended(&self, head: &RequestHead, record: &Record<'_>, span: &Span, memory: &Memory) {
-        if let Rules::Central(rules) = &self.rules {
+    fn ended(&self, record: &Record<'_>, span: &Span, memory: &Memory) {
+        if let (Rules::Central(rules), Some(rule)) = (&self.rules, span.rule) {
             let outcome = Outcome::of(record.status, format::grpc_code(record));
-            rules.ended(&request(head), outcome.fault, span.sampled, memory);
+            rules.ended(rule, outcome.fault, span.sampled, memory);
         }
     }
 
@@ -201,6 +201,10 @@ pub struct HttpTracing {
     pub attempts: bool,
     /// `no_context_propagation`: the next hop is told nothing.
     pub silent: bool,
+    /// Callers may be anybody: what they say of traces goes no further than here.
+    pub untrusted: bool,
+    /// Every caller is told the trace, not only those that ask.
+    pub answers: bool,
     /// `http.<prefix>.tracing.*`
     pub stats: TracingStats,
 }
@@ -217,17 +221,18 @@ impl HttpTracing {
         shard: &Shard,
     ) -> Span {
         let WorkerSpans { worker, ids, random, tracers } = worker;
-        let incoming = self.tracer.propagation.extract(&head.block);
+        let incoming = self.tracer.propagation.extract(&head.block).filter(|_| !self.untrusted);
         let shares = route.and_then(|route| route.shares).unwrap_or(self.shares);
         let reason = self.reason(head, shares, internal, random);
         shard.inc(reason);
-        let sampled = incoming.and_then(|incoming| incoming.sampled).unwrap_or_else(|| {
+        let told = incoming.and_then(|incoming| incoming.sampled).map(|sampled| (sampled, None));
+        let (sampled, rule) = told.unwrap_or_else(|| {
             let memory = &mut part(tracers, &self.tracer, *worker).memory;
             self.tracer.decide(head, reason != self.stats.not_traceable, now, memory, random)
         });
         let id = ids.span();
         let forced = reason == self.stats.service_forced;
-        Span { forced, ..Span::new(incoming, id, sampled, || ids.trace(epoch_seconds())) }
+        Span { forced, rule, ..Span::new(incoming, id, sampled, || ids.trace(epoch_seconds())) }
     }
 
     /// Envoy's reason for or against a trace, as its statistic.
@@ -235,7 +240,7 @@ impl HttpTracing {
         let mut chosen = |share: u32| share >= 1_000_000 || random.u32(..1_000_000) < share;
         let stats = &self.stats;
         let has = |name: &[u8]| head.block.get_by_name(name).is_some();
-        let reason = if has(b"x-client-trace-id") && chosen(shares.client) {
+        let reason = if !self.untrusted && has(b"x-client-trace-id") && chosen(shares.client) {
             stats.client_enabled
         } else if internal && has(b"x-envoy-force-trace") {
             stats.service_forced
@@ -254,16 +259,22 @@ impl HttpTracing {
 
     /// Tells the next hop.
     pub fn inject(&self, span: &Span, head: &mut RequestHead) {
+        if self.untrusted {
+            header::discard(&mut head.block);
+        }
         if !self.silent {
             self.tracer.propagation.inject(&span.outgoing(), &mut head.block);
         }
     }
 
-    /// Tells a caller that asked what was decided, unless the application has.
+    /// Tells a caller that asked what was decided, and others of the trace where that is wanted, unless the application has.
     pub fn answer(&self, span: &Span, response: &mut ResponseHead) {
-        if span.asked && response.block.get(HeaderId::AmznTraceId).is_none() {
-            response.block.add(HeaderId::AmznTraceId, &answer(span.trace_id, span.sampled));
+        if !(span.asked || self.answers) || response.block.get(HeaderId::AmznTraceId).is_some() {
+            return;
         }
+        let text = answer(span.trace_id, span.sampled);
+        let root = text.split(|byte| *byte == b';').next().unwrap_or_default();
+        response.block.add(HeaderId::AmznTraceId, if span.asked { &text } else { root });
     }
 
     /// A try begins: where tries are told of, it becomes the parent of what the next hop does.
@@ -296,9 +307,7 @@ impl HttpTracing {
         worker: &mut WorkerSpans,
     ) {
         let part = part(&mut worker.tracers, &self.tracer, worker.worker);
-        if span.ours {
-            self.tracer.ended(head, record, span, &part.memory);
-        }
+        self.tracer.ended(record, span, &part.memory);
         if !span.sampled {
             return;
         }

@@ -53,7 +53,7 @@ pub fn otlp(variables: &dyn Variables, options: &TracingOptions) -> Result<Optio
         (None, None) => options.cluster.to_string(),
     };
     let sampling = match &options.central {
-        Some(service) => Sampling::Central(service.clone()),
+        Some(central) => Sampling::Central(central.target.clone()),
         None => Sampling::Local(tracing::local_rules(variables)?),
     };
     Ok(Some(Provider::Collector(collector::Settings {

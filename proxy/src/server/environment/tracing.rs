@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::identity::Identity;
 use super::{VariableError, Variables, boolean, integer};
 use crate::observe::trace::header::{Format, Propagation};
-use crate::observe::trace::sampling::manifest::{Manifest, Rate};
+use crate::observe::trace::sampling::manifest::{self, Manifest, Rate};
 use crate::observe::trace::transport::Target;
-use crate::xds::translate::TracingOptions;
+use crate::xds::translate::{Central, TracingOptions};
 
 const ADDRESS: &str = "AWS_XRAY_DAEMON_ADDRESS";
 const RATE: &str = "XRAY_SAMPLING_RATE";
+const FILE: &str = "XRAY_SAMPLING_RULE_MANIFEST";
 
 /// `tracing` of the bootstrap, and the cluster that it names.
 pub(super) struct Generated {
@@ -60,7 +61,7 @@ fn xray(variables: &dyn Variables, identity: &Identity) -> Result<Generated, Var
     }
     let Endpoint { host, port } = daemon(variables)?.udp;
     config["daemon_endpoint"] = json!({ "protocol": "UDP", "address": host, "port_value": port });
-    if let Some(manifest) = manifest(variables)? {
+    if let Some(manifest) = rules(variables)? {
         config["sampling_rule_manifest"] = manifest;
     }
     Ok(Generated { provider: provider("envoy.tracers.xray", config), cluster: None })
@@ -132,18 +133,27 @@ fn cluster(
 ///
 /// `OUTRIGGER_XRAY_SEGMENTS`: `parity` (default), what App Mesh's Envoy sent, or `rich`: each try is a subsegment,
 /// failures have a cause. `OUTRIGGER_XRAY_SAMPLING`: `local` (default), or `central`: the rules of the X-Ray service,
-/// through the daemon's TCP port.
+/// through the daemon's TCP port, that of the provider's daemon unless the environment says another.
+/// `OUTRIGGER_TRACE_CALLERS`: `trusted` (default), or `untrusted`, for a gateway: what requests bring of a trace to
+/// listeners that are not outbound is discarded, in any format. `OUTRIGGER_TRACE_RESPONSES`: who is told the trace in
+/// `x-amzn-trace-id`: `asked` (default), who asks, or `all`.
 pub fn options(variables: &dyn Variables) -> Result<TracingOptions, VariableError> {
     let rich = choice(variables, "OUTRIGGER_XRAY_SEGMENTS", "parity", "rich")?;
     let central = choice(variables, "OUTRIGGER_XRAY_SAMPLING", "local", "central")?;
     let central = match central {
         true => {
-            Some(daemon(variables)?.tcp).map(|Endpoint { host, port }| Target::Address(host.into(), port))
+            let Endpoint { host, port } = daemon(variables)?.tcp;
+            Some(Central {
+                target: Target::Address(host.into(), port),
+                given: variables.get(ADDRESS).is_some(),
+            })
         }
         false => None,
     };
     let propagation = propagation(variables)?;
-    Ok(TracingOptions { rich, central, propagation, ..TracingOptions::default() })
+    let untrusted = choice(variables, "OUTRIGGER_TRACE_CALLERS", "trusted", "untrusted")?;
+    let answers = choice(variables, "OUTRIGGER_TRACE_RESPONSES", "asked", "all")?;
+    Ok(TracingOptions { rich, central, propagation, untrusted, answers, ..TracingOptions::default() })
 }
 
 /// `OUTRIGGER_TRACE_PROPAGATION`: which headers are read, in this order, and written, all of them.
@@ -159,7 +169,6 @@ fn propagation(variables: &dyn Variables) -> Result<Option<Propagation>, Variabl
 
 /// X-Ray's rules for other collectors.
 pub(super) fn local_rules(variables: &dyn Variables) -> Result<Manifest, VariableError> {
-    const FILE: &str = "XRAY_SAMPLING_RULE_MANIFEST";
     if let Some(path) = variables.get(FILE) {
         let fail = |error: String| VariableError::new(FILE, format!("{path}: {error}"));
         let text = std::fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
@@ -180,13 +189,25 @@ fn choice(variables: &dyn Variables, name: &str, default: &str, other: &str) -> 
 }
 
 /// A file of rules wins over a rate.
-fn manifest(variables: &dyn Variables) -> Result<Option<Value>, VariableError> {
-    if let Some(path) = variables.get("XRAY_SAMPLING_RULE_MANIFEST") {
+fn rules(variables: &dyn Variables) -> Result<Option<Value>, VariableError> {
+    if let Some(path) = variables.get(FILE) {
+        refuse_other_versions(&path)?;
         return Ok(Some(json!({ "filename": path })));
     }
     let Some(rate) = rate(variables)? else { return Ok(None) };
     let rules = json!({ "version": 2, "default": { "fixed_target": 1, "rate": rate } });
     Ok(Some(json!({ "inline_string": rules.to_string() })))
+}
+
+/// As the image's agent did. What else is wrong with a file costs its rules, with a warning, as with Envoy.
+fn refuse_other_versions(path: &str) -> Result<(), VariableError> {
+    let file = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    match file.as_ref().and_then(|file| file.get("version")) {
+        Some(version) if version.as_f64() != Some(2.0) => {
+            Err(VariableError::new(FILE, format!("{path}: {}", manifest::other_version(version))))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `XRAY_SAMPLING_RATE`, in whole percents, as the image rounded it.

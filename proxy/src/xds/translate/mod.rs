@@ -79,7 +79,9 @@ pub use path::{Path, Rejection};
 use scope::Scope;
 pub use scope::ads_fetch_timeout;
 pub use secret::{Secret, wipe as wipe_secret};
-pub use tracing::{TRACE_EXPORT, TracingContext, TracingOptions, of_bootstrap as tracing_of_bootstrap};
+pub use tracing::{
+    Central, TRACE_EXPORT, TracingContext, TracingOptions, of_bootstrap as tracing_of_bootstrap,
+};
 pub use warnings::{Warning, Warnings};
 
 /// What translation needs to know and grows while it works. Owned by the compiler.

@@ -3,17 +3,15 @@
 
 mod collector;
 mod tags;
+mod xray;
 
 use std::sync::Arc;
 
 use outrigger_xds_protos::any;
-use outrigger_xds_protos::v3::core::SocketAddress;
-use outrigger_xds_protos::v3::core::socket_address::{PortSpecifier, Protocol};
 use outrigger_xds_protos::v3::hcm::http_connection_manager::Tracing;
 use outrigger_xds_protos::v3::route::{Decorator, Tracing as RouteMessage};
 use outrigger_xds_protos::v3::trace::tracing::Http;
 use outrigger_xds_protos::v3::trace::tracing::http::ConfigType;
-use outrigger_xds_protos::v3::trace::x_ray_config::SegmentFields;
 use outrigger_xds_protos::v3::trace::{
     DatadogConfig, OpenTelemetryConfig, Tracing as Bootstrap, XRayConfig, ZipkinConfig,
 };
@@ -23,18 +21,16 @@ pub use collector::EXPORT as TRACE_EXPORT;
 pub(super) use tags::compile as tags;
 
 use super::fields;
-use super::fields::{refuse, warn_set};
+use super::fields::warn_set;
 use super::path::{Path, Rejection};
 use super::scope::Scope;
-use super::{access_log, data_source};
 use crate::config::listener::Direction;
 use crate::observe::format::Format;
-use crate::observe::trace::header::{Format as HeaderFormat, Propagation};
-use crate::observe::trace::sampling::manifest::Manifest;
+use crate::observe::mesh::Identity;
+use crate::observe::trace::header::Propagation;
 use crate::observe::trace::tracer::{HttpTracing, RouteTracing, Shares};
 use crate::observe::trace::tracers::{Provider, Tracers};
 use crate::observe::trace::transport::Target;
-use crate::observe::trace::xray::{self, Daemon, segment_name};
 use crate::stats::scope::{TracingStats, sanitize};
 
 /// Envoy's default `max_path_tag_length`.
@@ -60,9 +56,30 @@ pub struct TracingOptions {
     /// X-Ray segments tell more than App Mesh's did.
     pub rich: bool,
     /// Where the X-Ray service's sampling rules are asked for; `None`: local rules hold.
-    pub central: Option<Target>,
+    pub central: Option<Central>,
     /// Headers that are read and written; `None`: those of the provider.
     pub propagation: Option<Propagation>,
+    /// Callers of listeners that are not outbound may be anybody: what they say of traces is discarded.
+    pub untrusted: bool,
+    /// Every caller is told its trace.
+    pub answers: bool,
+}
+
+/// Where the X-Ray service answers: a daemon's TCP port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Central {
+    /// Host and port.
+    pub target: Target,
+    /// Said by the environment. Else a daemon that the provider names answers there as well.
+    pub given: bool,
+}
+
+impl TracingOptions {
+    /// The mesh that this is a part of, as `node.id` or `node.cluster` says.
+    fn mesh(&self) -> Option<String> {
+        let places = [&self.node, &self.cluster];
+        places.into_iter().find_map(|place| Identity::parse(place)).map(|identity| identity.mesh)
+    }
 }
 
 /// Compiles a connection manager's tracing. `None`: nothing is traced, as in Envoy without `tracing` or without any
@@ -95,9 +112,9 @@ pub(super) fn compile(
         overall: millionths(overall_sampling),
     };
     let tags = tags(custom_tags, &path.field("custom_tags"))?;
+    let options = scope.context.tracing.options.clone();
     let provider = match own {
         Some(own) => {
-            let options = scope.context.tracing.options.clone();
             self::provider(own, &options, &path.field("provider"), &mut |path, text| scope.warn(path, text))?
         }
         None => scope.context.tracing.provider.clone(),
@@ -115,6 +132,8 @@ pub(super) fn compile(
         max_path: fields::count(max_path_tag_length).unwrap_or(MAX_PATH) as usize,
         attempts,
         silent: *no_context_propagation,
+        untrusted: options.untrusted && scope.direction != Direction::Outbound,
+        answers: options.answers,
         stats: TracingStats::new(&scope.context.stats, &format!("http.{}.tracing.", sanitize(stat_prefix))),
     }))
 }
@@ -219,7 +238,7 @@ fn provider(
     let Some(ConfigType::TypedConfig(config)) = config_type else { return Err(config_path.missing()) };
     if any::is::<XRayConfig>(config) {
         let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
-        return xray(&message, options, &config_path).map(Provider::XRay).map(Some);
+        return xray::settings(&message, options, &config_path, warn).map(Provider::XRay).map(Some);
     }
     if any::is::<OpenTelemetryConfig>(config) {
         let message = any::unpack(config).map_err(|error| config_path.reject(error))?;
@@ -238,66 +257,4 @@ fn provider(
     let kind = &config.type_url;
     warn(path, format!("{name:?} ({kind}) is not in effect: requests are not traced"));
     Ok(None)
-}
-
-fn xray(
-    message: &XRayConfig,
-    options: &TracingOptions,
-    path: &Path<'_>,
-) -> Result<xray::Settings, Rejection> {
-    let XRayConfig { daemon_endpoint, segment_name: name, sampling_rule_manifest, segment_fields } = message;
-    let daemon = match daemon_endpoint {
-        None => Daemon::default(),
-        Some(endpoint) => daemon(endpoint, &path.field("daemon_endpoint"))?,
-    };
-    let manifest_path = path.field("sampling_rule_manifest");
-    let manifest = match sampling_rule_manifest {
-        None => Manifest::default(),
-        Some(source) => {
-            let text = data_source::read(source, &manifest_path)?;
-            let text = String::from_utf8(text).map_err(|_| manifest_path.reject("is not UTF-8"))?;
-            Manifest::parse(&text).map_err(|error| manifest_path.reject(error))?
-        }
-    };
-    let absent = SegmentFields::default();
-    let SegmentFields { origin, aws } = segment_fields.as_ref().unwrap_or(&absent);
-    let aws = aws.as_ref().filter(|aws| !aws.fields.is_empty());
-    let name = segment_name(if name.is_empty() { &options.cluster } else { name });
-    Ok(xray::Settings {
-        daemon,
-        name: if name.is_empty() { "outrigger".into() } else { name },
-        origin: origin.as_str().into(),
-        aws: aws.map_or_else(Box::default, |aws| {
-            serde_json::Value::Object(access_log::object(aws)).to_string().into_boxed_str()
-        }),
-        manifest,
-        node_id: options.node.clone(),
-        rich: options.rich,
-        central: options.central.clone(),
-        propagation: options.propagation.clone().unwrap_or_else(|| Propagation::of(&[HeaderFormat::XRay])),
-    })
-}
-
-/// A UDP endpoint; its host may be a name.
-fn daemon(message: &SocketAddress, path: &Path<'_>) -> Result<Daemon, Rejection> {
-    let SocketAddress {
-        protocol,
-        address,
-        port_specifier,
-        resolver_name,
-        ipv4_compat: _, // Only binding reads it.
-        network_namespace_filepath,
-    } = message;
-    refuse!(path; resolver_name, network_namespace_filepath);
-    if *protocol != Protocol::Udp as i32 {
-        return Err(path.field("protocol").reject("the X-Ray daemon takes segments over UDP only"));
-    }
-    let host = fields::required(address, &path.field("address"))?.into();
-    match port_specifier {
-        Some(PortSpecifier::PortValue(port)) => {
-            Ok(Daemon { host, port: fields::port(*port, &path.field("port_value"))? })
-        }
-        Some(PortSpecifier::NamedPort(_)) => Err(path.field("named_port").unsupported()),
-        None => Err(path.field("port_value").missing()),
-    }
 }

@@ -7,6 +7,9 @@ use crate::observe::trace::span::Finished;
 /// What Envoy calls its spans.
 const OPERATION: &str = "envoy.proxy";
 
+/// Where the upper half of a trace's identifier stands.
+const HIGH_ID: &str = "_dd.p.tid";
+
 /// Appends text.
 fn text(out: &mut Vec<u8>, text: &str) {
     let text = &text.as_bytes()[..text.floor_char_boundary(u16::MAX.into())];
@@ -62,10 +65,12 @@ pub(super) fn trace(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
     text(out, "meta");
     let (at, mut size) = (open_map(out), 1);
     let hex = span.trace_id.hex();
-    pair(out, "_dd.p.tid", &String::from_utf8_lossy(&hex[..16]));
+    pair(out, HIGH_ID, &String::from_utf8_lossy(&hex[..16]));
     facts::tell(finished, &settings.node_id, &mut |(name, value)| {
-        size += 1;
-        pair(out, name, value);
+        if name != HIGH_ID {
+            size += 1;
+            pair(out, name, value);
+        }
     });
     close_map(out, at, size);
     text(out, "metrics");

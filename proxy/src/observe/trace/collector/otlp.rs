@@ -13,7 +13,7 @@ use crate::http::header_id::HeaderId;
 use crate::observe::platform::Platform;
 use crate::observe::protobuf::Message;
 use crate::observe::trace::attempt::AttemptSpan;
-use crate::observe::trace::facts;
+use crate::observe::trace::facts::{self, Tagged};
 use crate::observe::trace::id::SpanId;
 use crate::observe::trace::span::{Finished, Outcome};
 
@@ -47,9 +47,11 @@ pub(super) fn spans(settings: &Settings, finished: &Finished<'_>, out: &mut Vec<
         let call = finished.direction == Direction::Outbound && !settings.attempts;
         message.number(6, if call { CLIENT } else { SERVER });
         times(message, finished.start, finished.end);
-        attributes(settings, finished, message);
+        let tagged = Tagged::of(finished);
+        let into = &mut Attributes { message, tagged: &tagged };
+        attributes(settings, finished, into);
         if call {
-            self::call(settings, finished, message);
+            self::call(settings, finished, into);
         }
         status(message, finished.outcome(), finished.record.details);
         flags(message);
@@ -80,53 +82,69 @@ fn flags(message: &mut Message<'_>) {
     message.fixed32(16, 1);
 }
 
-/// An attribute with text; nothing for an empty one.
-fn text(message: &mut Message<'_>, key: &str, value: &[u8]) {
-    let value = &value[..value.len().min(MAX_TEXT)];
-    if !value.is_empty() {
-        message.message(9, |pair| {
-            pair.bytes(1, key.as_bytes());
-            pair.message(2, |any| any.bytes(1, String::from_utf8_lossy(value).as_bytes()));
-        });
-    }
+/// Writes attributes of a span, whose names must be unique.
+struct Attributes<'a, 'o> {
+    message: &'a mut Message<'o>,
+    /// What tags say comes in place of what is told anyway.
+    tagged: &'a Tagged<'a>,
 }
 
-/// An attribute with several texts.
-fn texts<'t>(message: &mut Message<'_>, key: &str, values: impl Iterator<Item = &'t str>) {
-    message.message(9, |pair| {
-        pair.bytes(1, key.as_bytes());
-        pair.message(2, |any| {
+impl Attributes<'_, '_> {
+    fn pair(&mut self, key: &str, value: impl FnOnce(&mut Message<'_>)) {
+        if !self.tagged.has(key) {
+            write(self.message, key, value);
+        }
+    }
+
+    /// Text; nothing for an empty one.
+    fn text(&mut self, key: &str, value: &[u8]) {
+        let value = &value[..value.len().min(MAX_TEXT)];
+        if !value.is_empty() {
+            self.pair(key, |any| any.bytes(1, String::from_utf8_lossy(value).as_bytes()));
+        }
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.pair(key, |any| any.number(3, value));
+    }
+
+    /// Several texts.
+    fn texts<'t>(&mut self, key: &str, values: impl Iterator<Item = &'t str>) {
+        self.pair(key, |any| {
             any.message(5, |list| {
                 values.for_each(|value| list.message(1, |any| any.bytes(1, value.as_bytes())))
             });
         });
-    });
+    }
 }
 
-fn number(message: &mut Message<'_>, key: &str, value: u64) {
+fn write(message: &mut Message<'_>, key: &str, value: impl FnOnce(&mut Message<'_>)) {
     message.message(9, |pair| {
         pair.bytes(1, key.as_bytes());
-        pair.message(2, |any| any.number(3, value));
+        pair.message(2, value);
     });
 }
 
-fn attributes(settings: &Settings, finished: &Finished<'_>, message: &mut Message<'_>) {
+fn attributes(settings: &Settings, finished: &Finished<'_>, into: &mut Attributes<'_, '_>) {
     let (head, record) = (finished.head, finished.record);
-    request(head, without_query(finished.path()), message);
-    text(message, "network.protocol.name", b"http");
+    request(head, without_query(finished.path()), into);
+    into.text("network.protocol.name", b"http");
     let version = head.version.as_str();
-    text(message, "network.protocol.version", version.strip_prefix("HTTP/").unwrap_or(version).as_bytes());
-    text(message, "user_agent.original", head.block.get(HeaderId::UserAgent).unwrap_or_default());
-    text(message, "client.address", record.downstream_remote.ip().to_canonical().to_string().as_bytes());
+    into.text("network.protocol.version", version.strip_prefix("HTTP/").unwrap_or(version).as_bytes());
+    into.text("user_agent.original", head.block.get(HeaderId::UserAgent).unwrap_or_default());
+    into.text("client.address", record.downstream_remote.ip().to_canonical().to_string().as_bytes());
     let peer = record.downstream_direct_remote.ip().to_canonical();
-    text(message, "network.peer.address", peer.to_string().as_bytes());
+    into.text("network.peer.address", peer.to_string().as_bytes());
     if record.status > 0 {
-        number(message, "http.response.status_code", record.status.into());
+        into.number("http.response.status_code", record.status.into());
     }
-    text(message, "direction", facts::operation(finished.direction).as_bytes());
-    facts::besides(finished, &settings.node_id, &mut |(name, value)| text(message, name, value.as_bytes()));
-    let tags = finished.all_tags().map(|tag| &*tag.name).take(MAX_INDEXED_TAGS);
-    texts(message, ANNOTATIONS, INDEXED.into_iter().chain(tags));
+    into.text("direction", facts::operation(finished.direction).as_bytes());
+    let Attributes { message, tagged } = into;
+    facts::besides(finished, tagged, &settings.node_id, &mut |(name, value)| {
+        write(message, name, |any| any.bytes(1, value.as_bytes()));
+    });
+    let tags = tagged.names().filter(|name| !INDEXED.contains(name)).take(MAX_INDEXED_TAGS);
+    into.texts(ANNOTATIONS, INDEXED.into_iter().chain(tags));
 }
 
 fn without_query(path: &[u8]) -> &[u8] {
@@ -134,14 +152,14 @@ fn without_query(path: &[u8]) -> &[u8] {
 }
 
 /// What was asked of whom.
-fn request(head: &RequestHead, path: &[u8], message: &mut Message<'_>) {
-    text(message, "http.request.method", head.method_text());
-    text(message, "url.scheme", head.scheme().as_bytes());
-    text(message, "url.path", path);
+fn request(head: &RequestHead, path: &[u8], into: &mut Attributes<'_, '_>) {
+    into.text("http.request.method", head.method_text());
+    into.text("url.scheme", head.scheme().as_bytes());
+    into.text("url.path", path);
     let (host, port) = host_and_port(head.authority());
-    text(message, "server.address", host);
+    into.text("server.address", host);
     if let Some(port) = port {
-        number(message, "server.port", port.into());
+        into.number("server.port", port.into());
     }
 }
 
@@ -156,20 +174,20 @@ fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
 }
 
 /// A call tells its whole address, without the query.
-fn full_url(head: &RequestHead, path: &[u8], message: &mut Message<'_>) {
+fn full_url(head: &RequestHead, path: &[u8], into: &mut Attributes<'_, '_>) {
     let url = [head.scheme().as_bytes(), b"://", head.authority(), path].concat();
-    text(message, "url.full", &url);
+    into.text("url.full", &url);
 }
 
 /// Envoy's single span of an outgoing hop. One that begins a trace has nobody to be a part of: the exporter makes a
 /// segment of ours around it when it is told so.
-fn call(settings: &Settings, finished: &Finished<'_>, message: &mut Message<'_>) {
-    full_url(finished.head, without_query(finished.path()), message);
-    text(message, "peer.service", finished.record.cluster.as_bytes());
+fn call(settings: &Settings, finished: &Finished<'_>, into: &mut Attributes<'_, '_>) {
+    full_url(finished.head, without_query(finished.path()), into);
+    into.text("peer.service", finished.record.cluster.as_bytes());
     if finished.span.parent.is_none() {
-        text(message, "aws.span.kind", b"LOCAL_ROOT");
-        text(message, "aws.local.service", settings.service.as_bytes());
-        text(message, "aws.remote.service", finished.record.cluster.as_bytes());
+        into.text("aws.span.kind", b"LOCAL_ROOT");
+        into.text("aws.local.service", settings.service.as_bytes());
+        into.text("aws.remote.service", finished.record.cluster.as_bytes());
     }
 }
 
@@ -190,24 +208,26 @@ fn attempt(finished: &Finished<'_>, attempt: &AttemptSpan, message: &mut Message
     message.number(6, CLIENT);
     let (start, end) = attempt.times(finished);
     times(message, start, end);
-    text(message, "peer.service", finished.callee().as_bytes());
-    request(head, head.path_only(), message);
-    full_url(head, head.path_only(), message);
-    text(message, "upstream_cluster", finished.record.cluster.as_bytes());
+    let tagged = Tagged::default();
+    let into = &mut Attributes { message, tagged: &tagged };
+    into.text("peer.service", finished.callee().as_bytes());
+    request(head, head.path_only(), into);
+    full_url(head, head.path_only(), into);
+    into.text("upstream_cluster", finished.record.cluster.as_bytes());
     match &attempt.host.address {
         HostAddress::Ip(address) => {
-            text(message, "network.peer.address", address.ip().to_canonical().to_string().as_bytes());
-            number(message, "network.peer.port", address.port().into());
+            into.text("network.peer.address", address.ip().to_canonical().to_string().as_bytes());
+            into.number("network.peer.port", address.port().into());
         }
         HostAddress::Pipe(path) => {
-            text(message, "network.peer.address", path.as_os_str().as_encoded_bytes());
+            into.text("network.peer.address", path.as_os_str().as_encoded_bytes());
         }
     }
     if attempt.status > 0 {
-        number(message, "http.response.status_code", attempt.status.into());
+        into.number("http.response.status_code", attempt.status.into());
     }
     if let Some(code) = attempt.grpc_status(finished) {
-        text(message, "grpc.status_code", itoa::Buffer::new().format(code).as_bytes());
+        into.text("grpc.status_code", itoa::Buffer::new().format(code).as_bytes());
     }
     status(message, attempt.outcome(finished), attempt.failure.as_deref().unwrap_or_default());
     flags(message);

@@ -11,6 +11,7 @@ use crate::observe::test_record::{Exchange, request, response, span};
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::id::{SpanId, TraceId};
 use crate::observe::trace::span::Span;
+use crate::observe::trace::tag::{CustomTag, TagValue};
 
 mod awsxray;
 
@@ -31,6 +32,11 @@ fn settings(form: Form, attempts: bool) -> Settings {
 
 /// The document of one exchange that was answered 503 by the second host tried.
 fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
+    tagged(form, tries, direction, &[])
+}
+
+/// The same with tags.
+fn tagged(form: Form, tries: bool, direction: Direction, tags: &[CustomTag]) -> Vec<u8> {
     let mut exchange = Exchange::example();
     exchange.request = request("GET", "/items?x=1", "price.local", &[("user-agent", "curl/8")]);
     exchange.response.status = 503;
@@ -54,7 +60,7 @@ fn document(form: Form, tries: bool, direction: Direction) -> Vec<u8> {
         start: 1_755_366_385_126_112,
         end: 1_755_366_385_133_112,
         direction,
-        tags: &[],
+        tags,
         max_path: 256,
     };
     let mut out = Vec::new();
@@ -271,4 +277,42 @@ fn datadogs_traces() {
         (&span["meta"]["http.status_code"], &span["metrics"]["_sampling_priority_v1"]),
         (&json!("503"), &json!(1))
     );
+}
+
+/// Looked at before a map hides it: of a name the last value stands, once.
+#[test]
+fn no_name_is_told_twice() {
+    let tag = |name: &str, value: &str| CustomTag::new(name, TagValue::Literal(value.into()));
+    let absent = CustomTag::new("twice", TagValue::Header("x-none".into(), "".into()));
+    let own =
+        [tag("component", "mine"), tag("twice", "first"), tag("twice", "last"), absent, tag("a.b", "kept")];
+    for name in ["component", "twice", "a.b"] {
+        let json = tagged(Form::ZipkinJson, false, Direction::Inbound, &own);
+        let json = String::from_utf8(json).unwrap();
+        assert_eq!(json.matches(&format!("\"{name}\":")).count(), 1, "{name}: {json}");
+    }
+    let names = |message: &[u8], field: u64| -> Vec<String> {
+        let pairs = bytes(&fields(message), field).into_iter().map(|pair| bytes(&fields(pair), 1)[0]);
+        pairs.map(|name| String::from_utf8(name.to_vec()).unwrap()).collect()
+    };
+    let otlp = [tag("direction", "d"), tag("http.request.method", "m"), tag("peer.service", "p")];
+    let otlp: Vec<CustomTag> = own.iter().cloned().chain(otlp).collect();
+    for (form, place, field) in [(Form::ZipkinProto, 1, 11), (Form::OtlpHttp, 2, 9), (Form::OtlpGrpc, 2, 9)] {
+        let document = tagged(form, false, Direction::Outbound, &otlp);
+        let span = fields(&document).into_iter().find(|(number, _)| *number == place).unwrap().1;
+        let Field::Bytes(span) = span else { panic!("{span:?}") };
+        let mut told = names(span, field);
+        let all = told.len();
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len(), all, "{form:?}: {told:?}");
+    }
+    let document = tagged(Form::OtlpHttp, false, Direction::Outbound, &otlp);
+    let told = attributes(&fields(bytes(&fields(&document), 2)[0]), 9);
+    assert_eq!((&told["component"], &told["twice"]), (&json!("mine"), &json!("last")));
+    let datadog = tagged(Form::Datadog, false, Direction::Inbound, &own);
+    for name in ["component", "twice"] {
+        let text = [&[0xa0 | name.len() as u8][..], name.as_bytes()].concat();
+        assert_eq!(datadog.windows(text.len()).filter(|window| *window == text).count(), 1, "{name}");
+    }
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::id::{SpanId, TraceId};
 use crate::http::head::HeaderBlock;
+use crate::http::header_id::HeaderId;
 
 /// What a request said about its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,30 @@ impl Propagation {
         }
     }
 }
+
+/// Removes every header of every format.
+pub fn discard(block: &mut HeaderBlock) {
+    block.remove(HeaderId::AmznTraceId);
+    block.retain(|_, name, _| !OTHERS.contains(&name));
+}
+
+/// Names beside X-Ray's, in lower case.
+const OTHERS: &[&[u8]] = &[
+    b"traceparent",
+    b"tracestate",
+    b"b3",
+    b"x-b3-traceid",
+    b"x-b3-spanid",
+    b"x-b3-parentspanid",
+    b"x-b3-sampled",
+    b"x-b3-flags",
+    b"x-datadog-trace-id",
+    b"x-datadog-parent-id",
+    b"x-datadog-sampling-priority",
+    b"x-datadog-origin",
+    b"x-datadog-tags",
+    b"x-client-trace-id",
+];
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

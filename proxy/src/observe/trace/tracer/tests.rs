@@ -27,6 +27,7 @@ impl Scene {
             aws: "".into(),
             manifest: Manifest::of_default(Rate { fixed_target: 0, rate }),
             node_id: "".into(),
+            mesh: "".into(),
             rich: false,
             central: None,
             propagation: Propagation::of(&[Format::XRay]),
@@ -48,6 +49,8 @@ impl Scene {
             max_path: 256,
             attempts: false,
             silent: false,
+            untrusted: false,
+            answers: false,
             stats: TracingStats::new(&registry, "http.x.tracing."),
         };
         Self { tracing, worker: WorkerSpans::new(0, 1), shard: registry.shard(), queue }
@@ -213,4 +216,88 @@ fn the_first_format_with_a_context_is_honoured_and_all_go_out() {
     assert!(span.sampled && span.parent.is_none(), "only a decision came");
     scene.tracing.inject(&span, &mut head);
     assert!(head.block.get_by_name(b"traceparent").is_some());
+}
+
+/// What anybody may send: recorded at our cost, under identifiers of their choice.
+#[test]
+fn callers_that_are_not_trusted_decide_nothing() {
+    let header = format!("{HEADER};Sampled=1;Lineage=a:1");
+    let traceparent = "00-4efaaf4d1e8720b39541901950019ee5-53995c3f42cd8ad8-01";
+    let forged = [
+        ("x-amzn-trace-id", header.as_str()),
+        ("traceparent", traceparent),
+        ("tracestate", "a=b"),
+        ("b3", "1"),
+        ("x-datadog-origin", "x"),
+        ("x-client-trace-id", "1"),
+        ("x-other", "stays"),
+    ];
+    for (rate, decision) in [(0.0, "0"), (1.0, "1")] {
+        let mut scene = Scene::new(rate);
+        scene.tracing.untrusted = true;
+        let mut head = request("GET", "/", "h", &forged);
+        let span = scene.begin(&head);
+        assert_eq!((span.sampled, span.parent), (rate > 0.0, None));
+        let text = sent(&scene, &span, &mut head);
+        assert!(text.ends_with(&format!(";Sampled={decision}")) && !text.contains("5759e988"), "{text}");
+        for gone in [&b"tracestate"[..], b"x-datadog-origin", b"x-client-trace-id"] {
+            assert_eq!(head.block.get_by_name(gone), None);
+        }
+        let parent = head.block.get_by_name(b"traceparent").unwrap();
+        assert!(!parent.starts_with(&traceparent.as_bytes()[..35]));
+        assert_eq!(head.block.get_by_name(b"x-other"), Some(&b"stays"[..]));
+    }
+    // Formats that are not ours to write are discarded as well.
+    let mut scene = Scene::new(1.0);
+    scene.tracing.untrusted = true;
+    scene.tracing.silent = true;
+    let mut head = request("GET", "/", "h", &forged);
+    let span = scene.begin(&head);
+    scene.tracing.inject(&span, &mut head);
+    assert_eq!(head.block.iter().map(|(name, _)| name).collect::<Vec<_>>(), [b"x-other"]);
+}
+
+#[test]
+fn all_callers_are_told_where_that_is_wanted() {
+    let mut scene = Scene::new(1.0);
+    scene.tracing.answers = true;
+    let span = scene.begin(&asked(Some(&format!("{HEADER};Sampled=1"))));
+    let mut answered = response(200, &[]);
+    scene.tracing.answer(&span, &mut answered);
+    let told = answered.block.get(HeaderId::AmznTraceId);
+    assert_eq!(told, Some(&b"Root=1-5759e988-bd862e3fe1be46a994272793"[..]));
+    let mut own = response(200, &[("x-amzn-trace-id", "Root=app")]);
+    scene.tracing.answer(&span, &mut own);
+    assert_eq!(own.block.get(HeaderId::AmznTraceId), Some(&b"Root=app"[..]));
+}
+
+/// A rewrite changes what rules look at; the end belongs to the rule that decided.
+#[test]
+fn a_request_ends_with_the_rule_that_it_began_with() {
+    use crate::observe::trace::sampling::central::Now;
+    let rules = Arc::new(CentralRules::new("m/n", ""));
+    let rule = |name: &str, priority: u32, path: &str| {
+        serde_json::from_value(serde_json::json!({"RuleName": name, "Priority": priority, "Version": 1,
+            "FixedRate": 1.0, "URLPath": path, "SamplingRateBoost": {"MaxRate": 1.0}}))
+    };
+    let now = Now { second: 0, wall: 1000.0 };
+    rules.replace(vec![rule("api", 1, "/api/*").unwrap(), rule("Default", 10_000, "*").unwrap()], now);
+    let mut scene = Scene::new(0.0);
+    let queue = scene.queue.clone();
+    let settings = match &scene.tracing.tracer.encoder {
+        Encoder::XRay(settings, _) => settings.clone(),
+        Encoder::Collector(_) => unreachable!(),
+    };
+    let encoder = Encoder::XRay(settings, Place::known(Default::default()));
+    let propagation = Propagation::of(&[Format::XRay]);
+    scene.tracing.tracer =
+        Arc::new(Tracer::new(2, encoder, Rules::Central(rules.clone()), propagation, queue, Instant::now()));
+    let span = scene.begin(&request("GET", "/api/items", "h", &[]));
+    let mut exchange = Exchange::example();
+    exchange.request = request("GET", "/items", "h", &[]);
+    exchange.response.status = 500;
+    scene.end(&span, &exchange);
+    let report = rules.report("c", now);
+    let ends = report.iter().map(|one| (&*one.counts.rule_name, one.boost.as_ref().unwrap().anomaly_count));
+    assert_eq!(ends.collect::<Vec<_>>(), [("api", 1)]);
 }

@@ -3,6 +3,8 @@
 
 mod rich;
 
+use smallvec::SmallVec;
+
 use super::{MAX_DOCUMENT, Settings};
 use crate::base::error::ResponseFlags;
 use crate::config::listener::Direction;
@@ -76,10 +78,12 @@ fn http(settings: &Settings, finished: &Finished<'_>, segment: &mut Object<'_>) 
             request.text("client_ip", first.trim_ascii(), MAX_TEXT);
             request.flag("x_forwarded_for", true);
         }
-        None => request.written("client_ip", MAX_TEXT, |out| {
-            out.display(record.downstream_direct_remote.ip().to_canonical());
-            true
-        }),
+        None => {
+            request.written("client_ip", MAX_TEXT, |out| {
+                out.display(record.downstream_direct_remote.ip().to_canonical());
+                true
+            });
+        }
     }
     request.end();
     if record.status > 0 {
@@ -91,36 +95,65 @@ fn http(settings: &Settings, finished: &Finished<'_>, segment: &mut Object<'_>) 
     http.end();
 }
 
+/// Annotations, each name once. As with Envoy's tracer what was said first stays: a tag takes no place of ours, nor one
+/// of another tag whose name is the same in the alphabet of annotations.
+struct Annotations<'a, 'o> {
+    list: Object<'o>,
+    said: SmallVec<[&'a str; OWN_ANNOTATIONS]>,
+}
+
+impl<'a> Annotations<'a, '_> {
+    fn text(&mut self, name: &'a str, value: &[u8]) {
+        if !value.is_empty() {
+            self.list.text(name, value, MAX_ANNOTATION);
+            self.said.push(name);
+        }
+    }
+
+    fn number(&mut self, name: &'a str, value: u64) {
+        self.text(name, itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn written(&mut self, name: &'a str, write: impl FnOnce(&mut Out<'_>) -> bool) {
+        if !self.said.contains(&name) && self.list.written(name, MAX_ANNOTATION, write) {
+            self.said.push(name);
+        }
+    }
+}
+
 /// Envoy's tags, in the alphabet of annotations.
 fn annotations(settings: &Settings, finished: &Finished<'_>, segment: &mut Object<'_>) {
     let (head, record) = (finished.head, finished.record);
     let header = |id| head.block.get(id).unwrap_or_default();
-    let mut list = segment.object("annotations");
-    list.text("direction", direction(finished.direction).as_bytes(), MAX_ANNOTATION);
-    list.text("component", b"proxy", MAX_ANNOTATION);
-    list.text("node_id", settings.node_id.as_bytes(), MAX_ANNOTATION);
-    list.text("guid_x_request_id", header(HeaderId::RequestId), MAX_ANNOTATION);
-    list.text("http_protocol", head.version.as_str().as_bytes(), MAX_ANNOTATION);
-    list.text("request_size", itoa::Buffer::new().format(record.bytes_received).as_bytes(), MAX_ANNOTATION);
-    list.written("response_flags", MAX_ANNOTATION, |out| flags(record.flags, out));
-    let caller = head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or_default();
-    list.text("downstream_cluster", caller, MAX_ANNOTATION);
-    list.text("upstream_cluster", record.cluster.as_bytes(), MAX_ANNOTATION);
-    list.text("upstream_cluster_name", record.cluster.as_bytes(), MAX_ANNOTATION);
+    let mut list = Annotations { list: segment.object("annotations"), said: SmallVec::new() };
+    list.text("direction", direction(finished.direction).as_bytes());
+    list.text("component", b"proxy");
+    list.text("node_id", settings.node_id.as_bytes());
+    list.text("guid_x_request_id", header(HeaderId::RequestId));
+    list.text("http_protocol", head.version.as_str().as_bytes());
+    list.number("request_size", record.bytes_received);
+    list.written("response_flags", |out| flags(record.flags, out));
+    list.text(
+        "downstream_cluster",
+        head.block.get_by_name(b"x-envoy-downstream-service-cluster").unwrap_or_default(),
+    );
+    list.text("upstream_cluster", record.cluster.as_bytes());
+    list.text("upstream_cluster_name", record.cluster.as_bytes());
     if let Some(code) = finished.grpc_status() {
-        list.text("grpc_status_code", itoa::Buffer::new().format(code).as_bytes(), MAX_ANNOTATION);
+        list.number("grpc_status_code", code);
     }
     if settings.rich {
-        list.text("cluster", record.cluster.as_bytes(), MAX_ANNOTATION);
-        list.text("route", record.route_name.as_bytes(), MAX_ANNOTATION);
+        list.text("cluster", record.cluster.as_bytes());
+        list.text("route", record.route_name.as_bytes());
     }
     if record.attempts > 1 {
-        list.number("attempts", record.attempts.into());
+        list.list.number("attempts", record.attempts.into());
+        list.said.push("attempts");
     }
     for tag in finished.all_tags().take(MAX_ANNOTATIONS - OWN_ANNOTATIONS) {
-        list.written(&tag.key, MAX_ANNOTATION, |out| tag.write(finished.record, out));
+        list.written(&tag.key, |out| tag.write(finished.record, out));
     }
-    list.end();
+    list.list.end();
 }
 
 /// Short names, with commas; false when there is none.

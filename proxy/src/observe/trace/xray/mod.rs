@@ -38,6 +38,8 @@ pub struct Settings {
     pub manifest: Manifest,
     /// `node.id`, as an annotation.
     pub node_id: Box<str>,
+    /// The mesh whose members have segments of their own; empty: unknown.
+    pub mesh: Box<str>,
     /// Tell more than App Mesh did: each try, why something failed, and where we run.
     pub rich: bool,
     /// Where the service's sampling rules are asked for; `None`: those of the manifest hold.

@@ -38,11 +38,80 @@ filter_chains: [{{filters: [{{name: http, typed_config: {{
 
 /// The provider of a bootstrap.
 fn provider(config: &str) -> Result<Option<Provider>, Rejection> {
+    let options = TracingOptions { node: "id".into(), cluster: "own".into(), ..Default::default() };
+    provider_with(config, &options).map(|(provider, _)| provider)
+}
+
+/// The same with these options, and what was warned of.
+fn provider_with(
+    config: &str,
+    options: &TracingOptions,
+) -> Result<(Option<Provider>, Vec<String>), Rejection> {
     let text = format!("{{tracing: {{http: {{name: x, typed_config: {{{config}}}}}}}}}");
     #[allow(deprecated, reason = "App Mesh's image sets the provider here")]
     let bootstrap = message::<outrigger_xds_protos::v3::bootstrap::Bootstrap>(&text).tracing;
-    let options = TracingOptions { node: "id".into(), cluster: "own".into(), ..Default::default() };
-    tracing_of_bootstrap(&bootstrap, &options, &Path::ROOT, &mut |_, _| {})
+    let mut warnings = Vec::new();
+    let warn = &mut |path: &Path<'_>, text| warnings.push(format!("{path}: {text}"));
+    let provider = tracing_of_bootstrap(&bootstrap, options, &Path::ROOT, warn)?;
+    Ok((provider, warnings))
+}
+
+fn xray_with(config: &str, options: &TracingOptions) -> (crate::observe::trace::xray::Settings, Vec<String>) {
+    match provider_with(&format!("{XRAY}, {config}"), options) {
+        Ok((Some(Provider::XRay(settings)), warnings)) => (settings, warnings),
+        other => panic!("{config}: {other:?}"),
+    }
+}
+
+/// As with Envoy: its built-in rule holds.
+#[test]
+fn a_manifest_that_is_wrong_costs_its_rules_only() {
+    for (source, expected) in [
+        ("{inline_string: '{}'}", "<inline>: missing field `version`"),
+        (
+            r#"{inline_string: '{"version": 2, "default": {"fixed_target": 1.5, "rate": 1}}'}"#,
+            "<inline>: default.fixed_target: 1.5 is not a whole number",
+        ),
+        (r#"{inline_string: '{"version": 1, "default": {}}'}"#, "<inline>: "),
+        ("{filename: /does/not/exist}", "/does/not/exist: cannot read"),
+    ] {
+        let (settings, warnings) =
+            xray_with(&format!("sampling_rule_manifest: {source}"), &TracingOptions::default());
+        assert_eq!(settings.manifest, Manifest::default(), "{source}");
+        let begin = format!("http.typed_config.sampling_rule_manifest: {expected}");
+        assert!(warnings.len() == 1 && warnings[0].starts_with(&begin), "{source}: {warnings:?}");
+    }
+}
+
+#[test]
+fn the_services_rules_are_asked_for_where_the_daemon_is() {
+    let central = |given| {
+        let target = Target::Address("127.0.0.1".into(), 2000);
+        TracingOptions { central: Some(Central { target, given }), ..Default::default() }
+    };
+    let endpoint = "daemon_endpoint: {protocol: UDP, address: daemon, port_value: 2001}";
+    for (config, given, expected) in [
+        (endpoint, false, ("daemon", 2001)),
+        (endpoint, true, ("127.0.0.1", 2000)),
+        ("", false, ("127.0.0.1", 2000)),
+    ] {
+        let target = Target::Address(expected.0.into(), expected.1);
+        assert_eq!(xray_with(config, &central(given)).0.central, Some(target), "{config} {given}");
+    }
+}
+
+#[test]
+fn the_mesh_is_that_of_the_node_whatever_segments_are_called() {
+    for (node, cluster, expected) in [
+        ("mesh/shop/virtualNode/cart", "x", "shop"),
+        ("arn:aws:appmesh:eu-west-1:1:mesh/shop@2/virtualGateway/g", "x", "shop"),
+        ("id", "mesh/shop/virtualNode/cart", "shop"),
+        ("id", "own", ""),
+    ] {
+        let options =
+            TracingOptions { node: node.into(), cluster: cluster.into(), ..TracingOptions::default() };
+        assert_eq!(&*xray_with("segment_name: cart", &options).0.mesh, expected, "{node} {cluster}");
+    }
 }
 
 fn xray(config: &str) -> crate::observe::trace::xray::Settings {
@@ -80,8 +149,6 @@ fn what_is_wrong_is_named() {
         ("daemon_endpoint: {address: a, port_value: 1}", "daemon_endpoint.protocol"),
         ("daemon_endpoint: {protocol: UDP, port_value: 1}", "daemon_endpoint.address"),
         ("daemon_endpoint: {protocol: UDP, address: a}", "daemon_endpoint.port_value"),
-        ("sampling_rule_manifest: {inline_string: '{}'}", "sampling_rule_manifest"),
-        ("sampling_rule_manifest: {filename: /does/not/exist}", "sampling_rule_manifest.filename"),
     ] {
         let path = provider(&format!("{XRAY}, {config}")).unwrap_err().path;
         assert_eq!(path, format!("http.typed_config.{expected}"), "{config}");

@@ -55,6 +55,10 @@ pub struct CentralRules {
     slots: AtomicU64,
 }
 
+/// Names a rule for as long as the process lives, whatever becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleSlot(usize);
+
 /// Rules in order of priority. Those that can never match us are left out.
 #[derive(Debug)]
 struct RuleSet {
@@ -74,23 +78,30 @@ impl CentralRules {
         }
     }
 
-    /// Decides about a request in `second`.
-    pub fn decide(&self, request: &Request<'_>, second: u32, memory: &mut Memory, random: &mut Rng) -> bool {
+    /// Decides about a request in `second`, and says which rule wants to know how it ends.
+    pub fn decide(
+        &self,
+        request: &Request<'_>,
+        second: u32,
+        memory: &mut Memory,
+        random: &mut Rng,
+    ) -> (bool, Option<RuleSlot>) {
         let set = self.current.load();
         let rules = set.as_ref().filter(|set| second < set.expires).map_or(&[][..], |set| &set.rules);
         match rules.iter().find(|rule| rule.matches(request)) {
-            Some(rule) => rule.decide(second, memory, random),
-            None => self.fallback.decide(request, second, memory, random),
+            Some(rule) => {
+                (rule.decide(second, memory, random), rule.has_boost().then(|| RuleSlot(rule.slot())))
+            }
+            None => (self.fallback.decide(request, second, memory, random), None),
         }
     }
 
-    /// Counts the end of a request that `decide` was asked about, for rules that raise their rate when much fails.
-    pub fn ended(&self, request: &Request<'_>, failed: bool, sampled: bool, memory: &Memory) {
+    /// Counts the end of a request about which this rule has decided: rules raise their rate when much fails. The request
+    /// itself may look otherwise by now.
+    pub fn ended(&self, rule: RuleSlot, failed: bool, sampled: bool, memory: &Memory) {
         let set = self.current.load();
         let rules = set.as_ref().map_or(&[][..], |set| &set.rules);
-        if rules.iter().any(|rule| rule.has_boost())
-            && let Some(rule) = rules.iter().find(|rule| rule.matches(request))
-        {
+        if let Some(rule) = rules.iter().find(|known| known.slot() == rule.0) {
             rule.ended(failed, sampled, memory);
         }
     }

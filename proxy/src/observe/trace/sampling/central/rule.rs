@@ -97,6 +97,11 @@ impl RuleState {
         &self.live
     }
 
+    /// What the rule's name has for as long as the process lives.
+    pub(super) fn slot(&self) -> usize {
+        self.live.slot
+    }
+
     pub(super) fn has_boost(&self) -> bool {
         self.rule.sampling_rate_boost.is_some()
     }

@@ -34,7 +34,7 @@ impl Scene {
 
     fn sampled(&mut self, target: &str, second: u32, count: usize) -> usize {
         let request = Request { host: b"cart.local", method: b"GET", target: target.as_bytes() };
-        let decide = |_: &usize| self.rules.decide(&request, second, &mut self.memory, &mut self.random);
+        let decide = |_: &usize| self.rules.decide(&request, second, &mut self.memory, &mut self.random).0;
         (0..count).filter(decide).count()
     }
 
@@ -156,8 +156,9 @@ fn a_boost_raises_the_share_for_a_time() {
     let mut scene = Scene::new(vec![boosted]);
     assert_eq!(scene.sampled("/", 0, 10), 0);
     let request = Request { host: b"h", method: b"GET", target: b"/" };
+    let (_, rule) = scene.rules.decide(&request, 0, &mut scene.memory, &mut scene.random);
     for (failed, sampled) in [(true, true), (true, false), (false, true)] {
-        scene.rules.ended(&request, failed, sampled, &scene.memory);
+        scene.rules.ended(rule.unwrap(), failed, sampled, &scene.memory);
     }
     let report = scene.rules.report("c", at(0)).remove(0).boost.unwrap();
     assert_eq!((report.total_count, report.anomaly_count, report.sampled_anomaly_count), (3, 2, 1));
@@ -180,7 +181,7 @@ fn workers_count_exactly_together() {
             scope.spawn(move || {
                 let (mut memory, mut random) = (Memory::new(index), Rng::with_seed(1));
                 let request = Request { host: b"h", method: b"GET", target: b"/" };
-                (0..1000).filter(|_| rules.decide(&request, 3, &mut memory, &mut random)).count()
+                (0..1000).filter(|_| rules.decide(&request, 3, &mut memory, &mut random).0).count()
             })
         };
         let workers: Vec<_> = (0..4).map(worker).collect();

@@ -106,7 +106,7 @@ struct Callee {
 
 impl Callee {
     /// A cluster of App Mesh's is called `cds_egress_<mesh>_<node>_<protocol>_<port>`: its segments are named
-    /// `<mesh>/<node>`. Others are named after the host, as X-Ray's SDKs do.
+    /// `<mesh>/<node>`, or as its task says, which X-Ray finds by their parent. Others are named after the host, as X-Ray's SDKs do.
     fn of(settings: &Settings, finished: &Finished<'_>) -> Self {
         if let Some(name) = Self::member(settings, finished.record.cluster) {
             return Self { name, traced: true };
@@ -117,7 +117,7 @@ impl Callee {
     }
 
     fn member(settings: &Settings, cluster: &str) -> Option<Box<str>> {
-        let mesh = settings.name.split_once('/').map(|(mesh, _)| mesh)?;
+        let mesh = Some(&*settings.mesh).filter(|mesh| !mesh.is_empty())?;
         let rest = cluster.strip_prefix("cds_egress_")?.strip_prefix(mesh)?.strip_prefix('_')?;
         let (node, _) = rest.rsplit_once('_')?.0.rsplit_once('_')?;
         Some(segment_name(&format!("{mesh}/{node}"))).filter(|_| !node.is_empty())

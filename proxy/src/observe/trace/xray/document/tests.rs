@@ -16,7 +16,7 @@ use crate::observe::trace::sampling::manifest::Manifest;
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tag::{CustomTag, TagValue};
 use crate::observe::trace::xray::{Daemon, segment_name};
-use schema::Schema;
+use schema::Schemas;
 
 fn settings() -> Settings {
     Settings {
@@ -26,6 +26,7 @@ fn settings() -> Settings {
         aws: r#"{"app_mesh":{"mesh_name":"shop","virtual_node_name":"cart-vn"}}"#.into(),
         manifest: Manifest::default(),
         node_id: "mesh/shop/virtualNode/cart-vn".into(),
+        mesh: "shop".into(),
         rich: false,
         central: None,
         propagation: Propagation::of(&[]),
@@ -206,6 +207,9 @@ fn a_rich_segment_tells_each_try() {
     assert_eq!((&tries[1]["http"]["response"]["status"], &tries[1]["fault"]), (&json!(503), &json!(true)));
     assert_eq!(tries[1]["http"]["request"]["traced"], true, "of what was never sent no segment will come");
     assert_eq!(tries[1]["end_time"], document["end_time"], "the last one lasts as long as the request");
+    let renamed = Settings { name: "cart".into(), ..rich() };
+    let called = document_of(&renamed, &finished(&span, &record, &[]));
+    assert_eq!(called["subsegments"], document["subsegments"], "whatever segments of ours are called");
     let elsewhere = crate::observe::record::Record { cluster: "other", ..record };
     let document = document_of(&rich(), &finished(&span, &elsewhere, &[]));
     assert_eq!(document["subsegments"][0]["name"], "price.local");
@@ -221,9 +225,7 @@ fn a_rich_segment_tells_the_whole_task_or_pod() {
         assert!(encode(&rich(), place, &finished(&span, &record, &[]), &mut out));
         let document = serde_json::from_slice(&out).unwrap();
         structure(&document);
-        if let Some(schema) = Schema::find() {
-            schema.check(&document);
-        }
+        Schemas::find().check(&document);
         document
     };
     let (own, group) = ("arn:container", "arn:aws:logs:us-west-2:1:log-group:/ecs/cart");
@@ -253,9 +255,61 @@ fn a_rich_segment_tells_the_whole_task_or_pod() {
     assert_eq!((&pod["aws"]["eks"], pod["aws"].get("cloudwatch_logs")), (&eks, None));
 }
 
+/// A schema that takes anything would prove nothing.
+#[test]
+fn our_schema_refuses_what_x_ray_does() {
+    let (span, exchange) = (span(), Exchange::example());
+    let record = exchange.record();
+    let good = document(&finished(&span, &record, &[]));
+    Schemas::find().check(&good);
+    let broken: [(&str, fn(&mut Value)); 8] = [
+        ("no name", |it| drop(it.as_object_mut().unwrap().remove("name"))),
+        ("a name of other characters", |it| it["name"] = json!("a\"b")),
+        ("an id that is too short", |it| it["id"] = json!("abc")),
+        ("a trace of W3C's", |it| it["trace_id"] = json!("4efaaf4d1e8720b39541901950019ee5")),
+        ("a time as text", |it| it["start_time"] = json!("1")),
+        ("a flag that is not set", |it| it["fault"] = json!(false)),
+        ("an annotation with a point", |it| it["annotations"]["a.b"] = json!("x")),
+        ("a field that nobody knows", |it| it["foo"] = json!(1)),
+    ];
+    for (what, damage) in broken {
+        let mut document = good.clone();
+        damage(&mut document);
+        let judged = std::panic::catch_unwind(|| Schemas::find().check(&document));
+        assert!(judged.is_err(), "{what}: {document}");
+    }
+}
+
+/// Looked at as text: a parser keeps one of two and says nothing.
+#[test]
+fn no_annotation_stands_twice() {
+    let tag = |name: &str, value: &str| CustomTag::new(name, TagValue::Literal(value.into()));
+    let tags = [
+        tag("a.b", "first"),
+        tag("a_b", "second"),
+        tag("component", "x"),
+        tag("direction", "x"),
+        tag("upstream.cluster", "x"),
+        tag("response.flags", "free"),
+    ];
+    let (span, exchange) = (span(), Exchange::example());
+    let record = crate::observe::record::Record { attempts: 3, ..exchange.record() };
+    let mut out = Vec::new();
+    assert!(encode(&rich(), &place(), &finished(&span, &record, &tags), &mut out));
+    let text = String::from_utf8(out).unwrap();
+    let annotations = text.split_once("\"annotations\":{").unwrap().1.split_once('}').unwrap().0;
+    let count = |name: &str| annotations.matches(&format!("\"{name}\":")).count();
+    for name in ["a_b", "component", "direction", "upstream_cluster", "response_flags", "attempts"] {
+        assert_eq!(count(name), 1, "{name}: {annotations}");
+    }
+    for pair in ["\"a_b\":\"first\"", "\"direction\":\"ingress\"", "\"response_flags\":\"free\""] {
+        assert!(annotations.contains(pair), "{pair}: {annotations}");
+    }
+}
+
 #[test]
 fn thousands_of_exchanges_give_valid_documents() {
-    let schema = Schema::find();
+    let schemas = Schemas::find();
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..2_000 {
         let mut exchange = Exchange::example();
@@ -299,9 +353,7 @@ fn thousands_of_exchanges_give_valid_documents() {
         for settings in [settings(), rich()] {
             let document = document_of(&settings, &finished(&span, &record, &tags));
             structure(&document);
-            if let Some(schema) = &schema {
-                schema.check(&document);
-            }
+            schemas.check(&document);
         }
     }
 }

@@ -1,31 +1,46 @@
-//! AWS's JSON schema of segment documents. It is not part of this project: it is looked for at `../shared/schemas`
-//! beside the workspace, or at `XRAY_SCHEMAS`.
+//! JSON schemas of segment documents: our own, `schemas/xray-segment.json`, and where the machine has it the one that AWS
+//! published, which is no part of this project. It is looked for at `../shared/schemas` beside the workspace, or at
+//! `XRAY_SCHEMAS`.
 
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use serde_json::Value;
 
-/// The parts of JSON schema, draft 4, that it uses.
-pub(super) struct Schema {
+/// Holds a document against every schema at hand.
+pub(super) struct Schemas(Vec<Schema>);
+
+impl Schemas {
+    pub(super) fn find() -> Self {
+        let own = include_str!("../../../../../../schemas/xray-segment.json");
+        Self(std::iter::once(Schema::read(own)).chain(Schema::published()).collect())
+    }
+
+    pub(super) fn check(&self, document: &Value) {
+        self.0.iter().for_each(|schema| schema.value(document, &schema.root, "segment"));
+    }
+}
+
+/// The parts of JSON schema that these use.
+struct Schema {
     root: Value,
     patterns: std::cell::RefCell<std::collections::HashMap<String, Regex>>,
 }
 
 impl Schema {
+    fn read(text: &str) -> Self {
+        Self { root: serde_json::from_str(text).unwrap(), patterns: Default::default() }
+    }
+
     /// `None`, said aloud, where the schema is not at hand.
-    pub(super) fn find() -> Option<Self> {
+    fn published() -> Option<Self> {
         let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/schemas");
         let folder = std::env::var_os("XRAY_SCHEMAS").map_or(beside, PathBuf::from);
         let Ok(text) = std::fs::read_to_string(folder.join("xray-segment.schema.json")) else {
-            eprintln!("NOT RUN against the published schema: none at {}", folder.display());
+            eprintln!("NOT RUN against the published schema as well: none at {}", folder.display());
             return None;
         };
-        Some(Self { root: serde_json::from_str(&text).unwrap(), patterns: Default::default() })
-    }
-
-    pub(super) fn check(&self, document: &Value) {
-        self.value(document, &self.root, "segment");
+        Some(Self::read(&text))
     }
 
     fn value(&self, value: &Value, schema: &Value, at: &str) {
@@ -39,6 +54,9 @@ impl Schema {
                 kind => kind.as_str().into_iter().collect(),
             };
             assert!(kinds.iter().any(|kind| is(value, kind)), "{at}: {value} is none of {kinds:?}");
+        }
+        if let Some(known) = schema["enum"].as_array() {
+            assert!(known.contains(value), "{at}: {value} is none of {known:?}");
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count() as u64;
