@@ -17,6 +17,7 @@ use super::head::ResponseHead;
 use super::pump::{Fixed, Pump, PumpError};
 use super::replay::ReplayBuffer;
 use super::timers::Timers;
+use crate::base::details::Detail;
 use crate::net::deadline::Deadline;
 use cut::Cut;
 
