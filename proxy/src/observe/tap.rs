@@ -135,12 +135,14 @@ impl Tap {
     #[cold]
     pub fn show(&self, record: &Record<'_>) {
         for watcher in self.watchers().iter().filter(|watcher| watcher.matches.holds(record)) {
+            let Ok(place) = watcher.lines.try_reserve() else {
+                watcher.missed.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
             let mut line = Vec::new();
             watcher.format.render(record, &mut line);
             line.push(b'\n');
-            if watcher.lines.try_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                watcher.missed.fetch_add(1, Ordering::Relaxed);
-            }
+            place.send(String::from_utf8_lossy(&line).into_owned());
         }
     }
 
@@ -178,21 +180,22 @@ impl Drop for Watch {
     }
 }
 
-/// What is shown of a request: no header but those that every access log has.
+/// What is shown of a request: no header but those that every access log has, and of what clients choose a bounded part, as
+/// lines may wait.
 fn summary_format() -> Result<JsonFormat, FormatError> {
     let template = json!({
         "time": "%EMIT_TIME%",
-        "method": "%REQ(:METHOD)%",
-        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-        "authority": "%REQ(:AUTHORITY)%",
+        "method": "%REQ(:METHOD):32%",
+        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):1024%",
+        "authority": "%REQ(:AUTHORITY):256%",
         "protocol": "%PROTOCOL%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
+        "request_id": "%REQ(X-REQUEST-ID):128%",
         "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
         "status": "%RESPONSE_CODE%",
         "grpc_status": "%GRPC_STATUS_NUMBER%",
         "flags": "%RESPONSE_FLAGS%",
-        "details": "%RESPONSE_CODE_DETAILS%",
-        "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        "details": "%RESPONSE_CODE_DETAILS:256%",
+        "failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON:256%",
         "duration_ms": "%DURATION%",
         "upstream_ms": "%RESPONSE_DURATION%",
         "bytes_received": "%BYTES_RECEIVED%",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::observe::test_record::Exchange;
+use crate::observe::test_record::{Exchange, request};
 
 #[test]
 fn only_matching_requests_are_shown_and_only_while_somebody_watches() {
@@ -27,6 +27,18 @@ fn a_watcher_that_does_not_take_lines_loses_them_counted() {
     assert_eq!((watch.take_missed(), watch.take_missed()), (3, 0));
     let _others: Vec<_> = (1..MAX_WATCHERS).map(|_| tap.watch(Match::default()).unwrap()).collect();
     assert!(tap.watch(Match::default()).is_err());
+}
+
+#[test]
+fn a_line_is_bounded_whatever_the_client_sends() {
+    let tap = Arc::new(Tap::default());
+    let mut watch = tap.watch(Match::default()).unwrap();
+    let mut exchange = Exchange::example();
+    let long = format!("/{}", "\u{1}".repeat(50_000));
+    exchange.request = request("GET", &long, &long, &[("x-request-id", &long)]);
+    tap.show(&exchange.record());
+    let line = watch.lines.try_recv().unwrap();
+    assert!(line.len() < 10_000, "{}", line.len());
 }
 
 #[test]
