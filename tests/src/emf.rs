@@ -1,6 +1,6 @@
 //! Embedded metric documents as CloudWatch reads them: parsed, held against the rules of the format, added up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -44,6 +44,13 @@ pub fn check(line: &str) -> Result<Value, String> {
             directive["Namespace"].as_str().filter(|name| !name.is_empty()).ok_or("has no namespace")?;
             let sets =
                 directive["Dimensions"].as_array().filter(|sets| !sets.is_empty()).ok_or("has no set")?;
+            let names = |set: &Value| set.as_array().map_or(0, Vec::len);
+            let distinct = |set: &Value| {
+                set.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<BTreeSet<_>>().len()
+            };
+            if sets.iter().any(|set| names(set) != distinct(set) || names(set) > 30) {
+                return Err("has a set with a name twice, or with too many");
+            }
             for name in sets.iter().flat_map(|set| set.as_array().into_iter().flatten()) {
                 let value =
                     name.as_str().and_then(|name| document[name].as_str()).ok_or("lacks a dimension")?;

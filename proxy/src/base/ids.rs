@@ -19,6 +19,12 @@ macro_rules! dense_id {
             }
         }
 
+        impl From<$name> for usize {
+            fn from(id: $name) -> Self {
+                id.index()
+            }
+        }
+
         impl From<u32> for $name {
             fn from(value: u32) -> Self {
                 Self(value)
@@ -77,6 +83,14 @@ impl<Id: Copy + From<u32>> Interner<Id> {
     /// The id of `name` if it was ever interned.
     pub fn get(&self, name: &str) -> Option<Id> {
         self.ids.get(name).copied()
+    }
+
+    /// The name that got this id.
+    pub fn name(&self, id: Id) -> Option<&str>
+    where
+        Id: Into<usize>,
+    {
+        self.names.get(id.into()).map(|name| &**name)
     }
 
     /// Number of ids handed out: the length that an indexed table needs.

@@ -292,6 +292,19 @@ pub enum EntryCluster {
     Header(Box<str>),
 }
 
+impl ClusterChoice {
+    /// The clusters that are known without a request.
+    pub fn named(&self) -> Vec<ClusterId> {
+        match self {
+            ClusterChoice::One(id) => vec![*id],
+            ClusterChoice::Weighted(weighted) => {
+                weighted.entries.iter().filter_map(|entry| entry.cluster.named()).collect()
+            }
+            ClusterChoice::Header { .. } => Vec::new(),
+        }
+    }
+}
+
 impl EntryCluster {
     /// The cluster, when it is known without a request.
     pub fn named(&self) -> Option<ClusterId> {

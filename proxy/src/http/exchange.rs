@@ -15,10 +15,14 @@ use super::summary::Summary;
 use super::{redirect, request_headers};
 use crate::base::details::Detail;
 use crate::base::error::{DownstreamError, ProxyError, ResponseFlags};
+use crate::base::ids::ClusterId;
 use crate::config::overload::ShedPoint;
 use crate::config::route::{Forward, RouteAction, VirtualHost, WeightedCluster};
 use crate::net::deadline::Deadline;
 use crate::upstream::view::{ClusterState, View};
+
+/// The weighted entry and the cluster that a route chose, as far as there are any.
+type Chosen<'r> = (Option<&'r WeightedCluster>, Option<(ClusterId, Rc<ClusterState>)>);
 
 /// How an exchange left its connection.
 #[derive(Debug)]
@@ -268,7 +272,7 @@ impl<'r> Exchange<'r> {
         if !allowed {
             self.ctx.local.stats.inc(stats.downstream_rq_ws_on_non_ws_route);
             // The router never hears of it: logs know the cluster, and it is charged nothing.
-            self.summary.routed = self.target(forward).1;
+            self.summary.routed = self.target(forward).1.map(|(_, cluster)| cluster);
             return Err(ProxyError::UpgradeNotAllowed);
         }
         // Bytes that follow are for the tunnel; a body in front of them has no place on the other side.
@@ -289,20 +293,24 @@ impl<'r> Exchange<'r> {
         forward: &'r Forward,
     ) -> Result<(Rc<ClusterState>, Option<&'r WeightedCluster>), ProxyError> {
         let (entry, cluster) = self.target(forward);
-        let Some(cluster) = cluster else {
+        let Some((id, named)) = cluster else {
             self.ctx.local.stats.inc(self.ctx.settings.stats.no_cluster);
             return Err(ProxyError::NoCluster { status: forward.cluster_not_found_status });
         };
-        let (cluster, part) = self.view.resolve(&cluster, &self.ctx.local);
+        let (cluster, part) = self.view.resolve(&named, &self.ctx.local);
         self.affinity.part = part;
+        // Members of an aggregate count by themselves, and so does none of a service behind it.
+        let counts = forward.service.counts(id);
+        self.summary.service = counts.filter(|_| Rc::ptr_eq(&named, &cluster));
         self.summary.cluster = Some(cluster.clone());
         Ok((cluster, entry))
     }
 
     /// The weighted entry and the cluster that take this request. What filters change in it comes too late for that.
-    fn target(&self, forward: &'r Forward) -> (Option<&'r WeightedCluster>, Option<Rc<ClusterState>>) {
+    fn target(&self, forward: &'r Forward) -> Chosen<'r> {
         let target = self.target.unwrap_or_else(|| self.choose(forward));
-        (target.entry, target.cluster.and_then(|id| self.view.cluster(id)).cloned())
+        let known = |id: ClusterId| Some((id, self.view.cluster(id)?.clone()));
+        (target.entry, target.cluster.and_then(known))
     }
 
     fn choose(&self, forward: &'r Forward) -> Target<'r> {

@@ -26,6 +26,7 @@ use crate::observe::record::{Record, RecordMetadata, Subject, Timing};
 use crate::observe::trace::attempt::AttemptSpan;
 use crate::observe::trace::span::Span;
 use crate::observe::trace::tracer::RouteTracing;
+use crate::stats::scope::ServiceStats;
 use crate::upstream::connect::millis;
 use crate::upstream::local::Local;
 use crate::upstream::pool::{HostPool, Lease};
@@ -61,6 +62,8 @@ pub struct Summary<'r> {
     pub routed: Option<Rc<ClusterState>>,
     /// Chosen cluster.
     pub cluster: Option<Rc<ClusterState>>,
+    /// What its requests of the route's service count in, where they do.
+    pub service: Option<&'r ServiceStats>,
     /// Host tried last.
     pub host: Option<Rc<HostPool>>,
     /// Protocol spoken to it.
@@ -119,6 +122,7 @@ impl<'r> Summary<'r> {
             found: None,
             routed: None,
             cluster: None,
+            service: None,
             health_check: false,
             host: None,
             upstream_protocol: None,
@@ -304,6 +308,7 @@ impl<'r> Summary<'r> {
         }
         (self.status, self.details, self.response) = (0, Details::default(), None);
         (self.attempts, self.host, self.cluster, self.routed, self.found) = (0, None, None, None, None);
+        self.service = None;
         (self.connection, self.earlier, self.upstream_wire) = (None, Vec::new(), Measured::default());
     }
 
@@ -351,6 +356,9 @@ impl<'r> Summary<'r> {
         let (Some(cluster), Some(since)) = (&self.cluster, request_complete) else { return };
         let took = millis(self.ctx.local.clock.now().saturating_duration_since(since));
         cluster.config().stats.record_time(&self.ctx.local.stats, took, self.internal);
+        if let Some(service) = self.service {
+            self.ctx.local.stats.record(service.upstream_rq_time, took);
+        }
     }
 
     /// Records how much of its time the request has used up, where the cluster asks for it: of a response that was
@@ -367,6 +375,9 @@ impl<'r> Summary<'r> {
     pub fn count_upstream(&self, status: u16) {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !self.health_check) else { return };
         cluster.config().stats.count_response(&self.ctx.local.stats, status, self.internal);
+        if let Some(service) = self.service {
+            self.ctx.local.stats.status(service.upstream_rq, status);
+        }
     }
 }
 

@@ -1,16 +1,18 @@
-//! The metrics of App Mesh's extension, computed from Envoy's statistics when somebody reads them: nothing is
-//! counted for them on the request path.
+//! The metrics of App Mesh's extension, computed from Envoy's statistics when somebody reads them: nothing but
+//! the service of a request is counted for them on the request path.
 //!
 //! Which statistics belong to which side follows from the configuration in effect: listeners whose traffic
 //! direction is not outbound are inbound, and clusters that the virtual hosts of outbound listeners name are
 //! targets. Source: App Mesh's metrics extension, version 1, and the names of ECS Service Connect.
 
 mod roles;
+mod services;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use roles::Roles;
+use services::Services;
 
 use crate::config::publish::Subscriber;
 use crate::stats::histogram::Distribution;
@@ -130,6 +132,15 @@ impl Metric {
         }
     }
 
+    /// Whether it tells of requests to a target, and not of the connections that they share.
+    fn is_of_requests(self) -> bool {
+        use Metric::{RequestCountPerTarget, Target2xx, Target3xx, Target4xx, Target5xx, TargetResponseTime};
+        matches!(
+            self,
+            RequestCountPerTarget | Target2xx | Target3xx | Target4xx | Target5xx | TargetResponseTime
+        )
+    }
+
     /// What a metric of one direction starts with; histograms are never sent empty.
     fn zero(self) -> Change {
         match self {
@@ -156,7 +167,9 @@ impl Metric {
     /// The metric that a cluster's statistic counts in.
     fn of_target(name: &str) -> &'static [Metric] {
         match name {
-            "upstream_rq_total" => &[Metric::RequestCountPerTarget],
+            // Every request that was given an answer. `upstream_rq_total` has those only that a host was found for,
+            // so it stands still in an outage; App Mesh counted in a filter before the router, which sees no tries.
+            "upstream_rq_completed" => &[Metric::RequestCountPerTarget],
             "upstream_cx_rx_bytes_total" | "upstream_cx_tx_bytes_total" => &[Metric::TargetProcessedBytes],
             "upstream_rq_2xx" => &[Metric::Target2xx],
             "upstream_rq_3xx" => &[Metric::Target3xx],
@@ -197,8 +210,8 @@ pub enum Side {
     Target {
         /// The virtual node; another cluster's name when it is none.
         node: String,
-        /// The virtual service it was reached by; `None` when several lead there, as statistics are kept by
-        /// cluster.
+        /// The virtual service it was reached by; `None` for requests of none, and for what the connections of
+        /// several services have in common.
         service: Option<String>,
     },
 }
@@ -257,6 +270,7 @@ impl Totals {
 }
 
 fn metrics(interval: &Interval, roles: &Roles, before: &Roles) -> Metrics {
+    let services = Services::of(interval, roles, before);
     let mut metrics = Roles::empty();
     let mut name = String::new();
     for stat in interval.stats() {
@@ -265,11 +279,12 @@ fn metrics(interval: &Interval, roles: &Roles, before: &Roles) -> Metrics {
         if let Some((side, members)) = roles.find(&name).or_else(|| before.find(&name)) {
             let change = interval.change(stat);
             let group = metrics.entry(side.clone()).or_default();
-            for metric in members {
+            for metric in members.iter().filter(|metric| !services.tell(&name, **metric)) {
                 group.entry(*metric).or_insert_with(|| metric.zero()).add(&change);
             }
         }
     }
+    services.add_to(&mut metrics, roles, before);
     metrics
 }
 

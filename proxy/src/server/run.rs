@@ -99,6 +99,7 @@ async fn validate(settings: Settings, strict_tls: bool) -> Result<ExitCode, Stri
         resolve,
         resolutions,
         strict_tls,
+        counts_services: false,
         checked: Arc::default(),
     };
     Driver::new(parts, &settings.static_resources)

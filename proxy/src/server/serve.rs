@@ -163,6 +163,7 @@ impl Start<'_> {
             resolve,
             resolutions,
             strict_tls: self.process.strict_tls,
+            counts_services: self.process.emf.is_some() || self.process.metrics_extension,
             checked,
         };
         let (driver, handle) = Driver::new(parts, &settings.static_resources)

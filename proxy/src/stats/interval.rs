@@ -128,6 +128,11 @@ impl Interval {
         all.filter(|stat| !matches!(stat.part, Part::Worker(_)))
     }
 
+    /// Those that nobody is shown, which others are computed from.
+    pub fn unlisted(&self) -> impl Iterator<Item = Stat> {
+        self.view.unlisted()
+    }
+
     /// What a gauge is now; `None` when it was never set. Its bundle must be alive.
     pub fn gauge(&self, gauge: Gauge) -> Option<u64> {
         self.view.gauge_at(gauge)

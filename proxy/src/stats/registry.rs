@@ -66,6 +66,8 @@ pub struct Layout {
     pub per_worker: bool,
     /// Statistics appear once they were written, as those that Envoy creates on demand.
     pub on_demand: bool,
+    /// Nobody is shown them: others are computed from them (`observe/mesh`).
+    pub unlisted: bool,
 }
 
 impl Layout {
@@ -285,7 +287,7 @@ impl Registry {
 }
 
 const fn single(name: &'static str, fields: &'static [Field]) -> Layout {
-    Layout { name, fields, home: Home::Workers, per_worker: false, on_demand: false }
+    Layout { name, fields, home: Home::Workers, per_worker: false, on_demand: false, unlisted: false }
 }
 
 impl Names {

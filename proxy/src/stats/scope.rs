@@ -8,6 +8,7 @@ mod cluster;
 mod downstream;
 mod filter;
 mod process;
+mod service;
 mod tracing;
 mod tracked;
 
@@ -29,11 +30,12 @@ pub use process::{
     AccessLogStats, ClusterManagerStats, ControlPlaneStats, EmfStats, GrpcLogStats, ListenerManagerStats,
     OwnLogStats, ServerStats, SubscriptionStats,
 };
+pub use service::ServiceStats;
 pub use tracing::{SamplingStats, SpanStats, TracingStats};
 pub use tracked::{BudgetStats, SizeStats, TrackedStats};
 
 /// Declares a bundle. Groups are `name: home(prefix argument) { fields }`, where `home` says who writes:
-/// `workers`, `each_worker` (also shown per worker), `on_demand` (workers, shown once written) or `main`. A field's name is the last part of the
+/// `workers`, `each_worker` (also shown per worker), `on_demand` (workers, shown once written), `unlisted` (workers, never shown) or `main`. A field's name is the last part of the
 /// statistic's name unless `as` gives another.
 macro_rules! bundle {
     ($(#[$doc:meta])* $name:ident($($prefix:ident),+) {
@@ -65,6 +67,7 @@ macro_rules! bundle {
                             home: bundle!(@home $home),
                             per_worker: bundle!(@each $home),
                             on_demand: bundle!(@demand $home),
+                            unlisted: bundle!(@unlisted $home),
                         };
                         Cursor::new(registry.set($below, &LAYOUT))
                     };
@@ -83,6 +86,8 @@ macro_rules! bundle {
     (@each $other:ident) => { false };
     (@demand on_demand) => { true };
     (@demand $other:ident) => { false };
+    (@unlisted unlisted) => { true };
+    (@unlisted $other:ident) => { false };
 }
 pub(crate) use bundle;
 

@@ -91,7 +91,14 @@ impl View {
 
     /// Every statistic of the kinds that `wanted` says, in no particular order.
     pub fn stats(&self, wanted: impl Fn(Kind) -> bool) -> impl Iterator<Item = Stat> {
-        (0..self.sets.len()).flat_map(move |set| self.members(set, &wanted))
+        let listed = (0..self.sets.len()).filter(|set| !self.sets[*set].layout.unlisted);
+        listed.flat_map(move |set| self.members(set, &wanted))
+    }
+
+    /// Those that nobody is shown.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = Stat> {
+        let sets = (0..self.sets.len()).filter(|set| self.sets[*set].layout.unlisted);
+        sets.flat_map(|set| self.members(set, &|_| true))
     }
 
     /// Every statistic of the kinds that `wanted` says, with its name, in the order of names.
@@ -365,8 +372,10 @@ impl Iterator for Sorted {
             if self.ready.peek().is_some_and(|top| *top.0.0 < *set.prefix) {
                 break;
             }
-            for stat in self.view.members(self.next_set, &self.wanted) {
-                self.ready.push(std::cmp::Reverse((self.view.name(stat), stat)));
+            if !set.layout.unlisted {
+                for stat in self.view.members(self.next_set, &self.wanted) {
+                    self.ready.push(std::cmp::Reverse((self.view.name(stat), stat)));
+                }
             }
             self.next_set += 1;
         }

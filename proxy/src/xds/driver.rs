@@ -75,6 +75,8 @@ pub struct Parts {
     pub resolutions: mpsc::Receiver<Resolution>,
     /// Whether TLS towards hosts that nobody verifies is an error.
     pub strict_tls: bool,
+    /// Whether requests are counted by virtual service.
+    pub counts_services: bool,
     /// Rung when a host got the first result of its health check.
     pub checked: Arc<Notify>,
 }
@@ -194,6 +196,7 @@ impl Driver {
             resolve,
             resolutions,
             strict_tls,
+            counts_services,
             checked,
         } = parts;
         known_target(dynamic.ads.as_ref().map(|ads| &ads.target), resources)?;
@@ -209,6 +212,7 @@ impl Driver {
         engine.locate(locality, local_cluster.as_deref());
         engine.stands_before(&service);
         engine.strict_tls(strict_tls);
+        engine.count_services(counts_services);
         engine.load_static(resources, now())?;
         engine.start(Instant::now());
         let (asking, questions) = mpsc::channel(QUESTIONS);

@@ -143,6 +143,11 @@ impl Engine {
         self.context.strict_tls = strict;
     }
 
+    /// Whether requests are counted by virtual service from now on.
+    pub fn count_services(&mut self, counts: bool) {
+        self.context.counts_services = counts;
+    }
+
     /// Begins: asks for clusters and follows what the bootstrap refers to.
     pub fn start(&mut self, now: Instant) {
         if let Some(timeout) = self.roots.clusters {

@@ -113,7 +113,7 @@ impl Gatherer {
     /// What is about the process and not about its traffic. Without certificates there is no time to tell.
     fn add_process(&mut self, interval: &Interval, own: &mut BTreeMap<mesh::Metric, Change>) {
         let left = interval.gauge(self.server.seconds_until_first_cert_expiring);
-        if let Some(left) = left.filter(|left| *left < NO_CERTIFICATE) {
+        if let Some(left) = left.filter(|left| *left != NO_CERTIFICATE) {
             own.insert(mesh::Metric::CertificateSecondsToExpiry, Change::Gauge(left));
         }
         own.insert(mesh::Metric::ProxyStartCount, Change::Counter(std::mem::take(&mut self.starts)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Identity, Metric, Metrics, Side};
 use crate::config::listener::{Direction, FilterChain, Listener, NetworkFilter, RouteSource};
-use crate::config::route::{ClusterChoice, RouteAction};
+use crate::config::route::RouteAction;
 use crate::config::{RouteTable, Snapshot};
 use crate::stats::scope::sanitize;
 
@@ -14,6 +14,8 @@ use crate::stats::scope::sanitize;
 pub struct Roles {
     /// Prefixes with their last dot.
     prefixes: HashMap<String, Role>,
+    /// The virtual services that lead to targets, by the targets' prefixes.
+    services: HashMap<String, BTreeSet<Box<str>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ impl Roles {
         let mut found = Finder { snapshot, identity, prefixes: HashMap::new(), services: BTreeMap::new() };
         let listeners = snapshot.listeners.iter().flatten();
         listeners.for_each(|slot| found.listener(&slot.config));
-        Self { prefixes: found.finish() }
+        found.finish()
     }
 
     /// The side and the metrics that the statistic called `name` belongs to.
@@ -50,6 +52,19 @@ impl Roles {
             };
             (!metrics.is_empty()).then_some((side, metrics))
         })
+    }
+
+    /// The target that the statistics below this prefix are of.
+    pub(super) fn target(&self, prefix: &str) -> Option<&Side> {
+        match self.prefixes.get(prefix)? {
+            Role::Target(side) => Some(side),
+            Role::Listener | Role::Manager { .. } => None,
+        }
+    }
+
+    /// Whether a route of `service` leads to the target whose statistics are below this prefix.
+    pub(super) fn leads(&self, service: &str, prefix: &str) -> bool {
+        self.services.get(prefix).is_some_and(|services| services.contains(service))
     }
 
     /// All that is sent even when it is zero.
@@ -115,39 +130,34 @@ impl Finder<'_> {
             _ => None,
         });
         for forward in forwards {
-            for slot in targets(&forward.clusters).into_iter().filter_map(|id| self.snapshot.cluster(id)) {
+            for slot in forward.clusters.named().into_iter().filter_map(|id| self.snapshot.cluster(id)) {
                 let services = self.services.entry(slot.config.name.clone()).or_default();
                 services.insert(forward.service.name.clone());
             }
         }
     }
 
-    fn finish(mut self) -> HashMap<String, Role> {
+    fn finish(mut self) -> Roles {
+        let mut leading = HashMap::new();
         for slot in self.snapshot.clusters.iter().flatten() {
             let name = &slot.config.name;
             // The local application, and the gateway's way from its first listener to its second.
             if name.starts_with("cds_ingress_") {
                 continue;
             }
+            let prefix = format!("cluster.{}.", sanitize(name));
             let services = self.services.get(name);
             let only = services.filter(|services| services.len() == 1).and_then(BTreeSet::first);
             let side = Side::Target {
                 node: target_node(name, self.identity),
                 service: only.filter(|name| !name.is_empty()).map(|name| name.to_string()),
             };
-            self.prefixes.insert(format!("cluster.{}.", sanitize(name)), Role::Target(side));
+            if let Some(services) = self.services.remove(name) {
+                leading.insert(prefix.clone(), services);
+            }
+            self.prefixes.insert(prefix, Role::Target(side));
         }
-        self.prefixes
-    }
-}
-
-fn targets(choice: &ClusterChoice) -> Vec<crate::base::ids::ClusterId> {
-    match choice {
-        ClusterChoice::One(id) => vec![*id],
-        ClusterChoice::Weighted(weighted) => {
-            weighted.entries.iter().filter_map(|entry| entry.cluster.named()).collect()
-        }
-        ClusterChoice::Header { .. } => Vec::new(),
+        Roles { prefixes: self.prefixes, services: leading }
     }
 }
 

@@ -31,14 +31,14 @@ fn with_routes(registry: &Registry, stat_prefix: &str, port: u16, routes: RouteT
 }
 
 fn host(name: &str, cluster: u32) -> VirtualHost {
-    let service = Service { name: name.trim_matches('*').into() };
+    let service = Service { name: name.trim_matches('*').into(), ..Service::default() };
     let clusters = ClusterChoice::One(ClusterId(cluster));
     let route = test_world::route(Forward { clusters, service, ..forward() });
     VirtualHost { name: name.into(), routes: vec![route], ..VirtualHost::default() }
 }
 
 /// A node with a gRPC listener that calls `a` by one service, `b` by two, and something outside the mesh.
-fn snapshot(registry: &Registry) -> Snapshot {
+pub(super) fn snapshot(registry: &Registry) -> Snapshot {
     let ingress = RouteTable { name: "rds_ingress_grpc_8080".into(), ..RouteTable::default() };
     let egress = RouteTable {
         virtual_hosts: vec![host("a.local", 1), host("b.local", 2), host("b2.local", 2), host("*", 3)],
@@ -100,9 +100,10 @@ fn every_statistic_counts_on_its_side_and_once() {
         ("http.ingress.downstream_cx_total", None),
         ("http.egress.downstream_rq_total", None),
         ("listener.0.0.0.0_15001.downstream_cx_total", None),
-        ("cluster.cds_ingress_m_self_grpc_8080.upstream_rq_total", None),
+        ("cluster.cds_egress_m_a_one_http_80.upstream_rq_total", None),
+        ("cluster.cds_ingress_m_self_grpc_8080.upstream_rq_completed", None),
         (
-            "cluster.cds_egress_m_a_one_http_80.upstream_rq_total",
+            "cluster.cds_egress_m_a_one_http_80.upstream_rq_completed",
             Some((target("a_one", Some("a.local")), vec![RequestCountPerTarget])),
         ),
         ("cluster.cds_egress_m_b_tcp_81.upstream_rq_5xx", Some((target("b", None), vec![Target5xx]))),
@@ -142,9 +143,10 @@ fn clusters_of_one_node_are_one_target() {
     };
     let identity = Identity::parse("mesh/m/virtualNode/self").unwrap();
     let roles = Roles::new(&snapshot, Some(&identity));
+    let shard = registry.shard();
     for slot in snapshot.clusters.iter().flatten() {
-        registry.shared().inc(slot.config.stats.upstream_rq_total);
-        registry.shared().record(slot.config.stats.upstream_rq_time, 5);
+        slot.config.stats.count_response(&shard, 200, true);
+        shard.record(slot.config.stats.upstream_rq_time, 5);
     }
     let told = metrics(&Recorder::new(&registry).advance(), &roles, &Roles::default());
     let target = &told[&Side::Target { node: "a".into(), service: None }];

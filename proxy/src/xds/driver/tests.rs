@@ -71,6 +71,7 @@ fn rig(ads: AdsSettings, resources: &StaticResources) -> Rig {
         resolve,
         resolutions,
         strict_tls: false,
+        counts_services: false,
         checked: Arc::default(),
     };
     let (driver, handle) = Driver::new(parts, resources).unwrap();
@@ -390,6 +391,7 @@ async fn an_unknown_control_plane_cluster_is_a_start_failure() {
         resolve,
         resolutions,
         strict_tls: false,
+        counts_services: false,
         checked: Arc::default(),
     };
     let faults = Driver::new(parts, &StaticResources::default()).err().unwrap();

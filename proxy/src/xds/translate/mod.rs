@@ -112,6 +112,8 @@ pub struct TranslateContext {
     pub has_own_cluster: bool,
     /// Whether TLS towards hosts that nobody verifies is an error (`OUTRIGGER_STRICT_TLS`).
     pub strict_tls: bool,
+    /// Whether requests are counted by virtual service, for metrics that are told apart by it.
+    pub counts_services: bool,
     /// Collected warnings; take and log them after each batch.
     pub warnings: Warnings,
     /// Algorithms of every TLS configuration.
@@ -135,6 +137,7 @@ impl TranslateContext {
             service_cluster: "".into(),
             has_own_cluster: false,
             strict_tls: false,
+            counts_services: false,
             warnings: Warnings::default(),
             crypto: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             tls_generation: 0,

@@ -226,7 +226,7 @@ fn virtual_host(
     let mut compile = |(i, message)| route(message, &inherited, &routes_path.index(i), scope);
     let mut routes = routes.iter().enumerate().map(&mut compile).collect::<Result<Vec<_>, _>>()?;
     let name = fields::required(name, &path.field("name"))?;
-    service::tell(&mut routes, name);
+    service::tell(&mut routes, name, scope);
     Ok(VirtualHost {
         name: name.into(),
         headers: headers::edits(lists, path)?,

@@ -2,10 +2,13 @@
 //! Source: App Mesh's control plane, `filter_metadata["aws.appmesh.aggregate_stats"].config`, JSON as text:
 //! `{"tags":[{"key":"TargetVirtualService","value":"<service>"}]}`.
 
+use super::scope::Scope;
+use crate::base::ids::ClusterId;
 use crate::config::metadata::{Found, Namespaces};
-use crate::config::route::{Route, RouteAction};
+use crate::config::route::{ClusterChoice, Route, RouteAction};
 use crate::config::service::Service;
 use crate::config::subset::MetadataValue;
+use crate::stats::scope::ServiceStats;
 
 const NAMESPACE: &str = "aws.appmesh.aggregate_stats";
 const FIELD: &str = "config";
@@ -14,20 +17,38 @@ const TAG: &str = "TargetVirtualService";
 /// service from a header.
 const OF_NONE: [&str; 3] = ["", "*", "default_backend"];
 
-/// Tells each of a virtual host's routes its service.
-pub(super) fn tell(routes: &mut [Route], host: &str) {
+/// Clusters of the node itself: the local application, and a gateway's way to its second listener.
+const OWN_CLUSTERS: &str = "cds_ingress_";
+
+/// Tells each of a virtual host's routes its service, and what it counts in when somebody asks for that.
+pub(super) fn tell(routes: &mut [Route], host: &str, scope: &Scope<'_>) {
     for Route { action, metadata, .. } in routes {
         if let RouteAction::Forward(forward) = action {
-            forward.service = of_route(metadata.as_deref(), host);
+            let name = of_route(metadata.as_deref(), host);
+            let counts = if scope.context.counts_services {
+                counts(&name, &forward.clusters, scope)
+            } else {
+                [].into()
+            };
+            forward.service = Service { name, counts };
         }
     }
 }
 
-fn of_route(metadata: Option<&Namespaces>, host: &str) -> Service {
+fn counts(service: &str, clusters: &ClusterChoice, scope: &Scope<'_>) -> Box<[(ClusterId, ServiceStats)]> {
+    let context = &*scope.context;
+    let stats = |id: ClusterId| {
+        let name = context.clusters.name(id).filter(|name| !name.starts_with(OWN_CLUSTERS))?;
+        Some((id, ServiceStats::for_service(&context.stats, name, service)))
+    };
+    clusters.named().into_iter().filter_map(stats).collect()
+}
+
+fn of_route(metadata: Option<&Namespaces>, host: &str) -> Box<str> {
     let tagged = metadata.and_then(|spaces| spaces.get(NAMESPACE)?.at(&[FIELD.into()])).and_then(tag);
     let named = || if OF_NONE.contains(&host) { String::new() } else { host.to_owned() };
     let name = tagged.unwrap_or_else(named);
-    Service { name: name.replace(char::is_control, "_").into() }
+    name.replace(char::is_control, "_").into()
 }
 
 /// The service in the tags; `None` when they name none, or are no JSON: they are for statistics only.

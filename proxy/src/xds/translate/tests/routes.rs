@@ -368,3 +368,30 @@ virtual_hosts:
         }
     }
 }
+
+#[test]
+fn routes_count_by_service_where_somebody_asks_for_it() {
+    let yaml = r#"
+name: t
+virtual_hosts:
+- name: books.local
+  domains: ["*"]
+  routes:
+  - match: {prefix: /a}
+    route: {weighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 1}]}}
+  - match: {prefix: /}
+    route: {cluster: cds_ingress_shop_cart_http_8080}
+"#;
+    let counted = |counts_services| {
+        let mut context = context();
+        context.counts_services = counts_services;
+
+        let table = route_table(&message(yaml), &mut context).unwrap().config;
+        let ids = |index| forward(&table, index).service.counts.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+        (ids(0), ids(1), ["a", "b"].map(|name| context.clusters.get(name).unwrap()))
+    };
+    let (several, own, ids) = counted(true);
+    assert_eq!((several.as_slice(), own.len()), (ids.as_slice(), 0));
+    let (several, own, _) = counted(false);
+    assert!(several.is_empty() && own.is_empty());
+}
