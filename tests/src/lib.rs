@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod agent;
+pub mod alarms;
 pub mod api_server;
 pub mod aws;
 pub mod binaries;
