@@ -1,12 +1,14 @@
 //! Why a request failed: `/explain` names the cause and the state behind it, `/tap` shows requests as they end.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_static,
+    address, cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_static,
 };
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
+use outrigger_tests::name_server::NameServer;
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{Echo, Upstream};
 use outrigger_tests::{Result, on_both_data_planes, on_data_plane, wait};
@@ -18,6 +20,8 @@ on_data_plane!(
     Outrigger,
     a_dead_host_is_named_with_its_failures,
     a_line_of_the_log_finds_its_cluster,
+    a_name_without_addresses_is_told_with_the_reason,
+    a_refused_upgrade_is_explained_by_its_details,
     a_watcher_sees_matching_requests_as_they_end,
     header_values_cannot_forge_what_a_watcher_sees,
 );
@@ -109,6 +113,52 @@ async fn a_line_of_the_log_finds_its_cluster(plane: DataPlane) -> Result<()> {
     assert_eq!((&finding["flag"], &page["authority"]), (&"UF".into(), &"shop.local".into()));
     let now = finding["now"].to_string();
     assert!(now.contains("cluster dead") && !now.contains("cluster good"), "{now}");
+    Ok(())
+}
+
+async fn a_name_without_addresses_is_told_with_the_reason(plane: DataPlane) -> Result<()> {
+    let (port, names) = (Port::lease()?, NameServer::start(&[])?);
+    let mut late = cluster("late", &[]);
+    late["type"] = "STRICT_DNS".into();
+    late["dns_lookup_family"] = "V4_ONLY".into();
+    late["dns_refresh_rate"] = "0.05s".into();
+    let name = json!({"socket_address": {"address": "backend.example", "port_value": 80}});
+    late["load_assignment"]["endpoints"] = json!([{"lb_endpoints": [{"endpoint": {"address": name}}]}]);
+    let routes = route_config("r", &[virtual_host("v", &["*"], &[prefix_route("/", "late")])]);
+    let listener = http_listener("ingress", port.address(), inline(routes));
+    let mut bootstrap = with_static(&[listener], &[late]);
+    bootstrap["typed_dns_resolver_config"] = json!({
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            "resolvers": [address(names.address())],
+        },
+    });
+    let sidecar = plane.launch()?.start(&bootstrap).await?;
+    assert_eq!(h1::get(port.address(), "shop.local", "/").await?.status, 503);
+    let page = sidecar.get("/explain?flag=UH").await?.text();
+    let why = "\"backend.example\": the name has no address of the family that is wanted";
+    assert!(page.contains(&format!("last lookup without an address: {why}, ")), "{page}");
+    assert!(!page.contains("has resolved since"), "{page}");
+    names.set(&[Ipv4Addr::LOCALHOST]);
+    sidecar.until_stat("cluster.late.membership_total", |hosts| hosts == 1).await?;
+    let page = sidecar.get("/explain?flag=DF&cluster=late").await?.text();
+    assert!(page.contains(why) && page.contains("and it has resolved since"), "{page}");
+    Ok(())
+}
+
+/// No flag is raised: the access log has `-`, as Envoy's.
+async fn a_refused_upgrade_is_explained_by_its_details(plane: DataPlane) -> Result<()> {
+    let scene = Scene::start(plane).await?;
+    let mut client = Connection::open(scene.port.address()).await?;
+    let head = "GET /good HTTP/1.1\r\nHost: shop.local\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = client.exchange(head).await?;
+    assert_eq!(answer.status, 403);
+    let line =
+        json!({"response_code": 403, "response_code_details": "upgrade_failed", "response_flags": "-"});
+    let encoded: String = line.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let page = scene.sidecar.get(&format!("/explain?line={encoded}")).await?;
+    assert!(page.status == 200 && page.text().contains("upgrade_failed\n  cause: "), "{}", page.text());
     Ok(())
 }
 

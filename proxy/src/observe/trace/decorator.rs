@@ -14,7 +14,9 @@ const MAX: usize = 256;
 impl HttpTracing {
     /// The request goes on.
     pub fn decorate_request(&self, span: &mut Span, route: Option<&RouteTracing>, head: &mut RequestHead) {
-        if self.direction != Direction::Outbound {
+        if self.untrusted {
+            head.block.remove_named(HEADER);
+        } else if self.direction != Direction::Outbound {
             take(span, &mut head.block);
         } else if let Some(operation) = told(route) {
             head.block.set(HEADER, operation.as_bytes());

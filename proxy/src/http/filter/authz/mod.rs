@@ -28,7 +28,6 @@ pub(super) use apply::Edit;
 const NAMESPACE: &str = "envoy.filters.http.ext_authz";
 /// Longest body of an answer that is read.
 pub(crate) const MOST_ANSWER: usize = 1 << 20;
-/// Details for the log.
 
 pub(super) fn request<'r>(
     running: &mut Running<'r>,

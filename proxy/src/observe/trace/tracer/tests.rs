@@ -247,6 +247,15 @@ fn callers_that_are_not_trusted_decide_nothing() {
         assert!(!parent.starts_with(&traceparent.as_bytes()[..35]));
         assert_eq!(head.block.get_by_name(b"x-other"), Some(&b"stays"[..]));
     }
+    let mut scene = Scene::new(1.0);
+    scene.tracing.direction = Direction::Inbound;
+    for (untrusted, expected) in [(false, Some("theirs")), (true, None)] {
+        scene.tracing.untrusted = untrusted;
+        let mut head = request("GET", "/", "h", &[("x-envoy-decorator-operation", "theirs")]);
+        let mut span = scene.begin(&head);
+        scene.tracing.decorate_request(&mut span, None, &mut head);
+        assert_eq!((span.operation.as_deref(), head.block.iter().count()), (expected, 0));
+    }
     // Formats that are not ours to write are discarded as well.
     let mut scene = Scene::new(1.0);
     scene.tracing.untrusted = true;

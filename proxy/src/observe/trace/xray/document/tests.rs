@@ -262,7 +262,8 @@ fn our_schema_refuses_what_x_ray_does() {
     let record = exchange.record();
     let good = document(&finished(&span, &record, &[]));
     Schemas::find().check(&good);
-    let broken: [(&str, fn(&mut Value)); 8] = [
+    type Damage = fn(&mut Value);
+    let broken: [(&str, Damage); 8] = [
         ("no name", |it| drop(it.as_object_mut().unwrap().remove("name"))),
         ("a name of other characters", |it| it["name"] = json!("a\"b")),
         ("an id that is too short", |it| it["id"] = json!("abc")),
