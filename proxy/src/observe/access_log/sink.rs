@@ -29,6 +29,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Lane {
     buffer: Mutex<LaneBuffer>,
+    /// What is written here begins on a line of its own, whatever was written before it.
+    pub(super) whole_lines: bool,
     shared: Arc<Shared>,
 }
 
@@ -128,8 +130,8 @@ pub struct Sink {
 pub(super) type Lanes = Arc<Mutex<Vec<Arc<Lane>>>>;
 
 impl Sink {
-    fn new_lane(&self) -> Arc<Lane> {
-        let lane = Arc::new(Lane { buffer: Mutex::default(), shared: self.shared.clone() });
+    fn new_lane(&self, whole_lines: bool) -> Arc<Lane> {
+        let lane = Arc::new(Lane { buffer: Mutex::default(), whole_lines, shared: self.shared.clone() });
         lock(&self.lanes).push(lane.clone());
         lane
     }
@@ -264,12 +266,13 @@ impl WorkerLogs {
     #[cold]
     fn join(&mut self, sink: &Arc<Sink>) -> usize {
         self.lanes.retain(|(_, lane)| Arc::strong_count(lane) > 1);
-        self.lanes.push((sink.id, sink.new_lane()));
+        self.lanes.push((sink.id, sink.new_lane(false)));
         self.lanes.len() - 1
     }
 }
 
-/// Whole lines from the main runtime, such as events, beside the access logs of the same path.
+/// Whole lines from the main runtime, such as events, beside the access logs of the same path, whose formats need
+/// not end in a newline.
 #[derive(Debug)]
 pub struct Lines {
     lane: Arc<Lane>,
@@ -280,7 +283,7 @@ pub struct Lines {
 impl Lines {
     /// A lane of its own in `sink`.
     pub fn new(sink: Arc<Sink>) -> Self {
-        Self { lane: sink.new_lane(), _sink: sink }
+        Self { lane: sink.new_lane(true), _sink: sink }
     }
 
     /// Appends a line, which ends in a newline; drops and counts it when the sink is too slow: false then.

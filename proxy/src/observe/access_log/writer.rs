@@ -28,8 +28,10 @@ pub(super) struct Writer {
     file: Option<File>,
     reopen_at: Instant,
     reopen_pause: Duration,
-    /// What was written last ends within a line: the next one begins on its own.
+    /// A write broke off within a line: the next one begins on its own.
     torn: bool,
+    /// What was written last ends without a newline, as its format has none.
+    open_line: bool,
     lanes: Lanes,
     spare: LaneBuffer,
     shared: Arc<Shared>,
@@ -59,6 +61,7 @@ impl Writer {
             reopen_at: Instant::now(),
             reopen_pause: REOPEN_FIRST,
             torn: false,
+            open_line: false,
             lanes,
             spare: LaneBuffer::default(),
             shared,
@@ -109,7 +112,7 @@ impl Writer {
             let mut taken = std::mem::take(&mut self.spare);
             lane.take(&mut taken);
             if !taken.bytes.is_empty() {
-                self.batch(&taken);
+                self.batch(&taken, lane.whole_lines);
             }
             taken.bytes.clear();
             // What a stall made large is given back.
@@ -119,12 +122,12 @@ impl Writer {
     }
 
     /// Writes one lane's lines, or counts them as dropped.
-    fn batch(&mut self, taken: &LaneBuffer) {
+    fn batch(&mut self, taken: &LaneBuffer, whole_lines: bool) {
         let shared = self.shared.clone();
         let (stats, shard) = (&shared.stats, &shared.shard);
         shard.inc(stats.write_buffered);
         shard.gauge_add(stats.write_total_buffered, taken.bytes.len() as i64);
-        if self.write(&taken.bytes) {
+        if self.write(&taken.bytes, whole_lines) {
             shard.inc(stats.write_completed);
             shard.add(stats.written, taken.lines);
         } else {
@@ -133,14 +136,15 @@ impl Writer {
         shard.gauge_add(stats.write_total_buffered, -(taken.bytes.len() as i64));
     }
 
-    fn write(&mut self, bytes: &[u8]) -> bool {
+    fn write(&mut self, bytes: &[u8], whole_lines: bool) -> bool {
         let shared = self.shared.clone();
-        let torn = self.torn;
+        let torn = self.torn || (whole_lines && self.open_line);
         let Some(file) = self.file() else { return false };
         let mended = if torn { write_all(file, b"\n", &shared.stop) } else { Ok(()) };
         match mended.and_then(|()| write_all(file, bytes, &shared.stop)) {
             Ok(()) => {
                 self.torn = false;
+                self.open_line = bytes.last().is_some_and(|byte| *byte != b'\n');
                 self.reopen_pause = REOPEN_FIRST;
                 true
             }
@@ -226,6 +230,24 @@ mod tests {
         (File::from(OwnedFd::from(ours)), theirs)
     }
 
+    /// A format without newline is legal, and glues its own lines only.
+    #[test]
+    fn a_whole_line_begins_behind_whatever_was_written() {
+        let registry = Registry::new();
+        let shared = Shared::new(AccessLogStats::register(&registry), registry.shared().clone());
+        let (file, mut reader) = pipe();
+        let mut writer = Writer::new("pipe".into(), file, Lanes::default(), Arc::new(shared));
+        for (text, whole) in
+            [("{1}\n", true), ("GET a;", false), ("GET b;", false), ("{2}\n{3}\n", true), ("{4}\n", true)]
+        {
+            assert!(writer.write(text.as_bytes(), whole));
+        }
+        drop(writer);
+        let mut seen = String::new();
+        reader.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "{1}\nGET a;GET b;\n{2}\n{3}\n{4}\n");
+    }
+
     /// A reader that went within a line: the next one is told its own lines whole.
     #[test]
     fn a_write_that_broke_off_within_a_line_joins_none() {
@@ -238,13 +260,13 @@ mod tests {
         let gone = std::thread::spawn(move || {
             reader.read_exact(&mut [0; 10]).unwrap();
         });
-        assert!(!writer.write(&long), "nobody took it");
+        assert!(!writer.write(&long, false), "nobody took it");
         gone.join().unwrap();
         for expected in [&b"\nfirst\n"[..], b"second\n"] {
             let (file, mut reader) = pipe();
             writer.file = Some(file);
             let line: Vec<u8> = expected.iter().copied().skip_while(|byte| *byte == b'\n').collect();
-            assert!(writer.write(&line));
+            assert!(writer.write(&line, false));
             writer.file = None;
             let mut seen = Vec::new();
             reader.read_to_end(&mut seen).unwrap();
