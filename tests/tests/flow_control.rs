@@ -211,7 +211,9 @@ async fn tcp_both_ways(plane: DataPlane) -> Result<()> {
     let mut left = LONG;
     let mut chunk = vec![0; 64 * 1024];
     while left > 0 {
-        left -= reader.read(&mut chunk).await?;
+        let read = reader.read(&mut chunk).await?;
+        assert!(read > 0, "{left} bytes are missing");
+        left -= read;
     }
     scene.balanced(&format!("tcp.ingress.{DOWN_PAUSED}"), &format!("tcp.ingress.{DOWN_RESUMED}")).await?;
     scene.balanced(PAUSED, RESUMED).await?;

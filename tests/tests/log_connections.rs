@@ -17,10 +17,12 @@ use outrigger_tests::upstream::{Echo, TcpEcho, Upstream};
 use outrigger_tests::{Result, on_both_data_planes};
 use outrigger_xds_protos::v3::accesslog_data::AccessLogCommon;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 on_both_data_planes!(
     connections_with_requests,
     connections_whose_requests_go_wrong,
+    resets_between_requests,
     tcp_sessions,
     sessions_without_a_host,
     connections_that_no_chain_serves,
@@ -50,6 +52,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 struct Scene {
     at: SocketAddr,
     listener: AccessLog,
+    durations: AccessLog,
     filter: AccessLog,
     _port: Port,
     _sidecar: Sidecar,
@@ -58,10 +61,11 @@ struct Scene {
 impl Scene {
     async fn start(plane: DataPlane, mut listener: Value, port: Port, hosts: &[SocketAddr]) -> Result<Self> {
         let (own, filter) = (AccessLog::of(LOGGED)?, AccessLog::of(LOGGED)?);
-        listener["access_log"] = own.config();
+        let durations = AccessLog::of(&["DURATION"])?;
+        listener["access_log"] = json!([durations.config()[0], own.config()[0]]);
         terminal(&mut listener)["access_log"] = filter.config();
         let sidecar = plane.launch()?.start(&with_static(&[listener], &[cluster("a", hosts)])).await?;
-        Ok(Self { at: port.address(), listener: own, filter, _port: port, _sidecar: sidecar })
+        Ok(Self { at: port.address(), listener: own, durations, filter, _port: port, _sidecar: sidecar })
     }
 
     async fn connect(&self) -> Result<Connection> {
@@ -72,6 +76,12 @@ impl Scene {
     async fn wait_for_end(&self) -> Result<()> {
         let _ = self.connect().await?.rest().await;
         Ok(())
+    }
+
+    /// Milliseconds that the listener's first line tells.
+    fn duration(&self) -> Result<u64> {
+        let text = self.durations.lines_now().first().cloned().ok_or("no line")?;
+        Ok(text.parse()?)
     }
 
     /// The listener's first line. What Envoy would print in BoringSSL's words is cut to its beginning.
@@ -146,7 +156,15 @@ async fn connections_whose_requests_go_wrong(plane: DataPlane) -> Result<()> {
     connection.response().await?;
     drop(connection);
     let line = scene.line().await?;
-    assert!(line.starts_with("DPE|0|-|-|11|") && line.contains("|NotSet|in|127.0.0.1|"), "{line}");
+    assert!(line.starts_with("DPE|0|-|-|11|") && line.contains("|-|NotSet|in|127.0.0.1|"), "{line}");
+
+    // The same over HTTP/2: a frame of settings that are no settings.
+    let (scene, _upstream) = Kind::Http.scene(plane, |_| ()).await?;
+    let mut connection = scene.connect().await?;
+    connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\u{5}\u{4}\0\0\0\0\0abcde").await?;
+    let _ = connection.rest().await;
+    let line = scene.line().await?;
+    assert!(line.starts_with("DPE|0|-|-|38|") && line.contains("|-|NotSet|in|127.0.0.1|"), "{line}");
 
     // Half a head: the request has begun, for connection managers too.
     let (scene, _upstream) = Kind::Http.scene(plane, |_| ()).await?;
@@ -171,6 +189,27 @@ async fn connections_whose_requests_go_wrong(plane: DataPlane) -> Result<()> {
     assert!(line.starts_with("-|0|-|-|18|171|HTTP/1.1|NotSet|"), "{line}");
     let lines = scene.filter.lines(1).await?;
     assert_eq!(lines, ["-|408|request_header_timeout|-|0|22|HTTP/1.1|DownstreamEnd|in|127.0.0.1|-|-"]);
+    Ok(())
+}
+
+/// A client that resets what is idle has begun nothing.
+async fn resets_between_requests(plane: DataPlane) -> Result<()> {
+    let http1 = |listener: &mut Value| terminal(listener)["codec_type"] = json!("HTTP1");
+    let (scene, _upstream) = Kind::Http.scene(plane, http1).await?;
+    for requests in [0, 1] {
+        let mut stream = tokio::net::TcpStream::connect(scene.at).await?;
+        for _ in 0..requests {
+            stream.write_all(GET.as_bytes()).await?;
+            let read = stream.read(&mut [0; 4096]).await?;
+            assert!(read > 0);
+        }
+        stream.set_zero_linger()?;
+    }
+    assert_eq!(scene.listener.lines(2).await?.len(), 2);
+    assert_eq!(scene.filter.lines(1).await?.len(), 1);
+    assert_eq!(scene._sidecar.stat("http.in.downstream_rq_rx_reset").await?, 0);
+    assert_eq!(scene._sidecar.stat("http.in.downstream_rq_total").await?, 1);
+    assert_eq!(scene._sidecar.stat("http.in.downstream_cx_destroy_remote_active_rq").await?, 0);
     Ok(())
 }
 
@@ -283,6 +322,11 @@ async fn handshakes_that_fail(plane: DataPlane) -> Result<()> {
         let late =
             "-|0|-|transport socket timeout was reached|0|0|-|NotSet|in|127.0.0.1|transport_socket_timeout|-";
         assert_eq!(scene.line().await?, late);
+        assert!(
+            (200..5_000).contains(&scene.duration()?),
+            "from when it was accepted: {}",
+            scene.duration()?
+        );
     }
     Ok(())
 }

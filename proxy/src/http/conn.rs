@@ -11,6 +11,7 @@ use super::context::ConnContext;
 use super::head::Version;
 use super::timers::after;
 use crate::base::drain::DrainPhase;
+use crate::base::error::ResponseFlags;
 use crate::config::listener::CodecType;
 use crate::config::overload::{ScaledTimer, ShedPoint};
 use crate::net::buffer::Buf;
@@ -44,13 +45,17 @@ pub async fn serve(ctx: Rc<ConnContext>, mut io: Stream) {
     if shed {
         ctx.local.stats.inc(stats.downstream_rq_overload_close);
     }
-    ctx.course.protocol.set(protocol.as_ref().map(|(version, _)| *version));
+    let version = protocol.as_ref().map(|(version, _)| *version);
     let ending = match protocol {
         Some(_) if shed => Ending::BY_US,
         Some((Version::Http2, preread)) => Box::pin(h2::serve(&ctx, io, preread, opened)).await,
         Some((_, preread)) => h1::serve(&ctx, io, preread, opened).await,
         None => Ending::BY_CLIENT,
     };
+    // Bytes that are no request are of no protocol.
+    if ctx.course.flags.get() == ResponseFlags::NONE {
+        ctx.course.protocol.set(version);
+    }
     ending.count(&ctx);
     ctx.local.stats.gauge_add(stats.downstream_cx_active, -1);
     if ctx.is_tls() {

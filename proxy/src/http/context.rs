@@ -47,13 +47,13 @@ pub struct ConnContext {
 /// How a connection went that carries requests.
 #[derive(Debug, Default)]
 pub struct Course {
-    /// What its bytes were understood as.
+    /// What its bytes were understood as, once they were.
     pub protocol: Cell<Option<Version>>,
     /// Flags of the connection itself: the client has broken its protocol.
     pub flags: Cell<ResponseFlags>,
     /// Bytes read and written, with whatever frames them.
     pub bytes: Cell<(u64, u64)>,
-    /// Why we have closed it; empty when the client has.
+    /// Why we have closed it; empty when the client has, or where Envoy has no word for it.
     pub closed: Cell<&'static str>,
 }
 

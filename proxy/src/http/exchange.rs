@@ -183,6 +183,7 @@ impl<'r> Exchange<'r> {
         let ctx = self.ctx;
         self.find_route();
         self.summary.begin_span(&self.head);
+        self.summary.distrust_trace(&mut self.head);
         if !ctx.settings.filters.is_empty() {
             let verdict = self.begin_filters();
             if !matches!(verdict, Verdict::Pass)

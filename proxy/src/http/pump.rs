@@ -68,6 +68,7 @@ impl Pump {
 
     /// Nothing moves any more: whether it ends paused.
     pub fn stop(&mut self) -> bool {
+        self.paused = false;
         std::mem::take(&mut self.told)
     }
 

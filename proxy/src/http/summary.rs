@@ -158,6 +158,13 @@ impl<'r> Summary<'r> {
         self.span = Some(tracing.begin(head, route, self.timing.started, self.internal, worker, stats));
     }
 
+    /// At an edge nothing that the caller says of traces goes any further: neither to filters' services nor to hosts.
+    pub fn distrust_trace(&self, head: &mut RequestHead) {
+        if let Some(tracing) = &self.ctx.settings.tracing {
+            tracing.distrust(head);
+        }
+    }
+
     /// Tells the next hop of the trace.
     pub fn inject_span(&self, head: &mut RequestHead) {
         if let (Some(tracing), Some(span)) = (&self.ctx.settings.tracing, &self.span) {

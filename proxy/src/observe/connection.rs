@@ -1,4 +1,4 @@
-//! What is known of the two connections of an exchange, for as long as they live: loggers read it, nothing else does.
+//! What is known of the two connections of an exchange, for as long as they live. Rules, routes and loggers read it.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -57,7 +57,7 @@ pub struct Refusal {
     pub termination: String,
     /// What went wrong in the TLS handshake.
     pub handshake_failure: String,
-    /// Why we have closed it; empty when the client has.
+    /// Why we have closed it; empty when the client has, or where Envoy has no word for it.
     pub closed: &'static str,
 }
 

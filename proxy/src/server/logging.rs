@@ -26,7 +26,10 @@ pub fn install(level: Option<&str>, format: LogFormat, lines: Lines) -> (LogLeve
         LogFormat::Json => fmt::layer().with_writer(lines).json().boxed(),
     };
     // A second subscriber in one process (tests) keeps the first.
-    let _ = Registry::default().with(filter).with(layer).try_init();
+    if Registry::default().with(filter).with(layer).try_init().is_ok() {
+        // The usual hook writes to stderr itself, and waits for whoever reads it.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
     let apply = move |directives: &str| {
         let filter = Targets::from_str(directives).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crate::base::details::Details;
 use crate::base::drain::{Drain, DrainPhase};
@@ -42,9 +42,8 @@ pub struct TcpConn {
 }
 
 /// What happened, for the log.
+#[derive(Default)]
 struct Story {
-    started_at: SystemTime,
-    started: Instant,
     flags: ResponseFlags,
     details: Details,
     /// Why a filter before has ended it.
@@ -87,7 +86,7 @@ impl Failure {
 /// Proxies a connection to its end.
 pub async fn serve(conn: TcpConn, io: Stream) {
     conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
-    let mut story = Story::begin();
+    let mut story = Story::default();
     run(&conn, io, &mut story).await;
     story.log(&conn);
 }
@@ -95,7 +94,7 @@ pub async fn serve(conn: TcpConn, io: Stream) {
 /// Logs a connection that its TLS handshake or a filter before has ended.
 pub fn refused(conn: &TcpConn, refusal: Refusal) {
     conn.local.stats.inc(conn.settings.stats.downstream_cx_total);
-    let mut story = Story::begin();
+    let mut story = Story::default();
     let Refusal { flags, details, termination, handshake_failure, closed } = refusal;
     (story.flags, story.details, story.closes.reason) = (flags, details, closed);
     (story.termination, story.handshake_failure) = (termination, handshake_failure);
@@ -261,26 +260,6 @@ fn affinity(conn: &TcpConn, cluster: &Cluster) -> Option<u64> {
 }
 
 impl Story {
-    fn begin() -> Self {
-        Self {
-            started_at: SystemTime::now(),
-            started: Instant::now(),
-            flags: ResponseFlags::NONE,
-            details: Details::default(),
-            termination: String::new(),
-            handshake_failure: String::new(),
-            failure: String::new(),
-            received: 0,
-            sent: 0,
-            closes: Closes::default(),
-            attempts: 0,
-            cluster: None,
-            host: None,
-            connection: None,
-            pool_ready: None,
-        }
-    }
-
     /// There will be no connection to a host.
     fn not_begun(&mut self, flags: ResponseFlags, failure: Failure) {
         self.flags.insert(flags);
@@ -300,7 +279,7 @@ impl Story {
         let timing = Timing {
             pool_ready: self.pool_ready,
             finished: Some(Instant::now()),
-            ..Timing::begun(self.started_at, self.started)
+            ..Timing::begun(conn.connection.opened_at, conn.connection.opened)
         };
         let record = Record {
             subject: Subject::TcpSession,

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 
 use super::reconcile::ChainDrains;
-use super::serve::{self, Chosen};
+use super::serve::{self, Terms};
 use super::{Worker, connection_log, overload};
 use crate::base::details::Detail;
 use crate::base::error::ResponseFlags;
@@ -63,7 +63,8 @@ pub(super) async fn handle(
     if tcp.set_nodelay(true).is_ok()
         && let Ok(own_address) = tcp.local_addr()
     {
-        let connection = arrived(&serves, (peer, canonical(own_address)), opened);
+        let connection =
+            arrived(&serves, (peer, canonical(own_address)), (opened, worker.local.clock.wall(opened)));
         meet(worker, serves, tcp, connection).await;
     }
     worker.local.stats.gauge_add(stats.downstream_cx_active, -1);
@@ -75,12 +76,12 @@ pub(super) async fn handle(
 fn arrived(
     serves: &Serves,
     (peer, own_address): (SocketAddr, SocketAddr),
-    opened: Instant,
+    (opened, opened_at): (Instant, SystemTime),
 ) -> DownstreamConnection {
     DownstreamConnection {
         id: 0,
         opened,
-        opened_at: SystemTime::now(),
+        opened_at,
         peer,
         destination: serves.original.unwrap_or(own_address),
         own_address,
@@ -103,8 +104,8 @@ async fn meet(worker: &Rc<Worker>, serves: Serves, tcp: TcpStream, mut connectio
             Some(chain) => {
                 let drain = serves.drains.of(&chain);
                 connection.server_name = detected.server_name.unwrap_or_default();
-                let chosen = Chosen { chain, drain, original: serves.original };
-                return serve::serve(worker, tcp, connection, chosen).await;
+                let terms = Terms { drain, original: serves.original };
+                return serve::serve(worker, tcp, connection, chain, terms).await;
             }
             None => {
                 worker.local.stats.inc(serves.listener.stats.no_filter_chain_match);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::Worker;
 use super::connection_log;
-use super::guard;
+use super::guard::{self, Admission};
 use crate::base::drain::{Drain, DrainPhase};
 use crate::config::listener::{FilterChain, HttpSettings, NetworkFilter};
 use crate::config::overload::ScaledTimer;
@@ -22,39 +22,43 @@ use crate::observe::connection::{DownstreamConnection, Refusal};
 use crate::tcp::proxy::TcpConn;
 use crate::{http, tcp, tls};
 
-/// What serves a connection.
-pub(super) struct Chosen {
-    pub(super) chain: Arc<FilterChain>,
+/// How a connection is served beside its chain.
+pub(super) struct Terms {
     pub(super) drain: Drain,
     /// The restored original destination, when there was one.
     pub(super) original: Option<SocketAddr>,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection with `chain` to its end.
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     tcp: TcpStream,
     mut connection: DownstreamConnection,
-    chosen: Chosen,
+    chain: Arc<FilterChain>,
+    terms: Terms,
 ) {
     connection.id = worker.local.connection_id();
-    connection.chain = Some(chosen.chain.clone());
-    let (_admission, met) = match guard::admit(&chosen.chain, &worker.local).await {
-        Ok(admission) => (Some(admission), Box::pin(meet(worker, tcp, &mut connection, &chosen)).await),
-        Err(refusal) => (None, Err(refusal)),
+    let filter = chain.filter.clone();
+    let plain = chain.tls.is_none() && chain.guards.is_empty();
+    let chain = connection.chain.insert(chain);
+    let (_admission, met) = if plain {
+        (None, Ok(Stream::Tcp(tcp)))
+    } else {
+        let chain = chain.clone();
+        Box::pin(meet(worker, tcp, &mut connection, (&chain, &terms.drain))).await
     };
-    match &chosen.chain.filter {
+    match filter {
         NetworkFilter::Http(settings) => match met {
-            Ok(io) => serve_http(worker, settings.clone(), connection, chosen, io).await,
+            Ok(io) => serve_http(worker, settings, connection, terms, io).await,
             Err(refusal) => connection_log::refused(&worker.local, &connection, &refusal),
         },
         NetworkFilter::Tcp(settings) => {
             let conn = TcpConn {
                 local: worker.local.clone(),
-                settings: settings.clone(),
+                settings,
                 connection,
-                original_destination: chosen.original,
-                drain: chosen.drain,
+                original_destination: terms.original,
+                drain: terms.drain,
             };
             match met {
                 Ok(io) => Box::pin(tcp::proxy::serve(conn, io)).await,
@@ -64,20 +68,32 @@ pub(super) async fn serve(
     }
 }
 
+/// Guards and TLS. What the guards hold is held while the connection is served.
+async fn meet<'w>(
+    worker: &'w Rc<Worker>,
+    tcp: TcpStream,
+    connection: &mut DownstreamConnection,
+    (chain, drain): (&FilterChain, &Drain),
+) -> (Option<Admission<'w>>, Result<Stream, Refusal>) {
+    let admission = match guard::admit(chain, &worker.local).await {
+        Ok(admission) => admission,
+        Err(refusal) => return (None, Err(refusal)),
+    };
+    (Some(admission), introduce(worker, tcp, connection, (chain, drain)).await)
+}
+
 /// TLS, and the guards that want to know who it is.
-async fn meet(
+async fn introduce(
     worker: &Rc<Worker>,
     tcp: TcpStream,
     connection: &mut DownstreamConnection,
-    chosen: &Chosen,
+    (chain, drain): (&FilterChain, &Drain),
 ) -> Result<Stream, Refusal> {
-    let io = match &chosen.chain.tls {
+    let io = match &chain.tls {
         None => Stream::Tcp(tcp),
-        Some(tls) => secure(worker, tls, tcp, connection, chosen).await?,
+        Some(tls) => secure(worker, tls, tcp, connection, (chain, drain)).await?,
     };
-    if !chosen.chain.guards.is_empty() {
-        guard::authorise(&chosen.chain, &worker.local, &io, connection).await?;
-    }
+    guard::authorise(chain, &worker.local, &io, connection).await?;
     Ok(io)
 }
 
@@ -87,11 +103,11 @@ async fn secure(
     tls: &ServerTls,
     tcp: TcpStream,
     connection: &mut DownstreamConnection,
-    chosen: &Chosen,
+    (chain, drain): (&FilterChain, &Drain),
 ) -> Result<Stream, Refusal> {
     let begun = Instant::now();
     let shard = &worker.local.stats;
-    let io = match handshake(worker, tls, tcp, chosen).await {
+    let io = match handshake(worker, tls, tcp, (chain, drain)).await {
         Ok(io) => io,
         Err(error) => {
             tls::count_failure(&tls.stats, shard, &error);
@@ -126,7 +142,7 @@ async fn handshake(
     worker: &Worker,
     tls: &ServerTls,
     tcp: TcpStream,
-    Chosen { chain, drain, .. }: &Chosen,
+    (chain, drain): (&FilterChain, &Drain),
 ) -> io::Result<Stream> {
     tokio::select! {
         done = tls::accept(tls, tcp, handshake_time(worker, chain)) => done,
@@ -138,7 +154,7 @@ async fn serve_http(
     worker: &Rc<Worker>,
     settings: Arc<HttpSettings>,
     connection: DownstreamConnection,
-    chosen: Chosen,
+    terms: Terms,
     io: Stream,
 ) {
     let identity = connection.identity.as_deref();
@@ -148,9 +164,9 @@ async fn serve_http(
         settings,
         connection,
         course: Course::default(),
-        original_destination: chosen.original,
+        original_destination: terms.original,
         client_cert,
-        drain: chosen.drain,
+        drain: terms.drain,
         cut: Cell::new(false),
         buckets: OnceCell::new(),
     });

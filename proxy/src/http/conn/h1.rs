@@ -43,6 +43,7 @@ pub(super) async fn serve(ctx: &ConnContext, io: Stream, preread: Buf, opened: I
             Err(ending) => break ending,
         };
         served += 1;
+        ctx.course.protocol.set(Some(head.version));
         if ctx.sheds(ShedPoint::GoAwayAndClose) {
             break Ending::BY_US;
         }

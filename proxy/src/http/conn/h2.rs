@@ -40,6 +40,7 @@ pub(super) async fn serve(ctx: &Rc<ConnContext>, io: Stream, preread: Buf, opene
         Ok(conn) => accept_streams(ctx, conn, opened).await,
         Err(_) => {
             ctx.local.stats.inc(stats.downstream_cx_protocol_error);
+            ctx.course.flags.set(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
             Ending::BY_US
         }
     };
@@ -87,6 +88,7 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Ins
             Some(Err(NoRequest::Refused(refused))) => log_refused(ctx, refused, &resets),
             Some(Ok((head, stream))) => {
                 clocks.served += 1;
+                ctx.course.protocol.set(Some(Version::Http2));
                 if ctx.sheds(ShedPoint::GoAwayAndClose) {
                     conn.abrupt_shutdown();
                     clocks.draining = true;
@@ -101,6 +103,7 @@ async fn accept_streams(ctx: &Rc<ConnContext>, mut conn: ServerConn, opened: Ins
             }
             Some(Err(NoRequest::Broken(StreamError::Protocol(_)))) => {
                 ctx.local.stats.inc(ctx.settings.stats.downstream_cx_protocol_error);
+                ctx.course.flags.set(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
                 return Ending { by_client: false, active_requests: open.get() > 0 };
             }
             Some(Err(NoRequest::Broken(_))) | None => {

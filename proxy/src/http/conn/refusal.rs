@@ -38,8 +38,8 @@ pub(super) async fn refuse(
     // To Envoy's codec such a request is a good one; its connection manager refuses it.
     let refused = conn.take_refused();
     let understood = refused.is_some();
-    // 500 is for those who are refused under load.
-    if error.status != 500 && !understood {
+    // 500 is for those who are refused under load, 408 for slow ones.
+    if !matches!(error.status, 408 | 500) && !understood {
         ctx.local.stats.inc(stats.downstream_cx_protocol_error);
     }
     if error.detail == Detail::PATH_NORMALIZATION_FAILED {

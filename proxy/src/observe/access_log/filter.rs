@@ -143,13 +143,11 @@ impl LogFilter {
 
 /// The request's identifier as Envoy's extension for UUIDs reads it: the number in its first eight digits.
 fn identifier(record: &Record<'_>) -> Option<u32> {
-    let id = record.request?.block.get(HeaderId::RequestId)?;
-    let digits = std::str::from_utf8(id.get(..8)?).ok().filter(|_| id.len() >= UUID_LENGTH)?;
+    let digits = record.request?.block.get(HeaderId::RequestId)?.get(..8)?;
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// Length of a UUID as text.
-const UUID_LENGTH: usize = 36;
 /// gRPC's UNKNOWN.
 const UNKNOWN: u64 = 2;
 

@@ -257,11 +257,15 @@ impl HttpTracing {
         Trace { span, xray: matches!(self.tracer.encoder, Encoder::XRay(..)) }
     }
 
-    /// Tells the next hop.
-    pub fn inject(&self, span: &Span, head: &mut RequestHead) {
+    /// Takes away what untrusted callers say of traces.
+    pub fn distrust(&self, head: &mut RequestHead) {
         if self.untrusted {
             header::discard(&mut head.block);
         }
+    }
+
+    /// Tells the next hop.
+    pub fn inject(&self, span: &Span, head: &mut RequestHead) {
         if !self.silent {
             self.tracer.propagation.inject(&span.outgoing(), &mut head.block);
         }

@@ -115,10 +115,9 @@ impl ServerConn {
                 Ok(0) if self.is_idle() => NextRequest::Closed,
                 Ok(0) => NextRequest::Failed(StreamError::Closed),
                 Ok(_) => continue,
-                Err(error) => match stream_error(&error) {
-                    StreamError::Closed if self.is_idle() => NextRequest::Closed,
-                    error => NextRequest::Failed(error),
-                },
+                // However it goes, nothing was begun.
+                Err(_) if self.is_idle() => NextRequest::Closed,
+                Err(error) => NextRequest::Failed(stream_error(&error)),
             };
             self.phase = Phase::Finished;
             return Poll::Ready(ended);
