@@ -24,6 +24,7 @@ on_both_data_planes!(
     metadata_of_the_configuration,
     metadata_keeps_its_type_in_json,
     the_local_time_zone,
+    patterns_of_times,
     queries_are_decoded,
     what_is_never_there,
     connections_without_requests,
@@ -382,6 +383,52 @@ async fn the_local_time_zone(plane: DataPlane) -> Result<()> {
     let hour = |text: &str| text.get(..2).and_then(|text| text.parse::<u32>().ok()).ok_or("no hour");
     let ahead = (24 + hour(told[2])? - hour(told[3])?) % 24;
     assert!((5..=6).contains(&ahead) && told[3].ends_with(" +0000"), "{told:?}");
+    Ok(())
+}
+
+/// strftime's conversions as the C library prints them, and those with which Envoy's time library extends them.
+async fn patterns_of_times(plane: DataPlane) -> Result<()> {
+    let patterns = [
+        "%s",
+        "%9f",
+        "%S.%3f",
+        "%E3S",
+        "%S.%6f",
+        "%E6S",
+        "%6f",
+        "%E6f",
+        "%Y",
+        "%E4Y",
+        "%Ez",
+        "%E*z",
+        "%ET",
+        "%E*S",
+        "%E*f",
+        "%G %g %V %U %W %P",
+    ];
+    let operators = patterns.map(|pattern| format!("START_TIME({pattern})"));
+    let operators: Vec<&str> = operators.iter().map(String::as_str).collect();
+    let (port, upstream, log) =
+        (Port::lease()?, Upstream::start(Echo::new("a"))?, AccessLog::of(&operators)?);
+    let mut listener = http_listener("in", port.address(), inline(to("a")));
+    manager_of(&mut listener)["access_log"] = log.config();
+    let bootstrap = with_static(&[listener], &[cluster("a", &[upstream.address()])]);
+    let _sidecar = plane.launch()?.start(&bootstrap).await?;
+    request(port.address(), "svc", "/", &[]).await?;
+    let lines = log.lines(1).await?;
+    let told: Vec<_> = lines[0].split('|').collect();
+    for at in [2, 4, 6, 8] {
+        assert_eq!(told[at], told[at + 1], "{} {}", patterns[at], patterns[at + 1]);
+    }
+    assert_eq!(told[10..13], ["+00:00", "+00:00:00", "T"]);
+    let fraction = told[1].trim_end_matches('0');
+    let seconds = told[2].split('.').next().unwrap_or_default();
+    let whole = if fraction.is_empty() { seconds.to_owned() } else { format!("{seconds}.{fraction}") };
+    assert_eq!(told[13], whole);
+    assert_eq!(told[14], if fraction.is_empty() { "0" } else { fraction });
+    let mut date = std::process::Command::new("date");
+    date.env("LC_ALL", "C").args(["-u", "-d", &format!("@{}", told[0]), &format!("+{}", patterns[15])]);
+    assert_eq!(told[15], String::from_utf8(date.output()?.stdout)?.trim_end());
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::{Result, wait};
 
-/// For one answer, on a machine that builds beside.
+/// For one answer, on a machine that is busy with other things.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The browser reads commands from descriptor 3 and writes answers to 4.
 const WIRED: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;

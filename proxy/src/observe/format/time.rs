@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+mod pattern;
 mod zone;
 
-use super::{FormatError, Out};
+use super::Out;
+use pattern::{TimePart, Unit};
 use zone::Kind;
 pub(super) use zone::Zone;
 
@@ -13,47 +15,6 @@ pub(super) use zone::Zone;
 pub(super) struct TimeFormat {
     /// Empty for the default: `2026-11-21T02:47:52.193Z`.
     parts: Box<[TimePart]>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum TimePart {
-    Literal(Box<[u8]>),
-    /// Zero-padded number.
-    Number(Unit, usize),
-    /// Space-padded number of two digits.
-    Spaced(Unit),
-    /// First digits of the nanoseconds.
-    Fraction(usize),
-    EpochSeconds,
-    Weekday {
-        long: bool,
-    },
-    Month {
-        long: bool,
-    },
-    AmPm,
-    /// `UTC`
-    ZoneName,
-    /// `+0000`
-    ZoneOffset,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Century,
-    Year,
-    ShortYear,
-    Month,
-    Day,
-    DayOfYear,
-    Hour,
-    Hour12,
-    Minute,
-    Second,
-    /// Monday is 1.
-    WeekdayIso,
-    /// Sunday is 0.
-    Weekday,
 }
 
 /// A moment taken apart, as clocks show it.
@@ -141,7 +102,19 @@ impl Civil {
             Unit::Second => self.second.into(),
             Unit::WeekdayIso => (self.weekday() + 6) % 7 + 1,
             Unit::Weekday => self.weekday(),
+            Unit::WeekOfSundays => (self.day_of_year() + 6 - self.weekday()) / 7,
+            Unit::WeekOfMondays => (self.day_of_year() + 6 - (self.weekday() + 6) % 7) / 7,
+            Unit::IsoWeek => self.iso_week().1,
+            Unit::IsoYear => self.iso_week().0,
+            Unit::IsoShortYear => self.iso_week().0.rem_euclid(100),
         }
+    }
+
+    /// Year and number of the week (ISO 8601): those of its Thursday.
+    fn iso_week(&self) -> (i64, i64) {
+        let thursday = self.days - (self.weekday() + 6) % 7 + 3;
+        let (year, ..) = date(thursday);
+        (year, (thursday - days(year, 1, 1)) / 7 + 1)
     }
 }
 
@@ -176,29 +149,6 @@ pub(in crate::observe) fn days(year: i64, month: u32, day: u32) -> i64 {
 }
 
 impl TimeFormat {
-    /// Compiles a strftime pattern; empty is the default form. `%3f` is three digits of the fraction.
-    pub(super) fn parse(pattern: &str) -> Result<Self, FormatError> {
-        let mut parts = Vec::new();
-        let mut chars = pattern.chars();
-        while let Some(char) = chars.next() {
-            if char != '%' {
-                literal(&mut parts, char);
-                continue;
-            }
-            let Some(spec) = chars.next() else {
-                return Err(FormatError(format!("time format {pattern:?} ends in %")));
-            };
-            match spec.to_digit(10) {
-                Some(digits @ 1..=9) if chars.next() == Some('f') => {
-                    parts.push(TimePart::Fraction(digits as usize))
-                }
-                Some(_) => return Err(unknown(pattern, spec)),
-                None => conversion(spec, &mut parts).ok_or_else(|| unknown(pattern, spec))?,
-            }
-        }
-        Ok(Self { parts: parts.into() })
-    }
-
     /// Appends `time` as clocks of the zone show it.
     #[inline]
     pub(super) fn write(&self, time: SystemTime, zone: &Zone, out: &mut Out<'_>) {
@@ -225,69 +175,6 @@ impl TimeFormat {
     }
 }
 
-fn unknown(pattern: &str, spec: char) -> FormatError {
-    FormatError(format!("time format {pattern:?}: %{spec} is not supported"))
-}
-
-fn literal(parts: &mut Vec<TimePart>, char: char) {
-    let mut bytes = [0; 4];
-    let text = char.encode_utf8(&mut bytes).as_bytes();
-    match parts.last_mut() {
-        Some(TimePart::Literal(before)) => *before = [&**before, text].concat().into(),
-        _ => parts.push(TimePart::Literal(text.into())),
-    }
-}
-
-/// Appends the parts of one conversion character; `None` when it is unknown.
-fn conversion(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
-    let part = match spec {
-        'Y' => TimePart::Number(Unit::Year, 4),
-        'C' => TimePart::Number(Unit::Century, 2),
-        'y' => TimePart::Number(Unit::ShortYear, 2),
-        'm' => TimePart::Number(Unit::Month, 2),
-        'd' => TimePart::Number(Unit::Day, 2),
-        'e' => TimePart::Spaced(Unit::Day),
-        'j' => TimePart::Number(Unit::DayOfYear, 3),
-        'H' => TimePart::Number(Unit::Hour, 2),
-        'k' => TimePart::Spaced(Unit::Hour),
-        'I' => TimePart::Number(Unit::Hour12, 2),
-        'l' => TimePart::Spaced(Unit::Hour12),
-        'M' => TimePart::Number(Unit::Minute, 2),
-        'S' => TimePart::Number(Unit::Second, 2),
-        'u' => TimePart::Number(Unit::WeekdayIso, 1),
-        'w' => TimePart::Number(Unit::Weekday, 1),
-        'f' => TimePart::Fraction(9),
-        's' => TimePart::EpochSeconds,
-        'a' => TimePart::Weekday { long: false },
-        'A' => TimePart::Weekday { long: true },
-        'b' | 'h' => TimePart::Month { long: false },
-        'B' => TimePart::Month { long: true },
-        'p' => TimePart::AmPm,
-        'Z' => TimePart::ZoneName,
-        'z' => TimePart::ZoneOffset,
-        't' => TimePart::Literal(b"\t"[..].into()),
-        '%' => TimePart::Literal(b"%"[..].into()),
-        composite => return expand(composite, parts),
-    };
-    parts.push(part);
-    Some(())
-}
-
-/// Conversions that stand for several others.
-fn expand(spec: char, parts: &mut Vec<TimePart>) -> Option<()> {
-    let pattern = match spec {
-        'T' | 'X' => "%H:%M:%S",
-        'R' => "%H:%M",
-        'F' => "%Y-%m-%d",
-        'D' | 'x' => "%m/%d/%y",
-        'c' => "%a %b %e %H:%M:%S %Y",
-        'r' => "%I:%M:%S %p",
-        _ => return None,
-    };
-    parts.extend(TimeFormat::parse(pattern).ok()?.parts);
-    Some(())
-}
-
 impl TimePart {
     fn write(&self, civil: &Civil, kind: Option<&Kind>, out: &mut Out<'_>) {
         match self {
@@ -297,12 +184,21 @@ impl TimePart {
             TimePart::Fraction(digits) => {
                 number(i64::from(civil.nanos) / 10i64.pow(9 - *digits as u32), *digits, b'0', out);
             }
+            TimePart::WholeFraction { dot } => fraction(civil.nanos, *dot, out),
             TimePart::EpochSeconds => number(civil.epoch, 1, b'0', out),
             TimePart::Weekday { long } => name(WEEKDAYS[civil.weekday() as usize], *long, out),
             TimePart::Month { long } => name(MONTHS[civil.month as usize - 1], *long, out),
-            TimePart::AmPm => out.plain(if civil.hour < 12 { b"AM" } else { b"PM" }),
+            TimePart::AmPm { small } => out.plain(match (civil.hour < 12, small) {
+                (true, false) => b"AM",
+                (false, false) => b"PM",
+                (true, true) => b"am",
+                (false, true) => b"pm",
+            }),
             TimePart::ZoneName => out.text(kind.map_or("UTC", |kind| &kind.name).as_bytes()),
             TimePart::ZoneOffset => offset(kind.map_or(0, |kind| kind.offset), out),
+            TimePart::ZoneColons { seconds } => {
+                colons(kind.map_or(0, |kind| kind.offset), *seconds, out);
+            }
         }
     }
 }
@@ -316,6 +212,36 @@ fn offset(seconds: i32, out: &mut Out<'_>) {
     out.plain(if seconds < 0 { b"-" } else { b"+" });
     let minutes = i64::from(seconds.unsigned_abs() / 60);
     number(minutes / 60 * 100 + minutes % 60, 4, b'0', out);
+}
+
+/// `-05:00`, `-05:00:00`
+fn colons(east: i32, seconds: bool, out: &mut Out<'_>) {
+    out.plain(if east < 0 { b"-" } else { b"+" });
+    let total = i64::from(east.unsigned_abs());
+    number(total / 3600, 2, b'0', out);
+    for part in [total / 60 % 60, total % 60].into_iter().take(1 + usize::from(seconds)) {
+        out.plain(b":");
+        number(part, 2, b'0', out);
+    }
+}
+
+/// As many digits as there are; without a dot at least one.
+fn fraction(nanos: u32, dot: bool, out: &mut Out<'_>) {
+    let mut digits = [b'0'; 9];
+    let mut left = nanos;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    let used = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    match (dot, used) {
+        (true, 0) => {}
+        (true, used) => {
+            out.plain(b".");
+            out.plain(&digits[..used]);
+        }
+        (false, used) => out.plain(&digits[..used.max(1)]),
+    }
 }
 
 fn number(value: i64, width: usize, pad: u8, out: &mut Out<'_>) {

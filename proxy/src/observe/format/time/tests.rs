@@ -27,6 +27,20 @@ fn patterns_print_as_in_envoy() {
     assert_eq!(render("%1f %4f %f %s %%", moment), "4 4295 429599000 1795230383 %");
 }
 
+/// As Envoy 1.40 prints it for its own moments; see the end-to-end test of the same patterns.
+#[test]
+fn extensions_of_envoys_time_library_and_weeks() {
+    let moment = 1_795_230_383_429_500;
+    assert_eq!(
+        render("%E3S %E*S %E0S %E6f %E*f %Ez %E*z %E4Y%ET", moment),
+        "23.429 23.4295 23 429500 4295 +00:00 +00:00:00 2026T"
+    );
+    assert_eq!(render("%E*S %E*f", 1_795_230_383_000_000), "23 0");
+    assert_eq!(render("%G %g %V %U %W %P", moment), "2026 26 47 46 46 am");
+    // The first of January 2027 is a Friday: of the last week of 2026.
+    assert_eq!(render("%G %V %U %W", 1_798_761_600_000_000), "2026 53 00 00");
+}
+
 #[test]
 fn dates_are_right_over_leap_years_and_centuries() {
     for (epoch_day, expected) in [
@@ -57,7 +71,7 @@ fn twelve_hour_clock() {
 
 #[test]
 fn unsupported_conversions_are_named() {
-    for pattern in ["%n", "%Q", "%3x", "%"] {
+    for pattern in ["%n", "%Q", "%3x", "%E", "%E3x", "%E*", "%Ex", "%"] {
         assert!(TimeFormat::parse(pattern).is_err(), "{pattern}");
     }
 }
