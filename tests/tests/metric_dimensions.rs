@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_static,
+    cluster, http_listener, inline, manager_of, prefix_route, route_config, virtual_host, with_static,
 };
 use outrigger_tests::client::h1;
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
@@ -19,6 +19,7 @@ on_data_plane!(
     Outrigger,
     a_gateway_that_keeps_host_names_tells_their_services,
     services_that_come_to_share_a_node_are_told_apart,
+    requests_that_no_route_of_a_service_brings_are_told_without_one,
     a_dimension_that_is_a_tag_as_well_is_told_once,
     targets_beyond_the_cap_are_one_and_said_to_be,
     documents_begin_on_lines_of_their_own,
@@ -150,6 +151,50 @@ fn to_nodes(port: &Port, nodes: &[&str], upstream: &Upstream) -> Value {
     let mut bootstrap = with_static(&[listener], &clusters);
     bootstrap["node"]["id"] = json!("mesh/shop/virtualNode/cart");
     bootstrap
+}
+
+/// Copies, requests whose header names the cluster and those that reach it as a member of an aggregate are told beside
+/// those of the service whose route names it: together they are what the cluster counts.
+async fn requests_that_no_route_of_a_service_brings_are_told_without_one(plane: DataPlane) -> Result<()> {
+    let (port, upstream) = (Port::lease()?, Upstream::start(Echo::new("a"))?);
+    let mut bootstrap = to_nodes(&port, &["a", "b", "chosen", "every"], &upstream);
+    let name = |node: &str| format!("cds_egress_shop_{node}_http_8080");
+    let found = &mut bootstrap["static_resources"];
+    found["clusters"][3] = json!({
+        "name": name("every"),
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.aggregate", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig",
+            "clusters": [name("b")]}}});
+    let manager = manager_of(&mut found["listeners"][0]);
+    let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
+    routes[0]["route"]["request_mirror_policies"] = json!([{"cluster": name("b")}]);
+    routes[2]["route"] = json!({"cluster_header": "x-to"});
+    let launch = plane.launch()?.env("OUTRIGGER_EMF", "stdout");
+    let sidecar = launch.start(&bootstrap).await?;
+    for (path, requests) in [("/a", 3), ("/b", 1), ("/chosen", 4), ("/every", 5)] {
+        for _ in 0..requests {
+            let to = format!("x-to: {}", name("b"));
+            assert_eq!(request(port.address(), "shop.local", path, &[&to]).await?.status, 200, "{path}");
+        }
+    }
+    let counter = format!("cluster.{}.upstream_rq_completed", name("b"));
+    sidecar.until_stat(&counter, |completed| completed == 13).await?;
+    let documents = end(sidecar).await?;
+    let told = |metric: &str, more: &[(&str, &str)]| {
+        let target = [&[("TargetVirtualNode", "b")], more].concat();
+        emf::sum(&documents, metric, &target)
+    };
+    let of_service = [("TargetVirtualService", "shop.local")];
+    for (metric, all, by_service) in [
+        ("RequestCountPerTarget", 13, 1),
+        ("HTTPCode_Target_2XX_Count", 13, 1),
+        ("TargetResponseTime", 10, 1),
+    ] {
+        assert_eq!((told(metric, &[]), told(metric, &of_service)), (all, by_service), "{documents:#?}");
+    }
+    Ok(())
 }
 
 async fn targets_beyond_the_cap_are_one_and_said_to_be(plane: DataPlane) -> Result<()> {

@@ -16,7 +16,8 @@ use super::retry::RetryPolicy;
 use super::secret::ClientTls;
 use super::subset::Metadata;
 use crate::base::ids::ClusterId;
-use crate::stats::scope::{ClusterStats, RemainingStats, TrackedStats};
+use crate::stats::registry::Shard;
+use crate::stats::scope::{ClusterStats, RemainingStats, ServiceStats, TrackedStats};
 
 /// A cluster in a snapshot: settings and the hosts it has now.
 #[derive(Debug)]
@@ -84,11 +85,33 @@ pub struct Cluster {
     pub metadata: Option<Arc<Namespaces>>,
     /// Handles of `cluster.<name>.*`.
     pub stats: ClusterStats,
+    /// What requests count in that come by no service's route, where somebody asks for services: copies, questions of
+    /// filters, those of an aggregate's members, those whose header names the cluster.
+    pub of_no_service: Option<ServiceStats>,
     /// Of those that it asks for.
     pub tracked: Option<Box<TrackedStats>>,
 }
 
 impl Cluster {
+    /// Counts one response, by service as well where that is asked for; `service` is what requests to this cluster
+    /// count in by their route.
+    #[inline]
+    pub fn count_response(&self, shard: &Shard, status: u16, internal: bool, service: Option<&ServiceStats>) {
+        self.stats.count_response(shard, status, internal);
+        if let Some(service) = service.or(self.of_no_service.as_ref()) {
+            shard.status(service.upstream_rq, status);
+        }
+    }
+
+    /// Records the time of one complete response, in ms, by service as well.
+    #[inline]
+    pub fn record_time(&self, shard: &Shard, took: u64, internal: bool, service: Option<&ServiceStats>) {
+        self.stats.record_time(shard, took, internal);
+        if let Some(service) = service.or(self.of_no_service.as_ref()) {
+            shard.record(service.upstream_rq_time, took);
+        }
+    }
+
     /// The circuit breakers that requests of this priority count against.
     #[inline]
     pub fn breakers(&self, priority: Priority) -> &Breakers {

@@ -3,6 +3,12 @@
 use crate::base::ids::ClusterId;
 use crate::stats::scope::ServiceStats;
 
+/// Whether a cluster of this name is the node's own: the local application, or a gateway's way from its first listener to
+/// its second.
+pub fn is_own_cluster(name: &str) -> bool {
+    name.starts_with("cds_ingress_")
+}
+
 /// A virtual service of the mesh, as one route knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Service {

@@ -64,6 +64,7 @@ pub(crate) fn cluster(registry: &Registry, name: &str, limits: [u32; 4]) -> Clus
         close_connections_on_host_set_change: false,
         breakers: [breakers(limits), breakers([1024, 1024, 1024, 3])],
         stats: ClusterStats::for_cluster(registry, name),
+        of_no_service: None,
         tracked: None,
     }
 }

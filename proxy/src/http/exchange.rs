@@ -300,7 +300,7 @@ impl<'r> Exchange<'r> {
         };
         let (cluster, part) = self.view.resolve(&named, &self.ctx.local);
         self.affinity.part = part;
-        // Members of an aggregate count by themselves, and so does none of a service behind it.
+        // Members of an aggregate count by themselves: for no service.
         let counts = forward.service.counts(id);
         self.summary.service = counts.filter(|_| Rc::ptr_eq(&named, &cluster));
         self.summary.cluster = Some(cluster.clone());

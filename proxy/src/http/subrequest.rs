@@ -184,7 +184,7 @@ impl Subrequest {
     }
 
     fn count(&self, status: u16) {
-        self.cluster.config().stats.count_response(&self.local.stats, status, true);
+        self.cluster.config().count_response(&self.local.stats, status, true, None);
     }
 
     fn count_failure(&self, pool: &HostPool, error: &ProxyError) {

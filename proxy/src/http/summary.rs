@@ -362,10 +362,7 @@ impl<'r> Summary<'r> {
     pub fn count_upstream_time(&self, request_complete: Option<Instant>) {
         let (Some(cluster), Some(since)) = (&self.cluster, request_complete) else { return };
         let took = millis(self.ctx.local.clock.now().saturating_duration_since(since));
-        cluster.config().stats.record_time(&self.ctx.local.stats, took, self.internal);
-        if let Some(service) = self.service {
-            self.ctx.local.stats.record(service.upstream_rq_time, took);
-        }
+        cluster.config().record_time(&self.ctx.local.stats, took, self.internal, self.service);
     }
 
     /// Records how much of its time the request has used up, where the cluster asks for it: of a response that was
@@ -381,10 +378,7 @@ impl<'r> Summary<'r> {
     /// Counts a response charged to the chosen cluster: from a host, or our own reply on its behalf.
     pub fn count_upstream(&self, status: u16) {
         let Some(cluster) = self.cluster.as_ref().filter(|_| !self.health_check) else { return };
-        cluster.config().stats.count_response(&self.ctx.local.stats, status, self.internal);
-        if let Some(service) = self.service {
-            self.ctx.local.stats.status(service.upstream_rq, status);
-        }
+        cluster.config().count_response(&self.ctx.local.stats, status, self.internal, self.service);
     }
 }
 

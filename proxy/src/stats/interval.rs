@@ -49,6 +49,14 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether there is nothing to tell of it.
+    pub fn is_silent(&self) -> bool {
+        match self {
+            Change::Counter(value) | Change::Gauge(value) => *value == 0,
+            Change::Histogram(values) => values.is_empty(),
+        }
+    }
+
     /// Adds what another statistic of the same kind did.
     pub fn add(&mut self, other: &Change) {
         match (self, other) {

@@ -133,7 +133,7 @@ impl Gatherer {
         for (side, metrics) in metrics {
             let selection = &self.settings.selection;
             let tells = |(metric, change): (&mesh::Metric, &Change)| {
-                selection.admits(metric.name()) && !is_silent(change)
+                selection.admits(metric.name()) && !change.is_silent()
             };
             // A target that has nothing to tell takes no place of another's.
             if side == Side::Inbound || metrics.iter().any(tells) {
@@ -227,13 +227,6 @@ fn properties(platform: &Platform) -> Vec<(&'static str, &str)> {
         ("AvailabilityZone", &platform.zone),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
-}
-
-fn is_silent(change: &Change) -> bool {
-    match change {
-        Change::Counter(value) | Change::Gauge(value) => *value == 0,
-        Change::Histogram(values) => values.is_empty(),
-    }
 }
 
 /// Adds what happened later; of what is a state, the later one holds. Targets that share a place are states side by

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Identity, Metric, Metrics, Side};
 use crate::config::listener::{Direction, FilterChain, Listener, NetworkFilter, RouteSource};
 use crate::config::route::RouteAction;
+use crate::config::service::is_own_cluster;
 use crate::config::{RouteTable, Snapshot};
 use crate::stats::scope::sanitize;
 
@@ -141,8 +142,7 @@ impl Finder<'_> {
         let mut leading = HashMap::new();
         for slot in self.snapshot.clusters.iter().flatten() {
             let name = &slot.config.name;
-            // The local application, and the gateway's way from its first listener to its second.
-            if name.starts_with("cds_ingress_") {
+            if is_own_cluster(name) {
                 continue;
             }
             let prefix = format!("cluster.{}.", sanitize(name));

@@ -30,7 +30,7 @@ impl Services {
             let is_known = roles.leads(service, &prefix) || before.leads(service, &prefix);
             let services = found.clusters.entry(prefix).or_default();
             let change = interval.change(stat);
-            if is_nothing(&change) {
+            if change.is_silent() {
                 continue;
             }
             let metrics =
@@ -62,13 +62,6 @@ impl Services {
                 }
             }
         }
-    }
-}
-
-fn is_nothing(change: &Change) -> bool {
-    match change {
-        Change::Counter(value) | Change::Gauge(value) => *value == 0,
-        Change::Histogram(values) => values.is_empty(),
     }
 }
 

@@ -17,7 +17,7 @@ use super::health::Checked;
 use super::path::{Path, Rejection};
 use super::protocol::{self, ProtocolFields};
 use super::scope::Scope;
-use super::{TranslatedCluster, health, lb, metadata, outlier, route_action, tls};
+use super::{TranslatedCluster, health, lb, metadata, outlier, route_action, service, tls};
 use crate::config::balance::LbPolicy;
 use crate::config::cluster::{Cluster, Keepalive};
 use crate::config::live::{Breakers, Connections, Limit, Priority, RetryBudget, RetryLimit};
@@ -164,6 +164,7 @@ pub(super) fn compile(
         alias: (!alt_stat_name.is_empty()).then(|| alt_stat_name.as_str().into()),
         metadata: metadata::all(metadata),
         stats: ClusterStats::for_cluster(&scope.context.stats, stat_name),
+        of_no_service: service::of_none(name, scope.context),
         tracked,
     };
     Ok(TranslatedCluster { config: Arc::new(config), static_hosts, eds, secret_refs: scope.secret_refs })

@@ -2,11 +2,12 @@
 //! Source: App Mesh's control plane, `filter_metadata["aws.appmesh.aggregate_stats"].config`, JSON as text:
 //! `{"tags":[{"key":"TargetVirtualService","value":"<service>"}]}`.
 
+use super::TranslateContext;
 use super::scope::Scope;
 use crate::base::ids::ClusterId;
 use crate::config::metadata::{Found, Namespaces};
 use crate::config::route::{ClusterChoice, Route, RouteAction};
-use crate::config::service::Service;
+use crate::config::service::{Service, is_own_cluster};
 use crate::config::subset::MetadataValue;
 use crate::stats::scope::ServiceStats;
 
@@ -16,9 +17,6 @@ const TAG: &str = "TargetVirtualService";
 /// Virtual hosts that are named after no service: of routes without host, and a gateway's, whose routes take their
 /// service from a header.
 const OF_NONE: [&str; 3] = ["", "*", "default_backend"];
-
-/// Clusters of the node itself: the local application, and a gateway's way to its second listener.
-const OWN_CLUSTERS: &str = "cds_ingress_";
 
 /// Tells each of a virtual host's routes its service, and what it counts in when somebody asks for that.
 pub(super) fn tell(routes: &mut [Route], host: &str, scope: &Scope<'_>) {
@@ -35,10 +33,16 @@ pub(super) fn tell(routes: &mut [Route], host: &str, scope: &Scope<'_>) {
     }
 }
 
+/// What a cluster's requests of no service count in, when somebody asks for that.
+pub(super) fn of_none(cluster: &str, context: &TranslateContext) -> Option<ServiceStats> {
+    let counts = context.counts_services && !is_own_cluster(cluster);
+    counts.then(|| ServiceStats::for_service(&context.stats, cluster, ""))
+}
+
 fn counts(service: &str, clusters: &ClusterChoice, scope: &Scope<'_>) -> Box<[(ClusterId, ServiceStats)]> {
     let context = &*scope.context;
     let stats = |id: ClusterId| {
-        let name = context.clusters.name(id).filter(|name| !name.starts_with(OWN_CLUSTERS))?;
+        let name = context.clusters.name(id).filter(|name| !is_own_cluster(name))?;
         Some((id, ServiceStats::for_service(&context.stats, name, service)))
     };
     clusters.named().into_iter().filter_map(stats).collect()

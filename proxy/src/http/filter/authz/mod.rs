@@ -239,6 +239,6 @@ fn count(
 
 fn charge(authz: &Authz, status: u16, call: &Call<'_, '_>) {
     if let Some(cluster) = call.summary.routed.as_ref().filter(|_| authz.charge) {
-        cluster.config().stats.count_response(&call.ctx.local.stats, status, true);
+        cluster.config().count_response(&call.ctx.local.stats, status, true, None);
     }
 }
