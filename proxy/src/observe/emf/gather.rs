@@ -10,7 +10,7 @@ use super::Outcome;
 use super::document::{Frame, Group, Metric, Value};
 use super::series::{OTHER, Series};
 use super::sets::Sets;
-use super::settings::Settings;
+use super::settings::{Dimensions, Settings};
 use crate::observe::mesh::{self, Metrics, Side};
 use crate::observe::platform::{Place, Platform};
 use crate::stats::interval::{Change, Interval, Recorder};
@@ -50,8 +50,8 @@ pub struct Gatherer {
     held: Sides,
     /// It was said that metrics wait for a set.
     waits: bool,
-    /// The start of the process that is still to be told: 1, then 0.
-    starts: u64,
+    /// Families under which the start of the process is still to be told: their names may come late.
+    unstarted: Dimensions,
 }
 
 type Sides = BTreeMap<Side, BTreeMap<mesh::Metric, Change>>;
@@ -61,19 +61,29 @@ impl Gatherer {
     pub fn new(world: World, settings: Settings, outcome: Outcome) -> Self {
         let recorder = Recorder::new(&world.registry);
         let server = ServerStats::register(&world.registry);
-        let (targets, labels) =
-            (Series::new("targets", settings.max_series), Series::new("statistics", settings.max_series));
-        let (held, waits, starts) = (Sides::new(), false, 1);
-        Self { world, settings, outcome, recorder, server, targets, labels, held, waits, starts }
+        let series = |of| Series::new(of, settings.max_series, settings.interval);
+        let (targets, labels) = (series("targets"), series("statistics"));
+        let (held, waits, unstarted) = (Sides::new(), false, settings.dimensions);
+        Self { world, settings, outcome, recorder, server, targets, labels, held, waits, unstarted }
     }
 
     /// Tells that the process has started, and nothing else: one that fails over and over lives for no interval.
     pub fn started(&mut self, timestamp: Duration) -> Vec<String> {
-        let starts = [(mesh::Metric::ProxyStartCount, Change::Counter(std::mem::take(&mut self.starts)))];
-        let metrics = [(Side::Inbound, starts.into())].into();
         let place = self.world.place.clone();
-        let groups = self.mesh_groups(metrics, place.now(), timestamp);
+        let groups: Vec<_> = self.start(place.now()).into_iter().collect();
         self.write(&groups, place.now(), timestamp)
+    }
+
+    /// The start of the process, under the families whose names have become known.
+    fn start(&mut self, platform: &Platform) -> Option<Group> {
+        let sets = Sets { families: self.unstarted, ..self.sets(platform) };
+        let mut group = self.group([(mesh::Metric::ProxyStartCount, Change::Counter(1))].into());
+        sets.of_mesh(&Side::Inbound, &mut group);
+        sets.of_service_connect(&Side::Inbound, &mut group);
+        sets.of_container(&mut group);
+        let known = sets.known();
+        self.unstarted = self.unstarted.without(known);
+        (known != Dimensions::NONE && !group.metrics.is_empty()).then_some(group)
     }
 
     /// What happened since the call before, as documents without newlines. `timestamp` is since the epoch.
@@ -84,6 +94,7 @@ impl Gatherer {
         let mut metrics = self.world.mesh.metrics(&interval);
         self.add_process(&interval, metrics.entry(Side::Inbound).or_default());
         let mut groups = self.mesh_groups(metrics, platform, timestamp);
+        groups.extend(self.start(platform));
         if self.settings.selection.wants_statistics() {
             groups.extend(self.statistics_groups(&interval, platform, timestamp));
         }
@@ -111,12 +122,13 @@ impl Gatherer {
     }
 
     /// What is about the process and not about its traffic. Without certificates there is no time to tell.
-    fn add_process(&mut self, interval: &Interval, own: &mut BTreeMap<mesh::Metric, Change>) {
+    fn add_process(&self, interval: &Interval, own: &mut BTreeMap<mesh::Metric, Change>) {
         let left = interval.gauge(self.server.seconds_until_first_cert_expiring);
         if let Some(left) = left.filter(|left| *left != NO_CERTIFICATE) {
             own.insert(mesh::Metric::CertificateSecondsToExpiry, Change::Gauge(left));
         }
-        own.insert(mesh::Metric::ProxyStartCount, Change::Counter(std::mem::take(&mut self.starts)));
+        // Starts are told apart, see `start`; alarms want zeros between them.
+        own.insert(mesh::Metric::ProxyStartCount, Change::Counter(0));
     }
 
     fn sets<'w>(&'w self, platform: &'w Platform) -> Sets<'w> {
@@ -164,11 +176,18 @@ impl Gatherer {
         match &side {
             Side::Target { node, service } => {
                 let values = [node.as_str(), service.as_deref().unwrap_or_default()];
-                let known = self.targets.admit(values.into_iter(), now);
-                if known { side } else { Side::Target { node: OTHER.to_owned(), service: None } }
+                let known = self.targets.admit(values.into_iter(), now) && self.holds(&side);
+                if known { side } else { others() }
             }
             Side::Inbound => side,
         }
+    }
+
+    /// Whether what this target did is held by itself: while there is no set, places change hands.
+    fn holds(&self, side: &Side) -> bool {
+        let shared = [Side::Inbound, others()];
+        let shared = shared.iter().filter(|side| self.held.contains_key(side)).count();
+        self.held.contains_key(side) || self.held.len() - shared < self.settings.max_series
     }
 
     /// One group, or two where families do not mean the same: Service Connect's `RequestCount` has gRPC calls in
@@ -217,6 +236,11 @@ impl Gatherer {
         });
         Group { metrics: metrics.collect(), ..Group::default() }
     }
+}
+
+/// All targets beyond the cap.
+fn others() -> Side {
+    Side::Target { node: OTHER.to_owned(), service: None }
 }
 
 /// Plain properties: searchable, and no metric of their own.

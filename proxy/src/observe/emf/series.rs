@@ -8,7 +8,7 @@ pub const OTHER: &str = "other";
 /// Folded series that are named in the log at a time; the rest is counted.
 const NAMED: usize = 20;
 /// One that was silent for so long gives its place to another when all are taken: CloudWatch bills a metric for the
-/// hours in which it was written.
+/// hours in which it was written. Never less than two intervals, for nobody is told of in between.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 /// Combinations of dimension values that have a place, first come first served, with the time they were last told.
@@ -17,6 +17,8 @@ pub struct Series {
     /// What they are, for the log.
     of: &'static str,
     max: usize,
+    /// Who was silent for so long has lost its claim.
+    forgotten: Duration,
     admitted: HashMap<String, Duration>,
     /// Those without a place that were told of; bounded like the admitted ones.
     folded: HashMap<String, Duration>,
@@ -25,15 +27,16 @@ pub struct Series {
 }
 
 impl Series {
-    /// At most `max` combinations.
-    pub fn new(of: &'static str, max: usize) -> Self {
-        Self { of, max, admitted: HashMap::new(), folded: HashMap::new(), freed: None }
+    /// At most `max` combinations, told of every `interval`.
+    pub fn new(of: &'static str, max: usize, interval: Duration) -> Self {
+        let forgotten = FORGOTTEN.max(interval.saturating_mul(2));
+        Self { of, max, forgotten, admitted: HashMap::new(), folded: HashMap::new(), freed: None }
     }
 
     /// Whether `values` may be published as they are at `now`, since the epoch. If not, they are to be published as
     /// [`OTHER`]; the first ones are named in the log.
     pub fn admit<'a>(&mut self, values: impl Iterator<Item = &'a str>, now: Duration) -> bool {
-        let key = values.collect::<Vec<_>>().join("\u{1f}");
+        let key = key(values);
         if let Some(told) = self.admitted.get_mut(&key) {
             *told = now;
             return true;
@@ -50,6 +53,18 @@ impl Series {
         false
     }
 
+    /// Whether `values`, of which nothing is told but that they are silent, may be published as they are: when they
+    /// have a place, or one is free. It goes to the first who tells something.
+    pub fn lodge<'a>(&mut self, values: impl Iterator<Item = &'a str>) -> bool {
+        let key = key(values);
+        let has_place = self.admitted.contains_key(&key);
+        if !has_place && self.admitted.len() < self.max {
+            self.admitted.insert(key, Duration::ZERO);
+            return true;
+        }
+        has_place
+    }
+
     /// Distinct combinations that are folded, as far as they are counted.
     pub fn folded(&self) -> usize {
         self.folded.len()
@@ -58,7 +73,7 @@ impl Series {
     /// Takes the places of those long gone; once per flush.
     fn free(&mut self, now: Duration) {
         if self.freed.replace(now) != Some(now) {
-            let lives = |_: &String, told: &mut Duration| now.saturating_sub(*told) < FORGOTTEN;
+            let lives = |_: &String, told: &mut Duration| now.saturating_sub(*told) < self.forgotten;
             self.admitted.retain(lives);
             self.folded.retain(lives);
         }
@@ -83,11 +98,16 @@ impl Series {
     }
 }
 
+fn key<'a>(values: impl Iterator<Item = &'a str>) -> String {
+    values.collect::<Vec<_>>().join("\u{1f}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const HOUR: u64 = 3600;
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(1_700_000_000 + seconds)
@@ -95,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_first_are_kept_and_the_rest_is_folded() {
-        let mut series = Series::new("targets", 2);
+        let mut series = Series::new("targets", 2, MINUTE);
         let mut admit = |name, now| series.admit([name, "x"].into_iter(), at(now));
         assert!(admit("a", 0) && admit("b", 0));
         assert!(!admit("c", 0) && !admit("c", HOUR - 1));
@@ -105,7 +125,7 @@ mod tests {
 
     #[test]
     fn who_is_silent_for_an_hour_gives_the_place_to_who_is_not() {
-        let mut series = Series::new("targets", 2);
+        let mut series = Series::new("targets", 2, MINUTE);
         for now in [0, 1800, HOUR, HOUR + 60] {
             let mut admit = |name| series.admit([name].into_iter(), at(now));
             // Nobody told of b after the beginning.
@@ -116,10 +136,34 @@ mod tests {
         assert!(!series.admit(["b"].into_iter(), at(HOUR + 60)), "all places are taken again");
     }
 
+    /// Intervals may be as long as a day.
+    #[test]
+    fn who_is_told_of_at_every_flush_keeps_the_place_however_rare_flushes_are() {
+        const DAY: u64 = 24 * HOUR;
+        let mut series = Series::new("targets", 2, Duration::from_secs(DAY));
+        assert!(["y", "z"].into_iter().all(|name| series.admit([name].into_iter(), at(0))));
+        for now in [DAY, 2 * DAY] {
+            let told = ["a", "y", "z"].map(|name| series.admit([name].into_iter(), at(now)));
+            assert_eq!(told, [false, true, true], "{now}");
+        }
+    }
+
+    #[test]
+    fn the_silent_have_places_that_nobody_needs() {
+        let mut series = Series::new("statistics", 2, MINUTE);
+        let name = |name| [name].into_iter();
+        assert!(series.admit(name("a"), at(0)) && series.lodge(name("idle")) && !series.lodge(name("other")));
+        assert!(series.admit(name("b"), at(60)), "at once");
+        assert!(!series.lodge(name("idle")) && series.lodge(name("a")));
+        // To be silent renews no claim.
+        assert!(series.admit(name("b"), at(HOUR)) && series.admit(name("c"), at(HOUR)));
+        assert!(!series.lodge(name("a")));
+    }
+
     #[test]
     fn a_name_with_a_newline_is_no_line_of_the_log() {
         let told = crate::observe::emf::tests::logged(|| {
-            let mut series = Series::new("targets", 1);
+            let mut series = Series::new("targets", 1, MINUTE);
             assert!(series.admit(["a"].into_iter(), at(0)));
             assert!(!series.admit(["b\nERROR forged"].into_iter(), at(0)));
         });

@@ -21,9 +21,16 @@ pub struct Sets<'w> {
 impl Sets<'_> {
     /// Whether there is any set now: without one all targets would be one metric.
     pub fn exist(&self) -> bool {
-        self.families.mesh
-            || (self.families.service_connect && !self.discovery_name().is_empty())
-            || (self.families.container_insights && self.container().is_some())
+        self.known() != Dimensions::NONE
+    }
+
+    /// The families in use whose names are known now.
+    pub fn known(&self) -> Dimensions {
+        Dimensions {
+            mesh: self.families.mesh,
+            service_connect: self.families.service_connect && !self.discovery_name().is_empty(),
+            container_insights: self.families.container_insights && self.container().is_some(),
+        }
     }
 
     /// `[Mesh, VirtualNode]` and, for targets, with `TargetVirtualNode` and `TargetVirtualService`.

@@ -53,9 +53,22 @@ impl Dimensions {
     /// What App Mesh's users have.
     pub const MESH: Dimensions = Dimensions { mesh: true, service_connect: false, container_insights: false };
 
+    /// No family.
+    pub const NONE: Dimensions =
+        Dimensions { mesh: false, service_connect: false, container_insights: false };
+
+    /// Those that are not in `others`.
+    pub fn without(self, others: Dimensions) -> Self {
+        Self {
+            mesh: self.mesh && !others.mesh,
+            service_connect: self.service_connect && !others.service_connect,
+            container_insights: self.container_insights && !others.container_insights,
+        }
+    }
+
     /// From a list of `mesh`, `service-connect`, `container-insights`.
     pub fn parse(list: &str) -> Result<Self, String> {
-        let mut dimensions = Dimensions { mesh: false, service_connect: false, container_insights: false };
+        let mut dimensions = Dimensions::NONE;
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match name {
                 "mesh" => dimensions.mesh = true,
@@ -67,9 +80,7 @@ impl Dimensions {
             }
         }
         match dimensions {
-            Dimensions { mesh: false, service_connect: false, container_insights: false } => {
-                Err("names no dimensions".to_owned())
-            }
+            Dimensions::NONE => Err("names no dimensions".to_owned()),
             some => Ok(some),
         }
     }

@@ -23,7 +23,11 @@ struct Scene {
     publisher: Publisher,
     gatherer: Gatherer,
     clusters: Vec<Arc<ClusterSlot>>,
+    /// What was told at the start.
+    started: Vec<Json>,
 }
+
+const START: Duration = Duration::from_secs(1_700_000_000);
 
 fn settings() -> Settings {
     Settings {
@@ -51,8 +55,9 @@ impl Scene {
             place: Place::known(platform),
         };
         let outcome = Outcome { stats: EmfStats::register(&registry), shard: registry.shared().clone() };
-        let gatherer = Gatherer::new(world, settings, outcome);
-        Self { shard: registry.shard(), registry, publisher, gatherer, clusters: Vec::new() }
+        let mut gatherer = Gatherer::new(world, settings, outcome);
+        let started = gatherer.started(START).iter().map(|document| check(document)).collect();
+        Self { shard: registry.shard(), registry, publisher, gatherer, clusters: Vec::new(), started }
     }
 
     /// Publishes clusters to these nodes behind the service `<node>.local`, and an inbound listener.
@@ -81,7 +86,11 @@ impl Scene {
     }
 
     fn flush(&mut self) -> Vec<Json> {
-        let documents = self.gatherer.documents(Duration::from_secs(1_700_000_000));
+        self.flush_at(START)
+    }
+
+    fn flush_at(&mut self, timestamp: Duration) -> Vec<Json> {
+        let documents = self.gatherer.documents(timestamp);
         documents.iter().map(|document| check(document)).collect()
     }
 

@@ -11,6 +11,9 @@ use crate::observe::platform::Platform;
 use crate::observe::prometheus::metric_name;
 use crate::stats::interval::{Change, Interval};
 
+/// Statistics by the tags of their names.
+type ByLabels = BTreeMap<Vec<(String, String)>, BTreeMap<String, Change>>;
+
 impl Gatherer {
     /// Statistics of Envoy's names, grouped by their labels.
     pub(super) fn statistics_groups(
@@ -19,7 +22,7 @@ impl Gatherer {
         platform: &Platform,
         now: Duration,
     ) -> Vec<Group> {
-        let mut groups: BTreeMap<Vec<(String, String)>, BTreeMap<String, Change>> = BTreeMap::new();
+        let mut found = ByLabels::new();
         let config = self.world.stats_config.clone();
         for stat in interval.stats() {
             let full = interval.view().name(stat);
@@ -31,19 +34,38 @@ impl Gatherer {
             {
                 continue;
             }
-            let mut labels: Vec<_> = extracted
-                .tags
-                .iter()
-                .map(|(tag, value)| (tag.replace('.', "_"), (*value).to_owned()))
-                .collect();
-            if !labels.is_empty() && !self.labels.admit(labels.iter().map(|(_, value)| value.as_str()), now) {
-                labels.iter_mut().for_each(|(_, value)| *value = OTHER.to_owned());
-            }
-            add(groups.entry(labels).or_default().entry(name), interval.change(stat));
+            let labels =
+                extracted.tags.iter().map(|(tag, value)| (tag.replace('.', "_"), (*value).to_owned()));
+            add(found.entry(labels.collect()).or_default().entry(name), interval.change(stat));
         }
+        let groups = self.placed(found, now);
         let sets = self.sets(platform);
         groups.into_iter().map(|(labels, metrics)| statistics_group(&labels, metrics, &sets)).collect()
     }
+
+    /// Those without a place are one, and the silent among them nothing. Who tells something comes first.
+    fn placed(&mut self, found: ByLabels, now: Duration) -> ByLabels {
+        let mut groups = ByLabels::new();
+        let (silent, telling): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(_, metrics)| metrics.values().all(Change::is_silent));
+        for (mut labels, metrics) in telling {
+            if !labels.is_empty() && !self.labels.admit(values(&labels), now) {
+                labels.iter_mut().for_each(|(_, value)| *value = OTHER.to_owned());
+            }
+            let group = groups.entry(labels).or_default();
+            metrics.into_iter().for_each(|(name, change)| add(group.entry(name), change));
+        }
+        for (labels, metrics) in silent {
+            if labels.is_empty() || self.labels.lodge(values(&labels)) {
+                groups.insert(labels, metrics);
+            }
+        }
+        groups
+    }
+}
+
+fn values(labels: &[(String, String)]) -> impl Iterator<Item = &str> {
+    labels.iter().map(|(_, value)| value.as_str())
 }
 
 fn statistics_group(

@@ -40,6 +40,47 @@ fn a_target_that_comes_late_has_a_place_beside_statistics() {
     assert!(of(&second, "TargetVirtualNode", "other").is_none());
 }
 
+/// A statistic counts as told of when it changes, not when it is read.
+#[test]
+fn statistics_that_are_silent_for_an_hour_give_their_place_to_those_that_are_not() {
+    let selection = Selection::parse("envoy_cluster_upstream_rq_total").unwrap();
+    let mut scene = Scene::new(Settings { selection, max_series: 1, ..settings() }, Platform::default());
+    let stats = scene.publish(&["a", "b"]);
+    let at = |minutes: u64| START + Duration::from_secs(60 * minutes);
+    scene.request(&stats[0], 200);
+    scene.flush_at(at(0));
+    for minute in 1..=60 {
+        scene.request(&stats[1], 200);
+        let documents = scene.flush_at(at(minute));
+        let name = |node| format!("cds_egress_shop_{node}_http_8080");
+        let of_b = of(&documents, "envoy_cluster_name", &name("b"));
+        assert_eq!(of_b.is_some(), minute == 60, "{documents:#?}");
+        // Of the silent one zeros are told while it has its place.
+        assert_eq!(of(&documents, "envoy_cluster_name", &name("a")).is_some(), minute < 60);
+    }
+}
+
+/// Places are given to others after an hour; what is held is of all who had one.
+#[test]
+fn what_waits_for_a_set_is_of_no_more_targets_than_there_are_places() {
+    let dimensions = Dimensions::parse("container-insights").unwrap();
+    let mut scene = Scene::new(Settings { dimensions, max_series: 2, ..settings() }, Platform::default());
+    let nodes = ["a", "b", "c", "d", "e", "f"];
+    let stats = scene.publish(&nodes);
+    for (hour, stats) in stats.iter().enumerate() {
+        scene.request(stats, 200);
+        assert!(scene.flush_at(START + Duration::from_secs(3600 * hour as u64)).is_empty());
+    }
+    let platform =
+        Platform { cluster_name: "prod".into(), task_family: "cart".into(), ..Platform::default() };
+    scene.gatherer.world.place = Place::known(platform);
+    let documents = scene.flush();
+    let requests: Vec<_> =
+        documents.iter().filter_map(|document| document["RequestCountPerTarget"].as_u64()).collect();
+    assert_eq!(requests.iter().sum::<u64>(), 6);
+    assert_eq!(requests.len(), 3, "two and the others: {documents:#?}");
+}
+
 /// On ECS nobody knows the cluster before the metadata endpoint has answered. Without any set all targets would be
 /// one metric.
 #[test]

@@ -6,12 +6,43 @@ use crate::stats::scope::ServerStats;
 #[test]
 fn a_start_is_told_once_and_at_once() {
     let mut scene = Scene::new(settings(), Platform::default());
-    let started = scene.gatherer.started(Duration::from_secs(1_700_000_000));
-    let started: Vec<_> = started.iter().map(|document| check(document)).collect();
+    let started = &scene.started;
     assert_eq!(started.len(), 1);
     assert_eq!((&started[0]["ProxyStartCount"], started[0].get("RequestCount")), (&1.into(), None));
     for _ in 0..2 {
         assert_eq!(scene.flush()[0]["ProxyStartCount"], 0);
+    }
+}
+
+/// ECS answers after the start of the process: that is no reason to warn, and alarms on its names see the start, too.
+#[test]
+fn a_start_is_told_under_each_family_once_its_names_are_known() {
+    let sets = |document: &Json| document["_aws"]["CloudWatchMetrics"][0]["Dimensions"].clone();
+    let container = serde_json::json!([["ClusterName", "TaskDefinitionFamily"]]);
+    for (families, at_once) in [("container-insights", 0), ("mesh,container-insights", 1)] {
+        let settings = Settings { dimensions: Dimensions::parse(families).unwrap(), ..settings() };
+        let mut scene = None;
+        let told = logged(|| scene = Some(Scene::new(settings, Platform::default())));
+        assert_eq!(told, "", "{families}");
+        let mut scene = scene.unwrap();
+        assert_eq!(scene.started.len(), at_once);
+        assert!(
+            scene
+                .started
+                .iter()
+                .all(|document| sets(document) == serde_json::json!([["Mesh", "VirtualNode"]]))
+        );
+        let told =
+            logged(|| scene.flush().iter().for_each(|document| assert_eq!(document["ProxyStartCount"], 0)));
+        assert_eq!(told.contains("OUTRIGGER_EMF_DIMENSIONS"), at_once == 0, "{told}");
+        let platform =
+            Platform { cluster_name: "prod".into(), task_family: "cart".into(), ..Platform::default() };
+        scene.gatherer.world.place = Place::known(platform);
+        let documents = scene.flush();
+        let starts: Vec<_> =
+            documents.iter().filter(|document| document["ProxyStartCount"] == 1).map(sets).collect();
+        assert_eq!(starts, [container.clone()], "{families}");
+        assert!(scene.flush().iter().all(|document| document["ProxyStartCount"] == 0));
     }
 }
 
