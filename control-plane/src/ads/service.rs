@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use outrigger_xds_protos::identity;
+use outrigger_xds_protos::load::MAX_REPORT_BYTES;
 use outrigger_xds_protos::v3::load_service::LoadReportingServer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +29,7 @@ use super::server::MAX_REQUEST_BYTES;
 use super::session::{self, Context};
 use super::wire::XdsCodec;
 use crate::access::Denied;
-use crate::load::{LoadReports, MAX_REPORT_BYTES};
+use crate::load::LoadReports;
 use crate::metrics::Refusal;
 use crate::snapshot::TypeUrl;
 

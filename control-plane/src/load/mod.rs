@@ -18,7 +18,7 @@ use outrigger_xds_protos::load::TIME_METRIC;
 use outrigger_xds_protos::v3::endpoint::ClusterStats;
 use outrigger_xds_protos::v3::wkt;
 
-pub use service::{LoadReports, MAX_REPORT_BYTES};
+pub use service::LoadReports;
 
 /// Buckets of response times kept of one cluster.
 const MAX_BUCKETS: usize = 512;

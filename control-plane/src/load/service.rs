@@ -15,8 +15,6 @@ use crate::ads::session::Context;
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Longest node id kept.
 const MAX_ID: usize = 2048;
-/// Longest report: thousands of clusters. Small messages inside a long one take many times its length in memory.
-pub const MAX_REPORT_BYTES: usize = 2 << 20;
 
 /// The service.
 #[derive(Clone)]

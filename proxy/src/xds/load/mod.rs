@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use futures_util::stream;
+use outrigger_xds_protos::load::MAX_REPORT_BYTES;
 use outrigger_xds_protos::v3::core::Node;
 use outrigger_xds_protos::v3::load_service::{LoadReportingClient, LoadStatsRequest, LoadStatsResponse};
 use outrigger_xds_protos::v3::wkt;
@@ -22,11 +23,13 @@ use super::settings::LoadSettings;
 use crate::config::publish::Subscriber;
 use crate::stats::registry::Registry;
 
+mod shorten;
 mod tally;
 
 #[cfg(test)]
 mod tests;
 
+use shorten::shorten;
 use tally::Tally;
 
 /// Pause before a control plane without load reporting is asked again.
@@ -129,7 +132,9 @@ impl Reporter {
                     let Ok(place) = reports.try_reserve() else { continue };
                     let now = Instant::now();
                     let snapshot = self.snapshots.current();
-                    let cluster_stats = self.tally.report(&snapshot, &self.registry, &wanted, now - since);
+                    let mut cluster_stats =
+                        self.tally.report(&snapshot, &self.registry, &wanted, now - since);
+                    shorten(&mut cluster_stats, MAX_REPORT_BYTES);
                     since = now;
                     place.send(LoadStatsRequest { node: None, cluster_stats });
                 }

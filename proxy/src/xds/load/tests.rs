@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use outrigger_xds_protos::json;
-use outrigger_xds_protos::load::TIME_METRIC;
+use outrigger_xds_protos::load::{TIME_METRIC, encoded_len};
 use outrigger_xds_protos::v3::bootstrap::Bootstrap;
-use outrigger_xds_protos::v3::endpoint::ClusterStats;
+use outrigger_xds_protos::v3::endpoint::{ClusterStats, EndpointLoadMetricStats, UpstreamLocalityStats};
 
 use super::*;
 use crate::config::Snapshot;
@@ -123,4 +123,61 @@ fn the_pace_is_the_control_planes_within_reason() {
     assert_eq!(pace(0, 0), SHORTEST_INTERVAL);
     assert_eq!(pace(-5, -3), SHORTEST_INTERVAL);
     assert_eq!(asked(LoadStatsResponse::default()).1, DEFAULT_INTERVAL);
+}
+
+/// Busy clusters of a large mesh; the control plane takes no longer report than this.
+#[test]
+fn two_thousand_busy_clusters_are_told_within_the_limit() {
+    const CLUSTERS: usize = 2000;
+    let (snapshot, registry) = world();
+    let slot = snapshot.clusters.iter().flatten().find(|slot| *slot.config.name == *"far").unwrap();
+    let shard = registry.shard();
+    // From 1 ms to 1 s, in every bucket.
+    (1..1000).for_each(|millis| shard.record(slot.config.stats.upstream_rq_time, millis));
+    serve(&host(&snapshot, "far", 0), 999, 9);
+    let reports = Tally::default().report(&snapshot, &registry, &all(), Duration::from_secs(5));
+    let busy = of(&reports, "far");
+    let name = |at| format!("cds_egress_production_recommendations-{at}_http_8080");
+    let mut report: Vec<_> =
+        (0..CLUSTERS).map(|at| ClusterStats { cluster_name: name(at), ..busy.clone() }).collect();
+    let before = encoded_len(&report);
+    assert!(before > MAX_REPORT_BYTES, "{before} is no long report");
+    shorten(&mut report, MAX_REPORT_BYTES);
+    let len = encoded_len(&report);
+    assert!((MAX_REPORT_BYTES / 4..=MAX_REPORT_BYTES).contains(&len), "{len} of {before}");
+    for told in &report {
+        let stats = &told.upstream_locality_stats[0];
+        let sum =
+            |counts: fn(&EndpointLoadMetricStats) -> f64| stats.load_metric_stats.iter().map(counts).sum();
+        let responses: f64 = sum(|metric| metric.num_requests_finished_with_metric as f64);
+        assert_eq!((stats.total_issued_requests, responses), (999, 999.0));
+        let last = |stats: &ClusterStats| {
+            stats.upstream_locality_stats[0].load_metric_stats.last().unwrap().metric_name.clone()
+        };
+        assert_eq!(last(told), last(busy), "the longest time stays below its bound");
+        assert!(stats.load_metric_stats.len() >= 4, "{}", stats.load_metric_stats.len());
+    }
+}
+
+#[test]
+fn short_reports_are_as_fine_as_they_are_and_no_limit_is_too_small_to_end() {
+    let metric = |upper: u64, count| EndpointLoadMetricStats {
+        metric_name: format!("{TIME_METRIC}{upper}"),
+        num_requests_finished_with_metric: count,
+        total_metric_value: (upper * count) as f64,
+    };
+    let stats = UpstreamLocalityStats {
+        load_metric_stats: vec![metric(1, 1), metric(2, 2), metric(3, 3)],
+        ..UpstreamLocalityStats::default()
+    };
+    let fine = [ClusterStats { upstream_locality_stats: vec![stats], ..ClusterStats::default() }];
+    let mut report = fine.clone();
+    shorten(&mut report, encoded_len(&fine));
+    assert_eq!(report, fine);
+    shorten(&mut report, encoded_len(&fine) - 1);
+    let merged = EndpointLoadMetricStats { total_metric_value: 5.0, ..metric(2, 3) };
+    assert_eq!(report[0].upstream_locality_stats[0].load_metric_stats, [merged, metric(3, 3)]);
+    shorten(&mut report, 0);
+    let all = EndpointLoadMetricStats { total_metric_value: 14.0, ..metric(3, 6) };
+    assert_eq!(report[0].upstream_locality_stats[0].load_metric_stats, [all]);
 }
