@@ -9,8 +9,8 @@ use crate::v3::endpoint::ClusterStats;
 pub const TIME_METRIC: &str = "outrigger.upstream_rq_time_ms.le.";
 
 /// Longest report: our sidecars keep within it, our control plane takes no longer one. Decoded, an empty message of two
-/// bytes takes a hundred times its length, so this bounds what one report costs to some 300 MB at the worst. With a few
-/// response times each it holds thousands of clusters.
+/// bytes takes more than a hundred times its length, so a longer report could cost gigabytes. With a few response times
+/// each it holds thousands of clusters.
 pub const MAX_REPORT_BYTES: usize = 2 << 20;
 
 /// Length of a report of these clusters, bytes.

@@ -41,7 +41,7 @@ fn a_start_is_told_under_each_family_once_its_names_are_known() {
         let documents = scene.flush();
         let starts: Vec<_> =
             documents.iter().filter(|document| document["ProxyStartCount"] == 1).map(sets).collect();
-        assert_eq!(starts, [container.clone()], "{families}");
+        assert_eq!(starts, std::slice::from_ref(&container), "{families}");
         assert!(scene.flush().iter().all(|document| document["ProxyStartCount"] == 0));
     }
 }
