@@ -4,14 +4,17 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use outrigger_tests::bootstrap::{
-    address, cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_static,
+    address, cluster, http_listener, inline, prefix_route, route_config, virtual_host, with_ads, with_static,
 };
 use outrigger_tests::client::h1::{self, Connection};
 use outrigger_tests::data_plane::{DataPlane, Sidecar};
 use outrigger_tests::name_server::NameServer;
 use outrigger_tests::ports::Port;
 use outrigger_tests::upstream::{Echo, Upstream};
+use outrigger_tests::xds::{Resource, Server};
 use outrigger_tests::{Result, on_both_data_planes, on_data_plane, wait};
+use outrigger_xds_protos::type_url::CLUSTER;
+use outrigger_xds_protos::v3::cluster::Cluster;
 use serde_json::{Value, json};
 
 on_both_data_planes!(times_are_told_without_an_access_log);
@@ -19,6 +22,7 @@ on_data_plane!(
     outrigger_alone,
     Outrigger,
     a_dead_host_is_named_with_its_failures,
+    a_control_plane_that_is_gone_is_told,
     a_line_of_the_log_finds_its_cluster,
     a_name_without_addresses_is_told_with_the_reason,
     a_refused_upgrade_is_explained_by_its_details,
@@ -92,11 +96,27 @@ async fn a_dead_host_is_named_with_its_failures(plane: DataPlane) -> Result<()> 
         "{page}"
     );
     assert!(page.contains("upstream_cx_connect_fail 1") && page.contains("next:"), "{page}");
+    // There is none, and none was ever asked.
+    assert!(!page.contains("control plane"), "{page}");
     let page = scene.sidecar.get("/explain?flag=UH").await?.text();
     assert!(page.contains("cluster empty: 0 hosts") && !page.contains("cluster good"), "{page}");
     let page = scene.sidecar.get("/explain?flag=NR&authority=other.local").await?.text();
     assert!(page.contains("1 virtual hosts: v; none is for other.local"), "{page}");
     assert_eq!(scene.sidecar.get("/explain?flag=WHAT").await?.status, 400);
+    Ok(())
+}
+
+async fn a_control_plane_that_is_gone_is_told(plane: DataPlane) -> Result<()> {
+    let xds = Server::start()?;
+    xds.set(CLUSTER, vec![Resource::of::<Cluster>("a", &cluster("a", &[]))?]);
+    let sidecar = plane.launch()?.start(&with_ads(xds.address(), "DELTA_GRPC")).await?;
+    xds.until_accepted(CLUSTER).await?;
+    let page = sidecar.get("/explain?flag=UH&cluster=a").await?.text();
+    assert!(page.contains("cluster a: 0 hosts") && !page.contains("not connected"), "{page}");
+    drop(xds);
+    sidecar.until_stat("control_plane.connected_state", |connected| connected == 0).await?;
+    let page = sidecar.get("/explain?flag=UH&cluster=a").await?.text();
+    assert!(page.contains("control plane: not connected; this configuration may be old"), "{page}");
     Ok(())
 }
 

@@ -241,7 +241,10 @@ impl Facts<'_> {
             _ => 0,
         };
         self.view.find("control_plane.connected_state")?;
-        let connected = read("control_plane.connected_state") > 0;
+        // Who has never asked one has a configuration of its own.
+        let asked = ["cluster_manager.cds.update_attempt", "listener_manager.lds.update_attempt"];
+        let connected =
+            read("control_plane.connected_state") > 0 || asked.iter().all(|attempts| read(attempts) == 0);
         (!connected).then(|| "control plane: not connected; this configuration may be old".to_owned())
     }
 }
